@@ -1,0 +1,33 @@
+"""No process of a Sanic server is ever left behind.
+
+    app.extend(extensions=[Reaper])
+
+The names below are loaded when they are first used (PEP 562): the watchdog and the command line
+import this package too, and must not pay for Sanic.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .environment import detached_env
+    from .extension import Reaper
+
+__version__ = "0.1.0"
+
+__all__ = ["Reaper", "__version__", "detached_env"]
+
+_HOMES = {"Reaper": "extension", "detached_env": "environment"}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

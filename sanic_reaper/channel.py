@@ -1,0 +1,67 @@
+"""The line between main and its watchdog: words, one message a line, over one descriptor.
+
+Plain text, so that `strace` shows what was said, and no module that the watchdog would have to keep
+in memory. `multiprocessing.Connection` was the alternative: 2 MB more in the watchdog.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class Channel:
+    """One end. It never blocks: a peer that does not read must not stop the one that writes."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self.fd = fd
+        self.open = True
+        self._unsent = b""
+        self._partial = b""
+
+    def send(self, *words: object) -> bool:
+        """Queue one message. May be called in a signal handler: it makes one system call.
+
+        Returns:
+            `False` where the peer is gone or has not read for so long that the buffer is full.
+        """
+        line = "\t".join(str(word).replace("\t", " ").replace("\n", " ") for word in words)
+        self._unsent += line.encode("utf-8", "backslashreplace") + b"\n"
+        return self.flush()
+
+    def flush(self) -> bool:
+        try:
+            while self.open and self._unsent:
+                self._unsent = self._unsent[os.write(self.fd, self._unsent) :]
+        except BlockingIOError:
+            if len(self._unsent) > _LIMIT:
+                self._unsent = b""
+            return False
+        except OSError:
+            self.close()
+        return self.open
+
+    def receive(self) -> list[list[str]]:
+        """The messages that have arrived. After the peer's end `open` is `False`."""
+        while self.open:
+            try:
+                chunk = os.read(self.fd, 65536)
+            except BlockingIOError:
+                break
+            except OSError:
+                chunk = b""
+            if not chunk:
+                self.close()
+            self._partial += chunk
+        *lines, self._partial = self._partial.split(b"\n")
+        return [line.decode("utf-8", "replace").split("\t") for line in lines]
+
+    def close(self) -> None:
+        """Close this end. `fd` keeps its number, for whoever still has to unregister it."""
+        if self.open:
+            self.open = False
+            os.close(self.fd)
+
+
+_LIMIT = 1 << 20
+"""Bytes kept for a peer that does not read; beyond that it is taken for lost."""

@@ -1,0 +1,73 @@
+"""The marks that a server leaves in the environment of what it starts.
+
+A mark survives exec, `setsid` and a change of parent, and `/proc/PID/environ` shows it: it is the
+evidence that remains when the family tree is broken. A process that was forked without exec bears
+the marks of main's own exec, so it has none; the tree covers that one.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RUN = "SANIC_REAPER_RUN"
+"""The id of one run of one server. Random, with no pid in it: `sanic --daemon` forks after it."""
+
+DETACHED = "SANIC_REAPER_DETACHED"
+"""Stands in the place of `RUN` in a child that is meant to outlive the server."""
+
+WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PROCESS")
+"""What Sanic itself leaves in a worker's environment."""
+
+
+def new_run() -> str:
+    """Give this server a new id and let everything it starts from now on inherit it."""
+    run = os.urandom(8).hex()
+    os.environ[RUN] = run
+    return run
+
+
+def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a child that is *meant* to outlive the server.
+
+    Start the child with it, and neither it nor what it starts is ended with the server:
+
+        subprocess.Popen(["backup-tool"], env=detached_env(), start_new_session=True)
+
+    The child must be executed with this environment; a bare `os.fork()` is not covered. It
+    inherits nothing else from here: close_fds (the default of `subprocess`) keeps the port free.
+
+    Args:
+        base: the variables to start from; `os.environ` where none are given.
+
+    Returns:
+        A new dictionary; `base` is left as it is.
+    """
+    variables = dict(os.environ if base is None else base)
+    run = variables.pop(RUN, None) or os.environ.get(RUN)
+    for name in WORKER_MARKS:
+        variables.pop(name, None)
+    if run is not None:
+        variables[DETACHED] = run
+    return variables
+
+
+def is_marked(environ: bytes, run: str) -> bool:
+    """Whether a raw environment, as /proc shows it, belongs to this run."""
+    return _has(environ, RUN, run)
+
+
+def is_detached(environ: bytes, run: str) -> bool:
+    return _has(environ, DETACHED, run)
+
+
+def is_of_worker(environ: bytes) -> bool:
+    """Whether it was inherited from a worker, so that the process is no child of main's own."""
+    return (b"\0" + environ).find(b"\0SANIC_WORKER_NAME=") >= 0
+
+
+def _has(environ: bytes, name: str, value: str) -> bool:
+    return (b"\0" + environ + b"\0").find(f"\0{name}={value}\0".encode()) >= 0

@@ -1,0 +1,131 @@
+"""The map: which hook runs in which process. What it does there is told elsewhere.
+
+====================  =======  ================================================================
+hook                  process  what happens
+====================  =======  ================================================================
+`startup`             all      hooks are registered; settings are not read yet
+`Manager()`           main     settings are checked; Sanic's SyncManager starts, tied to main
+`main_process_start`  main     stop signals are caught; the watchdog starts
+`main_process_ready`  main     the helpers that exist by now are registered
+process start         main     each process is registered before it can do anything
+process start         worker   `worker.enter`
+`main_process_stop`   main     what workers left behind is ended and counted
+====================  =======  ================================================================
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from typing import Any
+
+from sanic_ext import Extension
+
+from . import environment, internals, platform
+from .config import BAD_CONFIGURATION, KEYS, BadSetting, Settings, unknown_keys
+from .internals import App
+from .log import log
+from .supervisor import Supervisor, mark_run, start_manager
+
+
+class Reaper(Extension):  # type: ignore[no-untyped-call]
+    """Leaves no process behind, whatever happens to the server.
+
+        app.extend(extensions=[Reaper])
+
+    Configured by the app's `REAPER_*` keys, which are read when the server starts.
+    """
+
+    name = "reaper"
+
+    def startup(self, bootstrap: Any) -> None:
+        app: App = self.app
+        if not platform.SUPPORTED:
+            return
+        if environment.RUN not in os.environ:
+            environment.new_run()
+        server = _Server(app)
+        internals.substitute_manager_factory(server.start_manager)
+        internals.listeners(app, "main_process_start").insert(0, server.main_process_start)
+        app.listener("main_process_ready")(server.main_process_ready)
+        app.listener("main_process_stop")(server.main_process_stop)
+        app.listener("before_server_start")(server.before_server_start)
+
+    def label(self) -> str:
+        return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
+
+
+class _Server:
+    """The hooks of one app, and what they share."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._settings: Settings | None = None
+        self._supervisor: Supervisor | None = None
+        self._run = ""
+
+    def start_manager(self) -> Any:
+        """Stands in for `multiprocessing.Manager`, which is the first thing that `serve` calls.
+
+        Here a bad value can still stop the start: without a traceback, as nothing catches the exit
+        and nothing runs yet.
+        """
+        settings = self._read_settings()
+        if not settings.enabled:
+            return multiprocessing.Manager()
+        return start_manager(settings)
+
+    def _read_settings(self) -> Settings:
+        if self._settings is not None:
+            return self._settings
+        config = self._app.config
+        try:
+            self._settings = Settings.read(config)
+        except BadSetting as error:
+            log.error("%s", error)
+            raise SystemExit(BAD_CONFIGURATION) from None
+        for key in unknown_keys(config):
+            log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
+        self._run = mark_run()
+        return self._settings
+
+    def main_process_start(self, app: App, *_: Any) -> None:
+        settings = self._read_settings()
+        if not settings.enabled:
+            return
+        self._supervisor = Supervisor(app, settings, self._run)
+        self._supervisor.begin()
+        self._stop_last()
+
+    def main_process_ready(self, app: App, *_: Any) -> None:
+        if self._supervisor is not None:
+            self._supervisor.register_helpers()
+            self._stop_last()
+
+    def _stop_last(self) -> None:
+        """The user's own stop listeners may still need what they have started in main."""
+        hooks = internals.listeners(self._app, "main_process_stop")
+        hooks.remove(self.main_process_stop)
+        hooks.append(self.main_process_stop)
+
+    def main_process_stop(self, app: App, *_: Any) -> None:
+        supervisor, self._supervisor, self._settings = self._supervisor, None, None
+        if supervisor is not None:
+            supervisor.finish()
+
+    def before_server_start(self, app: App, *_: Any) -> None:
+        """Say so where there is nothing to supervise, or nobody who does."""
+        name = os.environ.get("SANIC_WORKER_NAME")
+        if name is None:
+            log.debug("no main process here: nothing is supervised")
+            return
+        guarded = hasattr(multiprocessing.current_process(), "reaper_role")
+        primary = internals.primary_name()
+        if not guarded and app.name != primary and name.endswith("-0-0"):
+            log.warning(
+                "%s is not the app that main serves first, and so cannot supervise; "
+                "extend %s with the Reaper",
+                app.name,
+                primary,
+            )

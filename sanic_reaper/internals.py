@@ -1,0 +1,126 @@
+"""All that we touch inside Sanic, sanic-ext and `multiprocessing`. Nobody else reaches in there.
+
+Checked against Sanic 24.12.1 and 25.12.1, sanic-ext 24.12.0 and 25.12.0, CPython 3.10 to 3.13. Each
+function says what it relies on; `tests/test_internals.py` asks an installed Sanic whether it holds.
+(`manager` subclasses WorkerManager, `processes` the three Process classes: both by their methods.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import multiprocessing.process
+import multiprocessing.resource_tracker
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from sanic import Sanic
+
+App: TypeAlias = "Sanic[Any, Any]"
+"""An app, whatever its config and its context are."""
+
+MANAGER_SITES = (
+    "sanic.mixins.startup",
+    "sanic_ext.extensions.health.monitor",
+    "sanic_ext.extensions.logging.logger",
+)
+"""Modules that start a SyncManager by calling the global `Manager`, looked up at the call."""
+
+
+def substitute_manager_factory(factory: Callable[[], Any]) -> None:
+    """Let Sanic and sanic-ext start their SyncManagers with `factory`.
+
+    Patching `multiprocessing.managers` was rejected: it would change the user's own managers too.
+    """
+    for name in MANAGER_SITES:
+        module = sys.modules.get(name)
+        if module is not None and hasattr(module, "Manager"):
+            module.__dict__["Manager"] = factory
+
+
+def substitute_worker_manager(factory: Callable[..., Any]) -> None:
+    """`StartupMixin.serve` constructs the global `WorkerManager`, after `main_process_start`."""
+    sys.modules["sanic.mixins.startup"].__dict__["WorkerManager"] = factory
+
+
+def retire(worker_state: Any) -> None:
+    """Make a `DictProxy` say that nothing is left in it, without asking the SyncManager.
+
+    `serve` ends by asking it for each worker's state, up to ten seconds long. The workers are gone
+    by then; the SyncManager may be too, and 24.12 does not expect that.
+    """
+    worker_state.values = list
+
+
+def listeners(app: App, event: str) -> list[Callable[..., Any]]:
+    """The live list of the listeners of a `main_process_*` event: `trigger_events` iterates it."""
+    found: list[Callable[..., Any]] = app.listeners[event]
+    return found
+
+
+def primary_name() -> str | None:
+    """In a worker: the name of the app whose `serve` started it, from the process's arguments."""
+    kwargs = getattr(multiprocessing.current_process(), "_kwargs", {})
+    name: str | None = kwargs.get("app_name")
+    return name
+
+
+def substitute_worker_signals(
+    set_up: Callable[[App, bool, bool, asyncio.AbstractEventLoop], None],
+    on_serving: Callable[[], None],
+) -> None:
+    """Replace how a worker sets up its signals, and learn when its loop starts to run for ever.
+
+    `_serve_http_1` looks both functions up in its module when it needs them. `set_up` receives
+    Sanic's arguments: app, run_multiple, register_sys_signals, loop.
+    """
+    from sanic.server import runners
+
+    run_for_ever: Callable[..., None] = runners._run_server_forever
+    original: Callable[..., None] = runners._setup_system_signals
+
+    def _setup_system_signals(
+        app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        if register:
+            os.environ["SANIC_WORKER_PROCESS"] = "true"
+            set_up(app, run_multiple, register, loop)
+        else:  # the user takes care of signals
+            original(app, run_multiple, register, loop)
+
+    def _run_server_forever(*args: Any, **kwargs: Any) -> Any:
+        on_serving()
+        return run_for_ever(*args, **kwargs)
+
+    vars(runners).update(
+        _setup_system_signals=_setup_system_signals, _run_server_forever=_run_server_forever
+    )
+
+
+def managers() -> list[tuple[int, str]]:
+    """The children of this process that `multiprocessing` started and that are no workers.
+
+    Each SyncManager is one.
+    """
+    return [
+        (child.pid, child.name)
+        for child in list(multiprocessing.process._children)  # type: ignore[attr-defined]
+        if child.pid is not None and not hasattr(child, "reaper_role")
+    ]
+
+
+def services() -> list[tuple[int, str]]:
+    """What `multiprocessing` runs for itself. Each ends when the last process that uses it has."""
+    tracker = multiprocessing.resource_tracker._resource_tracker
+    found = [(getattr(tracker, "_pid", None), "resource tracker")]
+    forkserver = sys.modules.get("multiprocessing.forkserver")
+    if forkserver is not None:
+        found.append((getattr(forkserver._forkserver, "_forkserver_pid", None), "fork server"))
+    return [(pid, name) for pid, name in found if pid]
+
+
+def ensure_resource_tracker() -> None:
+    """Start the tracker now: it unblocks signals when it starts, in the midst of another start."""
+    multiprocessing.resource_tracker.ensure_running()

@@ -1,0 +1,51 @@
+"""The operating system, behind one set of names. The only place that asks which one it is.
+
+Each backend is a module with the same functions; what it cannot do raises `OSError`, and who calls
+decides what remains. Signals, pids and file descriptors are plain integers.
+
+=====================================  ==========================================================
+`row(pid)`                             the `Row` of a process, or `None` where there is none
+`table()`                              every visible process, as `{pid: Row}`
+`subtree(roots)`                       the roots and what descends from them; `None` where only
+                                       `table()` can tell
+`environ(pid)`                         its environment as bytes, `b""` where it may not be read
+`uid(pid)`                             the user that it runs as, or `None`
+`exit_fd(pid)`                         a descriptor that turns readable when the process ends
+`send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
+`parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
+`reader_signal(fd, signum)`            ask the kernel for a signal when the pipe's writer is gone
+`become_subreaper()`                   adopt descendants whose own parent has died
+`forbid_core_dump(pid)`                an abort that we cause shall not fill a disk
+`name_process(name)`                   what `ps -o comm` shows
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .base import WITHOUT, Identity, Row
+
+if sys.platform == "linux" and "proc" not in WITHOUT:
+    from . import linux as backend
+elif sys.platform == "darwin":
+    from . import macos as backend  # type: ignore[no-redef,unused-ignore]
+else:
+    from . import fallback as backend  # type: ignore[no-redef,unused-ignore]
+
+SUPPORTED = backend.SUPPORTED
+NEEDS_SITE_PACKAGES = backend.NEEDS_SITE_PACKAGES
+row = backend.row
+table = backend.table
+subtree = backend.subtree
+environ = backend.environ
+uid = backend.uid
+exit_fd = backend.exit_fd
+send = backend.send
+parent_death_signal = backend.parent_death_signal
+reader_signal = backend.reader_signal
+become_subreaper = backend.become_subreaper
+forbid_core_dump = backend.forbid_core_dump
+name_process = backend.name_process
+
+__all__ = ["SUPPORTED", "WITHOUT", "Identity", "Row"]

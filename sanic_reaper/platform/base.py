@@ -1,0 +1,57 @@
+"""What every platform backend speaks of: one row of the process table.
+
+Written without `dataclasses`, `typing` or `enum`: the watchdog keeps this in memory for as long as
+the server lives, and those three cost more than all of its own code.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Identity: TypeAlias = "tuple[int, int]"
+"""A process for good: its pid and the time at which it was created, as the kernel gives it.
+
+A bare pid names whoever holds the number now; the pair never names a second process.
+"""
+
+WITHOUT = frozenset(os.environ.get("SANIC_REAPER_WITHOUT", "").split(","))
+"""Mechanisms to do without, so that tests can force each fallback on any machine.
+
+Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`.
+"""
+
+
+class Row:
+    """One process as the process table shows it at one moment."""
+
+    __slots__ = ("name", "pid", "ppid", "session", "start", "state")
+
+    def __init__(
+        self, pid: int, ppid: int, start: int, state: str, session: int = 0, name: str = ""
+    ) -> None:
+        self.pid = pid
+        self.ppid = ppid
+        self.start = start
+        self.state = state
+        self.session = session
+        self.name = name
+
+    @property
+    def identity(self) -> Identity:
+        return (self.pid, self.start)
+
+    @property
+    def alive(self) -> bool:
+        """A zombie has ended: it holds no memory, no port, and no signal reaches it."""
+        return self.state not in "ZX"
+
+    @property
+    def stopped(self) -> bool:
+        return self.state == "T"
+
+    def __repr__(self) -> str:
+        return f"<{self.name} [{self.pid}] {self.state} parent={self.ppid} start={self.start}>"

@@ -1,0 +1,111 @@
+"""Any system that psutil knows: the process table by polling, signals by pid.
+
+No kernel help is assumed. A pid is compared with its creation time immediately before it is
+signalled, which leaves a window of microseconds that only pidfds close.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import psutil
+
+from .base import Row
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NoReturn
+
+SUPPORTED = os.name == "posix"
+NEEDS_SITE_PACKAGES = True
+
+_STATES = {psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X", psutil.STATUS_STOPPED: "T"}
+
+
+def row(pid: int) -> Row | None:
+    try:
+        return _row(psutil.Process(pid))
+    except psutil.Error:
+        return None
+
+
+def _row(process: psutil.Process) -> Row | None:
+    try:
+        with process.oneshot():
+            return Row(
+                process.pid,
+                process.ppid(),
+                # Hundredths of a second: what Linux itself counts in, and coarse enough that two
+                # processes of ours that ask psutil get the same answer.
+                round(process.create_time() * 100),
+                _STATES.get(process.status(), "S"),
+                _session(process.pid),
+                process.name(),
+            )
+    except psutil.Error:
+        return None
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def table() -> dict[int, Row]:
+    rows = (_row(process) for process in psutil.process_iter())
+    return {found.pid: found for found in rows if found is not None}
+
+
+def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
+    return None
+
+
+def environ(pid: int) -> bytes:
+    try:
+        variables = psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return b""
+    return b"\0".join(f"{key}={value}".encode() for key, value in variables.items())
+
+
+def uid(pid: int) -> int | None:
+    try:
+        return psutil.Process(pid).uids().effective
+    except psutil.Error:
+        return None
+
+
+def _absent(what: str) -> NoReturn:
+    raise OSError(errno.ENOSYS, f"no {what} on this system")
+
+
+def exit_fd(pid: int) -> int:
+    _absent("descriptor for a process")
+
+
+def send(pid: int, fd: int | None, signum: int) -> None:
+    os.kill(pid, signum)
+
+
+def parent_death_signal(signum: int) -> None:
+    _absent("parent death signal")
+
+
+def become_subreaper() -> None:
+    _absent("subreaper")
+
+
+def reader_signal(fd: int, signum: int) -> None:
+    _absent("signal from a pipe")
+
+
+def forbid_core_dump(pid: int) -> None:
+    """Only Linux sets another process's limits (prlimit(2))."""
+
+
+def name_process(name: str) -> None:
+    """Only Linux lets a process set what `ps -o comm` shows through a file."""

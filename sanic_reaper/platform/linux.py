@@ -1,0 +1,178 @@
+"""Linux: /proc, pidfds and prctl.
+
+Sources: proc(5), pidfd_open(2), pidfd_send_signal(2), prctl(2), fcntl(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from .base import WITHOUT, Row
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SUPPORTED = True
+NEEDS_SITE_PACKAGES = False
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _read(path: str) -> bytes:
+    """The whole of a small file below /proc, with three system calls and no buffer of Python's."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.read(fd, 4096)
+        while len(content) % 4096 == 0 and content:
+            more = os.read(fd, 65536)
+            if not more:
+                break
+            content += more
+        return content
+    finally:
+        os.close(fd)
+
+
+def row(pid: int) -> Row | None:
+    try:
+        stat = _read(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    # The name may itself hold blanks and parentheses: the last one closes it (proc(5)).
+    opening, closing = stat.find(b"("), stat.rfind(b")")
+    if closing < 0:
+        return None
+    name = stat[opening + 1 : closing].decode("utf-8", "replace")
+    field = stat[closing + 2 :].split()
+    return Row(pid, int(field[1]), int(field[19]), field[0].decode(), int(field[3]), name)
+
+
+def table() -> dict[int, Row]:
+    rows = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            found = row(int(entry))
+            if found is not None:
+                rows[found.pid] = found
+    return rows
+
+
+def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
+    """Walk down from `roots` through the kernel's lists of children.
+
+    A list may miss a child while its siblings come and go (proc(5)), so this is for watching; what
+    decides that nothing is left reads the whole table. Without CONFIG_PROC_CHILDREN there is none.
+    """
+    if "children" in WITHOUT or not _has_children_files:
+        return None
+    rows: dict[int, Row] = {}
+    pending = list(roots)
+    while pending:
+        pid = pending.pop()
+        if pid in rows:
+            continue
+        found = row(pid)
+        if found is None:
+            continue
+        rows[pid] = found
+        pending.extend(_children(pid))
+    return rows
+
+
+def _children(pid: int) -> list[int]:
+    """The kernel keeps one list per thread: a child belongs to the thread that forked it."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found.extend(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
+    except OSError:
+        pass
+    return found
+
+
+_has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def environ(pid: int) -> bytes:
+    """The environment with which the process was *executed*, not what it has made of it since."""
+    try:
+        return _read(f"/proc/{pid}/environ")
+    except OSError:
+        return b""
+
+
+def uid(pid: int) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+
+
+def exit_fd(pid: int) -> int:
+    """A pidfd (Linux 5.3): readable once the process is a zombie, and never another process's."""
+    if "pidfd" in WITHOUT or not hasattr(os, "pidfd_open"):
+        raise OSError(errno.ENOSYS, "no pidfd on this system")
+    return os.pidfd_open(pid)
+
+
+def send(pid: int, fd: int | None, signum: int) -> None:
+    if fd is None:
+        os.kill(pid, signum)
+    else:
+        signal.pidfd_send_signal(fd, signum)
+
+
+def _prctl(option: int, argument: int) -> None:
+    if "prctl" in WITHOUT:
+        raise OSError(errno.ENOSYS, "no prctl on this system")
+    try:
+        import ctypes  # here, not above: the watchdog never calls this, and it costs 1 MB there
+    except ImportError as error:  # a Python built without libffi
+        raise OSError(errno.ENOSYS, "no ctypes in this Python") from error
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}, {argument}): {os.strerror(code)}")
+
+
+def parent_death_signal(signum: int) -> None:
+    """Have the kernel send `signum` when the *thread* that forked this process exits.
+
+    It is not retroactive: a parent that died before sends nothing, so arm first and then look. A
+    fork clears it, and so does a change of credentials (prctl(2), PR_SET_PDEATHSIG).
+    """
+    _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def become_subreaper() -> None:
+    """Descendants whose parent dies become children of this process (PR_SET_CHILD_SUBREAPER)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reader_signal(fd: int, signum: int) -> None:
+    """Have the kernel send `signum` when the last writer of the pipe `fd` is gone (or writes).
+
+    Needs no thread and no GIL: the pipe's own SIGIO (`O_ASYNC`) under another number (`F_SETSIG`).
+    """
+    import fcntl
+
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signum)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def forbid_core_dump(pid: int) -> None:
+    import resource
+
+    resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+
+
+def name_process(name: str) -> None:
+    """The kernel cuts it after 15 bytes (proc(5), comm)."""
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(name)

@@ -1,0 +1,157 @@
+"""The `multiprocessing` processes that main starts, reported and guarded.
+
+Sanic asks its context for a `Process` and for nothing else, for each start, restart and scaling. A
+context that hands out guarded ones is therefore the one place to stand; wrapping the processes that
+a manager has made already would miss those that it makes later.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.context
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from . import environment, internals, worker
+
+Context = Any
+"""A `multiprocessing` context; its stubs know no `Process` of the base class."""
+
+
+class Watcher(Protocol):
+    """Who wants to know of the processes: the supervisor."""
+
+    def orders(self, process: WatchedProcess, inherits_handlers: bool) -> worker.Orders:
+        """What to tell a process that is about to start."""
+
+    def starting(self, process: WatchedProcess) -> Any:
+        """A context manager around its start."""
+
+    def replaced(self, process: WatchedProcess) -> None:
+        """It has been told to end, while the server goes on."""
+
+
+class WatchedProcess(BaseProcess):
+    """A process that is reported to the watchdog, and that guards itself when it runs."""
+
+    reaper_role: str
+    _watcher: Watcher | None
+    _orders: worker.Orders
+
+    def start(self) -> None:
+        watcher = self._watcher
+        assert watcher is not None
+        method = self._start_method  # type: ignore[attr-defined]
+        self._orders = watcher.orders(self, method == "fork")
+        if method != "fork":
+            internals.ensure_resource_tracker()
+        with watcher.starting(self), _quiet_terminal(method):
+            super().start()
+
+    def run(self) -> None:
+        worker.enter(self._orders)
+        try:
+            super().run()
+        except KeyboardInterrupt:
+            if self.reaper_role == "worker":
+                raise
+
+    def terminate(self) -> None:
+        super().terminate()
+        if self._watcher is not None:
+            self._watcher.replaced(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_watcher": None}
+
+
+class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):
+    pass
+
+
+class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
+    pass
+
+
+class WatchedForkServerProcess(WatchedProcess, multiprocessing.context.ForkServerProcess):
+    pass
+
+
+_CLASSES: Mapping[str, type[WatchedProcess]] = {
+    "spawn": WatchedSpawnProcess,
+    "fork": WatchedForkProcess,
+    "forkserver": WatchedForkServerProcess,
+}
+
+
+class WatchedContext:
+    """A context whose processes are watched; in all else the one that it stands for."""
+
+    def __init__(self, context: Context, watcher: Watcher) -> None:
+        self._context = context
+        self._class = _CLASSES[context.get_start_method()]
+        self._watcher = watcher
+
+    def Process(self, *args: Any, **kwargs: Any) -> WatchedProcess:
+        process = self._class(*args, **kwargs)
+        process._watcher = self._watcher
+        process.reaper_role = "worker" if process.name.startswith("Sanic-Server-") else "process"
+        return process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+def guarded_manager(main_pid: int, main_start: int, grace: float) -> Any:
+    """`multiprocessing.Manager()`, with a manager process that ends with main."""
+    context: Context = multiprocessing.get_context()
+    internals.ensure_resource_tracker()
+    from multiprocessing.managers import SyncManager
+
+    manager = SyncManager(ctx=context)
+    with _quiet_terminal(context.get_start_method()):
+        manager.start(worker.enter_manager, (main_pid, main_start, grace))
+    return manager
+
+
+@contextmanager
+def _quiet_terminal(method: str) -> Iterator[None]:
+    """Let a process start deaf to Ctrl+C, until it has set up what to do about it.
+
+    A signal mask is inherited over fork and exec. Without this a Ctrl+C during the import of the
+    user's module prints one traceback a worker, and under fork main's own handler runs in the
+    worker: there SIGTERM is held back too, for the moment until `worker.enter`. Under spawn that
+    moment is the whole import, and SIGTERM must be able to end it.
+    """
+    blocked = set(worker.TERMINAL_SIGNALS)
+    if method == "fork":
+        blocked.add(signal.SIGTERM)
+    added = {"PYTHONFAULTHANDLER": "1"} if method == "spawn" else {}
+    with _environment(added):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(added: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the child. PYTHONFAULTHANDLER: an import that hangs can show its stack too."""
+    absent = [name for name in added if name not in os.environ]
+    os.environ.update({name: added[name] for name in absent})
+    try:
+        yield
+    finally:
+        for name in absent:
+            os.environ.pop(name, None)
+
+
+def child_environment() -> dict[str, str]:
+    """What a child must have in its environment and might not get by inheritance."""
+    names = (*environment.WORKER_MARKS, environment.RUN)
+    return {name: os.environ[name] for name in names if name in os.environ}

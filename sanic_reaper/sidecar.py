@@ -1,0 +1,179 @@
+"""Main's end of the watchdog: start it, talk to it, notice that it died, start another."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Protocol
+
+from . import platform
+from .channel import Channel
+from .log import log
+from .platform.base import Identity
+from .process import Handle
+from .watch import FINISHED, GONE, Watch
+
+HELLO = 5.0
+"""Seconds that a watchdog may take to say that it is there; it needs about 20 milliseconds."""
+
+
+class Sidecar(Protocol):
+    """Somebody who keeps the list of deadlines."""
+
+    def tell(self, *words: object) -> bool: ...
+
+    def heard(self) -> list[list[str]]: ...
+
+    def alive(self) -> bool: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Watchdog:
+    """The watchdog process, as main sees it.
+
+    Raises:
+        OSError: it cannot be started.
+        TimeoutError: it was started and has not answered.
+    """
+
+    def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
+        if "watchdog" in platform.WITHOUT or not sys.executable:
+            raise OSError("there is no Python interpreter to start it with")
+        ours, its = socket.socketpair()
+        with its:
+            self._process = subprocess.Popen(
+                [*_COMMAND, *map(str, main), str(its.fileno()), run, str(orphan_grace)],
+                pass_fds=[its.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        self._channel = Channel(ours.detach())
+        self._ask_for_hello()
+        # A forked worker must not hold our end open. `_quiet` children are exec'ed: they do not.
+        os.register_at_fork(after_in_child=self._channel.close)
+
+    def _ask_for_hello(self) -> None:
+        ready = select.poll()
+        ready.register(self._channel.fd, select.POLLIN)
+        if not ready.poll(HELLO * 1000) or self.heard() != [["hello"]]:
+            self.end()
+            raise TimeoutError(f"it has not answered within {HELLO:g} s")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, *words: object) -> bool:
+        return self._channel.send(*words)
+
+    def heard(self) -> list[list[str]]:
+        messages = self._channel.receive()
+        logged = 0
+        for message in messages:
+            if message[0] == "log":
+                logged += 1
+        if logged:
+            self.tell("seen", logged)
+        return messages
+
+    def alive(self) -> bool:
+        """Whether it guards. One that somebody has stopped (SIGSTOP) is made to go on."""
+        if self._process.poll() is not None:
+            return False
+        row = platform.row(self._process.pid)
+        if row is not None and row.stopped:
+            log.warning("watchdog [%d] was stopped; SIGCONT", self._process.pid)
+            self._process.send_signal(signal.SIGCONT)
+        return True
+
+    def fileno(self) -> int:
+        return self._channel.fd
+
+    def end(self) -> None:
+        """Give up on this one."""
+        self._process.kill()
+        self._process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Let it go on by itself: it ends when main has, and needs nobody to wait for it."""
+        self._channel.close()
+        self._process.returncode = 0  # or `Popen` complains that it still runs
+
+
+_COMMAND = [
+    sys.executable,
+    "-I",
+    *([] if platform.NEEDS_SITE_PACKAGES else ["-S"]),
+    "-c",
+    # Behind the standard library, so that nothing installed beside us can shadow it.
+    f"import sys; sys.path.append({str(Path(__file__).parents[1])!r}); "
+    "from sanic_reaper.watchdog import main; main(sys.argv[1:])",
+]
+
+
+class InlineWatch:
+    """A watch without a process of its own, turned by main whenever main asks what is new.
+
+    What remains while the watchdog can't be started: deadlines hold as long as main's loop turns.
+    """
+
+    def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
+        self._inbox: deque[list[str]] = deque()
+        self._outbox: deque[list[str]] = deque()
+        handle = Handle(*main, None)
+        self._watch = Watch(handle, run, orphan_grace, self._Ends(self), _log)  # type: ignore[arg-type]
+
+    class _Ends:
+        """The watch's end of a channel that never leaves this process."""
+
+        fd = -1
+        open = True
+
+        def __init__(self, inline: InlineWatch) -> None:
+            self._inline = inline
+
+        def send(self, *words: object) -> bool:
+            self._inline._outbox.append(list(map(str, words)))
+            return True
+
+        def receive(self) -> list[list[str]]:
+            inbox = self._inline._inbox
+            return [inbox.popleft() for _ in range(len(inbox))]
+
+    def tell(self, *words: object) -> bool:
+        self._inbox.append(list(map(str, words)))
+        return True
+
+    def heard(self) -> list[list[str]]:
+        if self._watch.phase not in (FINISHED, GONE) or self._inbox:
+            self._watch.turn(0.0)
+        self._watch._unseen.clear()
+        return [self._outbox.popleft() for _ in range(len(self._outbox))]
+
+    def alive(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return -1
+
+    def close(self) -> None:
+        pass
+
+
+def _log(level: str, text: str) -> None:
+    log.log(LEVELS.get(level, 20), "%s", text)
+
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}

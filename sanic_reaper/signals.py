@@ -1,0 +1,107 @@
+"""Main's stop signals.
+
+A handler in Python runs between two bytecodes of the main thread, wherever that thread is: perhaps
+in the middle of a conversation with the SyncManager, which a second conversation would corrupt
+(that is how Sanic's own handler crashes). So ours does two things only. It tells the watchdog, with
+one write. And where main waits for something that a stop need not wait for, it raises
+`StopRequested` there, which ends the waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+DEBOUNCE = 0.05
+"""Seconds within which a second signal is the same one: launchers forward a Ctrl+C that the
+terminal has delivered already, and nobody presses it twice as fast."""
+
+ALWAYS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+UNLESS_TAKEN: tuple[int, ...] = (signal.SIGHUP, signal.SIGQUIT)
+"""These only where nobody ignores them (nohup) or handles them (the user, Sanic's daemon)."""
+
+
+class StopRequested(KeyboardInterrupt):
+    """Raised by a stop signal where main may be interrupted.
+
+    A `KeyboardInterrupt`, since that is what event loops, `multiprocessing` and users' code let
+    through: no `except Exception` on the way may swallow it.
+    """
+
+
+class StopSignals:
+    """The stop signals of one server's main process.
+
+    Args:
+        on_first: called with the first signal.
+        on_second: called with each further SIGINT or SIGTERM.
+
+    Both are called in the handler: they may do no more than a handler may.
+    """
+
+    def __init__(self, on_first: Callable[[int], None], on_second: Callable[[int], None]) -> None:
+        self.received: int | None = None
+        self.handled: tuple[int, ...] = ALWAYS
+        self._on_first = on_first
+        self._on_second = on_second
+        self._pid = os.getpid()
+        self._received_at = 0.0
+        self._interruptible = False
+        self._held_back = 0
+
+    def install(self) -> None:
+        """Take the signals over; again, where Sanic has taken them meanwhile."""
+        for signum in UNLESS_TAKEN:
+            if signal.getsignal(signum) is signal.SIG_DFL:
+                self.handled += (signum,)
+        for signum in self.handled:
+            signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            # A child that main forked and that has not yet set up its own: it has nothing to lose.
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        now = time.monotonic()
+        if self.received is None:
+            self.received = signum
+            self._received_at = now
+            self._on_first(signum)
+        elif signum in ALWAYS and now - self._received_at >= DEBOUNCE:
+            self._on_second(signum)
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._interruptible and not self._held_back:
+            self._interruptible = False
+            raise StopRequested
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within this block a stop signal raises `StopRequested`, also one that came before."""
+        self._interruptible = True
+        try:
+            if self.received is not None:
+                self._interrupt()
+            yield
+        finally:
+            self._interruptible = False
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Within this block it does not; at its end it does, if a signal came meanwhile.
+
+        For the start of a process: interrupted there, it would run without anybody knowing it.
+        """
+        self._held_back += 1
+        try:
+            yield
+        finally:
+            self._held_back -= 1
+        if self.received is not None:
+            self._interrupt()

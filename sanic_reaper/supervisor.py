@@ -1,0 +1,355 @@
+"""The main process: it knows every process that it has started, and edits the watchdog's list."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from inspect import isawaitable
+from multiprocessing import connection
+from typing import Any
+
+from . import environment, internals, platform, processes, worker
+from .config import Settings
+from .internals import App
+from .log import log
+from .manager import SupervisedManager
+from .process import start_of
+from .processes import WatchedProcess
+from .sidecar import LEVELS, InlineWatch, Sidecar, Watchdog
+from .signals import StopRequested, StopSignals
+
+CHECK_EVERY = 0.5
+"""Seconds between two looks at whether the watchdog lives."""
+
+HELPER_PATIENCE = 1.0
+"""Seconds that a SyncManager may take to shut down before it is killed."""
+
+
+class Supervisor:
+    """What the Reaper does in the main process of one server.
+
+    Args:
+        app: the primary app.
+        settings: its settings.
+        run: the id of this run.
+    """
+
+    def __init__(self, app: App, settings: Settings, run: str) -> None:
+        self.settings = settings
+        self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
+        self.forced = False
+        self._app = app
+        self._run = run
+        self._main = (os.getpid(), start_of(os.getpid()))
+        self._processes: dict[WatchedProcess, float] = {}
+        self._unready: set[WatchedProcess] = set()
+        self._expired: set[WatchedProcess] = set()
+        self._handled = 0
+        self._stopping_since: float | None = None
+        self._left_behind: int | None = None
+        self._killed = 0
+        self._next_check = 0.0
+        self._sidecar: Sidecar | None = None
+
+    # -- the life of a server ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Stop signals are caught, the watchdog is up: from here on nothing is left behind."""
+        self.signals.install()
+        try:
+            platform.become_subreaper()
+        except OSError as error:
+            log.warning(
+                "no parent death signal and no subreaper (%s): the watchdog alone ends workers "
+                "when main dies, and may miss a daemon that they have started",
+                error,
+            )
+        self._sidecar = self._start_sidecar()
+        internals.substitute_worker_manager(partial(SupervisedManager, supervisor=self))
+        for event in ("main_process_start", "main_process_ready"):
+            self._make_interruptible(internals.listeners(self._app, event))
+
+    def register_helpers(self) -> None:
+        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
+        for pid, name in internals.managers():
+            self._tell("helper", pid, start_of(pid), name)
+        for pid, name in internals.services():
+            self._tell("service", pid, start_of(pid), name)
+
+    def finish(self) -> None:
+        """Main has nothing more to do: have what workers left behind ended, and say how it went."""
+        if self._sidecar is None:
+            return
+        self.stop()
+        self.register_helpers()
+        self._tell("finish")
+        while self._left_behind is None and time.monotonic() < self._deadline:
+            self.turn(wait=0.02)
+        self._shut_down_managers()
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        assert self._stopping_since is not None
+        log.info(
+            "stopped in %.2f s: %d processes ended, %d of them killed; %d left behind, and ended",
+            time.monotonic() - self._stopping_since,
+            self._handled,
+            self._killed,
+            self._left_behind or 0,
+        )
+
+    def _shut_down_managers(self) -> None:
+        """Let each SyncManager of Sanic's shut down in the time that is left for that.
+
+        Its own shutdown waits for the manager's answer, without a limit.
+        """
+        for manager in managers:
+            thread = threading.Thread(target=manager.shutdown, daemon=True)
+            thread.start()
+            thread.join(HELPER_PATIENCE)
+            if thread.is_alive():
+                log.warning("the SyncManager does not shut down; SIGKILL")
+                manager._process.kill()
+                thread.join(HELPER_PATIENCE)
+        managers.clear()
+
+    # -- user listeners that a stop need not wait for ---------------------------------------------
+
+    def _make_interruptible(self, listeners: list[Callable[..., Any]]) -> None:
+        listeners[:] = map(self._interruptible, listeners)
+
+    def _interruptible(self, listener: Callable[..., Any]) -> Callable[..., None]:
+        """A listener that a stop signal ends, or skips where it came before.
+
+        It takes two arguments, so that `trigger_events`, which tries with one first, passes the
+        loop: a coroutine has to be run here, as a signal interrupts the loop and not the coroutine.
+        """
+
+        def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
+            try:
+                with self.signals.interruptible():
+                    result = _call(listener, app, loop)
+                    if isawaitable(result):
+                        loop.run_until_complete(result)
+            except StopRequested:
+                log.info("a stop signal has ended %s", getattr(listener, "__name__", listener))
+                _cancel_all(loop)
+
+        return run
+
+    # -- what the processes report (processes.Watcher) --------------------------------------------
+
+    def orders(self, process: WatchedProcess, inherits_handlers: bool) -> worker.Orders:
+        return worker.Orders(
+            role=process.reaper_role,
+            main_pid=self._main[0],
+            main_start=self._main[1],
+            pdeathsig=self.settings.pdeathsig,
+            orphan_grace=self.settings.orphan_grace,
+            unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
+            environment=processes.child_environment(),
+            inherits_handlers=inherits_handlers,
+        )
+
+    @contextmanager
+    def starting(self, process: WatchedProcess) -> Iterator[None]:
+        timeout = self.settings.startup_timeout if process.reaper_role == "worker" else None
+        ready_by = time.monotonic() + timeout if timeout else 0.0
+        with self.signals.held_back():
+            yield
+            self._processes[process] = ready_by
+            if process.reaper_role == "worker":
+                self._unready.add(process)
+            self._adopt(process)
+
+    def _adopt(self, process: WatchedProcess) -> None:
+        assert process.pid is not None
+        ready_by = self._processes[process] if process in self._unready else 0.0
+        start = start_of(process.pid)
+        self._tell("adopt", process.pid, start, process.reaper_role, ready_by, process.name)
+
+    def replaced(self, process: WatchedProcess) -> None:
+        if process.pid is not None:
+            by = time.monotonic() + self.settings.shutdown_timeout
+            self._tell("end", process.pid, start_of(process.pid), by)
+
+    def ready(self, process: WatchedProcess) -> None:
+        if process in self._unready:
+            assert process.pid is not None
+            self._unready.discard(process)
+            self._tell("ready", process.pid, start_of(process.pid))
+            self.register_helpers()
+
+    def has_expired(self, process: WatchedProcess) -> bool:
+        return process in self._expired
+
+    # -- stopping ---------------------------------------------------------------------------------
+
+    @property
+    def _deadline(self) -> float:
+        assert self._stopping_since is not None
+        return self._stopping_since + self.settings.shutdown_timeout
+
+    def stop(self) -> None:
+        """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
+        if self._stopping_since is None:
+            now = self._stopping_since = time.monotonic()
+            # Main still has to end after its workers, and what they leave after them.
+            tail = min(1.0, self.settings.shutdown_timeout / 4)
+            self._tell("stop", now + self.settings.shutdown_timeout - tail, self._deadline)
+
+    def kill(self) -> None:
+        """End all our processes at once; never a process group, which is not ours alone."""
+        self.forced = True
+        self.stop()
+        self._tell("kill")
+
+    def _on_first_signal(self, signum: int) -> None:
+        self.stop()
+
+    def _on_second_signal(self, signum: int) -> None:
+        self.kill()
+
+    def wait_for_end(self) -> None:
+        while alive := [process for process in self._processes if process.exitcode is None]:
+            self.turn()
+            connection.wait([process.sentinel for process in alive], 0.05)
+            if time.monotonic() > self._deadline:
+                # The watchdog should have done this a second ago.
+                for process in alive:
+                    process.kill()
+        self.turn()
+
+    # -- the watchdog -----------------------------------------------------------------------------
+
+    def turn(self, wait: float = 0.0) -> None:
+        """Hear what the watchdog has to say; see that there is one; bury the dead."""
+        sidecar = self._sidecar
+        assert sidecar is not None
+        if wait:
+            connection.wait([sidecar.fileno()] if sidecar.fileno() >= 0 else [], wait)
+        for message in sidecar.heard():
+            self._act(message)
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + CHECK_EVERY
+            self._bury()
+            if not sidecar.alive():
+                self._replace_sidecar()
+
+    def _act(self, message: list[str]) -> None:
+        word, *rest = message
+        if word == "log":
+            log.log(LEVELS[rest[0]], "%s", rest[1])
+            self._killed += rest[1].startswith("SIGKILL")
+        elif word == "done":
+            self._left_behind = int(rest[0])
+        elif word == "expired":
+            self._announce_expired(int(rest[0]), int(rest[1]))
+        elif word == "reap":
+            self._reap(int(rest[0]), int(rest[1]))
+
+    def _announce_expired(self, pid: int, start: int) -> None:
+        for process in self._processes:
+            if process.pid == pid and process.exitcode is None:
+                self._expired.add(process)
+                log.error(
+                    "%s [%d] has not started within REAPER_STARTUP_TIMEOUT = %g s; "
+                    "its stack follows, then it is killed",
+                    process.name,
+                    pid,
+                    self.settings.startup_timeout,
+                )
+        self._tell("dump", pid, start)
+
+    def _reap(self, pid: int, start: int) -> None:
+        """Reap a zombie that main, as subreaper, has inherited. Never one that somebody waits for.
+
+        The watchdog has proved that main did not fork it (`ownership.is_adopted`).
+        """
+        if any(pid == child.pid for child in self._processes) or start_of(pid) != start:
+            return
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
+
+    def _bury(self) -> None:
+        """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
+        for process in [ended for ended in self._processes if ended.exitcode is not None]:
+            del self._processes[process]
+            self._unready.discard(process)
+            self._handled += 1
+
+    def _start_sidecar(self) -> Sidecar:
+        arguments = (self._main, self._run, self.settings.orphan_grace)
+        try:
+            return Watchdog(*arguments)
+        except (OSError, TimeoutError) as error:
+            log.warning(
+                "the watchdog cannot be started (%s): if main is killed, only what the kernel "
+                "signals will end",
+                error,
+            )
+            return InlineWatch(*arguments)
+
+    def _replace_sidecar(self) -> None:
+        log.warning("the watchdog has died; starting another")
+        assert self._sidecar is not None
+        self._sidecar.close()
+        self._sidecar = self._start_sidecar()
+        for process in self._processes:
+            self._adopt(process)
+        self.register_helpers()
+        if self._stopping_since is not None:
+            self._stopping_since, since = None, self._stopping_since
+            self.stop()
+            self._stopping_since = since
+
+    def _tell(self, *words: object) -> None:
+        if self._sidecar is not None:
+            self._sidecar.tell(*words)
+
+
+managers: list[Any] = []
+"""The SyncManagers that this server was given. Started before there is a supervisor."""
+
+
+def start_manager(settings: Settings) -> Any:
+    """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
+    main = os.getpid()
+    manager = processes.guarded_manager(main, start_of(main), settings.orphan_grace + 1.0)
+    managers.append(manager)
+    return manager
+
+
+def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:
+    """As Sanic calls it (`sanic.server.events.trigger_events`)."""
+    try:
+        return listener(app)
+    except TypeError:
+        return listener(app, loop)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """What an interrupted loop leaves pending would complain when it is collected."""
+    pending = asyncio.all_tasks(loop)
+    for task in pending:
+        task.cancel()
+    if pending:
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+
+
+def mark_run() -> str:
+    """The id of the run that begins here: another than that of a server which started this one."""
+    if _inherited or environment.RUN not in os.environ:
+        return environment.new_run()
+    return os.environ[environment.RUN]
+
+
+_inherited = environment.RUN in os.environ

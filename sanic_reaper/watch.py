@@ -1,0 +1,553 @@
+"""The watch: a list of processes with deadlines. When one passes, or main dies, it kills.
+
+It normally lives in a process of its own (`watchdog`). Where that process can't be started, main
+turns it itself, in the pauses of its own loop; it then guards against everything but main's death.
+
+Nothing here imports Sanic, asyncio, or a module of the standard library that costs much memory.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from . import environment, ownership, platform
+from .process import Handle, start_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .channel import Channel
+    from .platform.base import Identity, Row
+
+TAIL = 1.0
+"""Seconds between SIGTERM and SIGKILL for what is not a worker."""
+
+DUMP = 1.0
+"""Seconds that a worker has, after SIGABRT, to write its stack and die."""
+
+ANSWER = 0.5
+"""Seconds that main has to announce an expired worker before its stack is asked for."""
+
+STUBBORN = 5.0
+"""Seconds after the last deadline at which even SIGKILL has had no effect, and we give up."""
+
+RESCAN = 0.25
+"""Seconds between two looks at the whole process table while what it showed is being ended."""
+
+HANG_UP = 1.0
+"""Seconds that main may live on after it closed the channel; then it has let us go."""
+
+NO_DESCRIPTOR = 0.05
+"""Seconds between two looks at a process whose end no descriptor tells."""
+
+SCAN_EVERY = 1.0
+"""Seconds between two looks at the process tree while nothing happens."""
+
+SCAN_SHARE = 0.001
+"""The share of one core that those looks may take: on a crowded host they become rarer."""
+
+WATCHING = "watching"  # main runs, and so do its workers
+STOPPING = "stopping"  # main stops: workers drain
+FINISHING = "finishing"  # main has done its part: what workers left behind is ended
+FINISHED = "finished"  # nothing is left but main and its helpers
+DRAINING = "draining"  # main is gone: workers drain
+CLEARING = "clearing"  # main and workers are gone: everything else is ended
+GONE = "gone"  # nothing is left
+
+NEVER = float("inf")
+
+_MAIN_LIVES = (WATCHING, STOPPING, FINISHING, FINISHED)
+
+
+class Member:
+    """A process that main told us of, with what must happen by when (monotonic seconds)."""
+
+    __slots__ = (
+        "asked",
+        "dump_at",
+        "end_by",
+        "handle",
+        "kill_at",
+        "killed",
+        "name",
+        "ready_by",
+        "role",
+    )
+
+    def __init__(self, handle: Handle, role: str, name: str, ready_by: float | None) -> None:
+        self.handle = handle
+        self.role = role
+        self.name = name
+        self.ready_by = ready_by
+        self.dump_at: float | None = None
+        self.kill_at: float | None = None
+        self.end_by: float | None = None
+        self.asked = False
+        self.killed = False
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name} [{self.handle.pid}]"
+
+
+class Target:
+    """Something left behind that is being ended."""
+
+    __slots__ = ("asked_at", "evidence", "handle", "killed", "name")
+
+    def __init__(self, handle: Handle, name: str, evidence: str, asked_at: float) -> None:
+        self.handle = handle
+        self.name = name
+        self.evidence = evidence
+        self.asked_at = asked_at
+        self.killed = False
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.handle.pid}]"
+
+
+class Watch:
+    """The list, its deadlines and the one way to kill.
+
+    Args:
+        main: the process whose end ends everything.
+        run: the id that main's descendants bear in their environment.
+        orphan_grace: seconds that workers may drain once main is gone.
+        channel: where main says what to watch, and hears what has happened.
+        log: where a line goes that main can't log any more: its level, its text.
+    """
+
+    def __init__(
+        self,
+        main: Handle,
+        run: str,
+        orphan_grace: float,
+        channel: Channel,
+        log: Callable[[str, str], None],
+    ) -> None:
+        self.main = main
+        self.run = run
+        self.orphan_grace = orphan_grace
+        self.channel = channel
+        self.phase = WATCHING
+        self.drain_by = NEVER
+        self.deadline = NEVER
+        self.forced = False
+        self.ended = 0
+        self.members: dict[Identity, Member] = {}
+        self.helpers: dict[Identity, str] = {}
+        self.services: set[Identity] = set()
+        self.known: dict[Identity, str] = {}
+        self.spared: set[Identity] = set()
+        self.adopted: set[Identity] = set()
+        self.targets: dict[Identity, Target] = {}
+        self.refused: set[Identity] = set()
+        self._me = (os.getpid(), start_of(os.getpid()))
+        self._uid = os.geteuid()
+        self._log = log
+        self._unseen: list[tuple[str, str]] = []
+        self._began = time.monotonic()
+        self._cause = "the start"
+        self._next_scan = 0.0
+        self._hung_up: float | None = None
+        self._poll = select.poll()
+        self._register(channel.fd)
+        self._register(main.fd)
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def turn(self, longest: float = 60.0) -> None:
+        """Wait for the next event or deadline, at most `longest` seconds, and act on it."""
+        ready = self._wait(min(longest, self._pause()))
+        for message in self.channel.receive():
+            self._obey(message)
+        self._look_at_main(ready)
+        self._bury(ready)
+        now = time.monotonic()
+        self._enforce_startups(now)
+        self._enforce_ends(now)
+        if now < self._next_scan:
+            return
+        if self.phase in (FINISHING, CLEARING):
+            self._clear(now)
+        elif self.phase in (WATCHING, STOPPING, DRAINING):
+            self._scan(now)
+
+    def _wait(self, seconds: float) -> set[int]:
+        return {fd for fd, _ in self._poll.poll(seconds * 1000)}
+
+    def _pause(self) -> float:
+        """Seconds until something is due."""
+        now = time.monotonic()
+        due = [NEVER if self.phase == FINISHED else self._next_scan]
+        if self.phase in _MAIN_LIVES:
+            due.append(self.deadline)
+        for member in self.members.values():
+            if not member.killed:
+                due.append(self.drain_by)
+                due.extend(filter(None, (member.ready_by, member.dump_at, member.end_by)))
+                due.extend(filter(None, (member.kill_at,)))
+        if self._hung_up is not None:
+            due.append(self._hung_up + HANG_UP)
+        if self.main.fd is None or any(m.handle.fd is None for m in self.members.values()):
+            due.append(now + NO_DESCRIPTOR)
+        return max(0.0, min(due) - now)
+
+    def _register(self, fd: int | None) -> None:
+        if fd is not None and fd >= 0:
+            self._poll.register(fd, select.POLLIN)
+
+    def _release(self, handle: Handle) -> None:
+        if handle.fd is not None:
+            self._poll.unregister(handle.fd)
+        handle.close()
+
+    # -- what main says ---------------------------------------------------------------------------
+
+    def _obey(self, message: list[str]) -> None:
+        word, *rest = message
+        if word == "adopt":
+            self._adopt(int(rest[0]), int(rest[1]), rest[2], float(rest[3]), rest[4])
+        elif word in ("helper", "service"):
+            identity = (int(rest[0]), int(rest[1]))
+            self.helpers[identity] = rest[2]
+            if word == "service":
+                self.services.add(identity)
+        elif word == "stop":
+            self._stop(float(rest[0]), float(rest[1]))
+        elif word == "kill":
+            self.forced = True
+            self._stop(0.0, time.monotonic() + TAIL)
+        elif word == "finish":
+            self._finish()
+        elif word == "seen":
+            del self._unseen[: int(rest[0])]
+        elif member := self.members.get((int(rest[0]), int(rest[1]))):
+            if word == "ready":
+                member.ready_by = None
+            elif word == "dump" and member.dump_at is not None:
+                member.dump_at = time.monotonic()
+            elif word == "end":
+                member.end_by = float(rest[2])
+
+    def _adopt(self, pid: int, start: int, role: str, ready_by: float, name: str) -> None:
+        handle = Handle.open(pid, start)
+        if handle is None:
+            return
+        member = Member(handle, role, name, ready_by or None)
+        self.members[handle.identity] = member
+        self._register(handle.fd)
+        if self.phase != WATCHING:  # a newcomer to a server that is stopping
+            self._ask(member)
+
+    def _stop(self, drain_by: float, deadline: float) -> None:
+        """Workers end by `drain_by`, main and everything else by `deadline`."""
+        self.drain_by = min(self.drain_by, drain_by)
+        self.deadline = min(self.deadline, deadline)
+        if self.phase == WATCHING:
+            self.phase = STOPPING
+            self._begin("the stop")
+            self._wake_helpers()
+        self._ask_members()
+
+    def _finish(self) -> None:
+        if self.phase in (WATCHING, STOPPING):
+            self.phase = FINISHING
+            self._next_scan = 0.0
+
+    def _wake_helpers(self) -> None:
+        """A stopped SyncManager would hold up everybody who still has to tell it something."""
+        for pid, start in [*self.helpers, *self.known]:
+            row = platform.row(pid)
+            if row is not None and row.start == start and row.stopped:
+                handle = Handle.open(pid, start)
+                if handle is not None:
+                    self._signal(handle, signal.SIGCONT)
+                    handle.close()
+
+    # -- who has died -----------------------------------------------------------------------------
+
+    def _look_at_main(self, ready: set[int]) -> None:
+        if self.phase not in _MAIN_LIVES:
+            return
+        gone = self.main.fd in ready if self.main.fd is not None else not self.main.alive()
+        if gone:
+            self._mourn()
+        elif not self.channel.open:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """A dying main closes its end a moment before it is a zombie; one that lives on has become
+        another program (exec), and what that does with its children is none of our business."""
+        now = time.monotonic()
+        if self._hung_up is None:
+            self._hung_up = now
+            self._poll.unregister(self.channel.fd)
+        elif now - self._hung_up >= HANG_UP:
+            self.phase = GONE
+
+    def _mourn(self) -> None:
+        """Main is gone. Workers drain, unless their time is up already."""
+        if self.channel.open:
+            self._poll.unregister(self.channel.fd)
+            self.channel.close()
+        self._release(self.main)
+        for level, text in self._unseen:
+            self._log(level, text)
+        self._unseen.clear()
+        now = time.monotonic()
+        orderly = self.phase == FINISHED
+        if self.phase == WATCHING:
+            self._begin("main died")
+        self.phase = DRAINING
+        if not orderly:
+            self._report("WARNING", f"main [{self.main.pid}] is gone; ending what it started")
+        self.drain_by = min(self.drain_by, now + self.orphan_grace)
+        self.deadline = max(now, self.drain_by) + TAIL
+        self._next_scan = 0.0
+        self._ask_members()
+
+    def _bury(self, ready: set[int]) -> None:
+        for identity, member in list(self.members.items()):
+            fd = member.handle.fd
+            if fd in ready if fd is not None else not member.handle.alive():
+                self._release(member.handle)
+                del self.members[identity]
+                # What it leaves behind has another parent now: look while we know whose it was.
+                self._next_scan = 0.0
+        for target in self.targets.values():
+            if target.handle.fd in ready:
+                self._next_scan = 0.0
+        if self.phase == DRAINING and not self.members:
+            self.phase = CLEARING
+            self._next_scan = 0.0
+
+    # -- deadlines --------------------------------------------------------------------------------
+
+    def _enforce_startups(self, now: float) -> None:
+        for member in self.members.values():
+            if member.ready_by is not None and now >= member.ready_by:
+                member.ready_by = None
+                member.dump_at = now + ANSWER
+                self.channel.send("expired", *member.handle.identity)
+        if any(member.kill_at is not None for member in self.members.values()):
+            return  # one stack at a time: two at once would be interleaved line by line
+        for member in self.members.values():
+            if member.dump_at is not None and now >= member.dump_at:
+                member.dump_at = None
+                member.kill_at = now + DUMP
+                self._dump(member)
+                return
+
+    def _dump(self, member: Member) -> None:
+        """SIGABRT: `faulthandler` answers it with every thread's stack, whoever holds the GIL."""
+        try:
+            platform.forbid_core_dump(member.handle.pid)
+        except OSError:
+            pass
+        self._report("WARNING", f"SIGABRT to {member}, for its stack: it did not start in time")
+        self._signal(member.handle, signal.SIGABRT)
+        self._signal(member.handle, signal.SIGCONT)
+
+    def _enforce_ends(self, now: float) -> None:
+        for member in self.members.values():
+            if member.kill_at is not None and now >= member.kill_at:
+                self._kill(member, "it did not start in time")
+            elif member.end_by is not None and now >= member.end_by:
+                self._kill(member, "it did not end when it was replaced")
+            elif now >= self.drain_by:
+                self._kill(member, "ordered" if self.forced else "it did not end in time")
+        if now >= self.deadline and self.phase in _MAIN_LIVES:
+            self._report("ERROR", f"SIGKILL to main [{self.main.pid}]: it did not end in time")
+            self._signal(self.main, signal.SIGKILL)
+            self.deadline = now + TAIL
+
+    def _ask_members(self) -> None:
+        for member in self.members.values():
+            member.ready_by = member.dump_at = None
+            self._ask(member)
+
+    def _ask(self, member: Member) -> None:
+        """SIGTERM, once: Sanic takes a second one for an order to drop everything.
+
+        SIGCONT follows, as systemd does it, for a stopped process acts on nothing but SIGKILL.
+        """
+        if member.asked or self.forced:
+            return
+        member.asked = True
+        level = "DEBUG" if self.phase == STOPPING else "INFO"
+        self._report(level, f"SIGTERM to {member}: registered by main; {self._elapsed()}")
+        self._signal(member.handle, signal.SIGTERM)
+        self._signal(member.handle, signal.SIGCONT)
+
+    def _kill(self, member: Member, why: str) -> None:
+        if member.killed:
+            return
+        member.killed = True
+        text = f"SIGKILL to {member}: registered by main; {why}; {self._elapsed()}"
+        self._report("WARNING", text)
+        self._signal(member.handle, signal.SIGKILL)
+
+    # -- what is left behind ----------------------------------------------------------------------
+
+    def _scan(self, now: float) -> None:
+        """Remember who descends from whom, for when the tree is broken."""
+        before = time.process_time()
+        table = platform.subtree(pid for pid, _ in [*self._roots(), *self.known])
+        if table is None:
+            table = platform.table()
+        self._judge(table, marks=False)
+        cost = time.process_time() - before
+        self._next_scan = now + max(SCAN_EVERY, cost / SCAN_SHARE)
+
+    def _judge(self, table: dict[int, Row], marks: bool) -> dict[Identity, str]:
+        verdict = ownership.judge(
+            table,
+            self._roots(),
+            self.known,
+            self.spared,
+            self._is_detached,
+            self._is_marked if marks else _nobody,
+        )
+        self.known = verdict.claims
+        self.spared = verdict.spared
+        if self.phase in _MAIN_LIVES:
+            self._report_adopted(table)
+        return verdict.claims
+
+    def _roots(self) -> dict[Identity, str]:
+        roots = {self.main.identity: "main", self._me: "watchdog"}
+        roots.update({identity: str(member) for identity, member in self.members.items()})
+        roots.update(self.helpers)
+        return roots
+
+    def _is_detached(self, row: Row) -> bool:
+        return environment.is_detached(platform.environ(row.pid), self.run)
+
+    def _is_marked(self, row: Row) -> bool:
+        """Nobody older than main, and nobody else's: any user could write our mark on his own."""
+        return (
+            row.start >= self.main.start
+            and platform.uid(row.pid) == self._uid
+            and environment.is_marked(platform.environ(row.pid), self.run)
+        )
+
+    def _report_adopted(self, table: dict[int, Row]) -> None:
+        """Tell main which of the zombies among its children are for it, as subreaper, to reap."""
+        main = table.get(self.main.pid)
+        if main is None:
+            return
+        adopted = set()
+        for row in table.values():
+            if row.ppid != main.pid or row.identity in self.members or row.pid == self._me[0]:
+                continue
+            of_worker = row.alive and environment.is_of_worker(platform.environ(row.pid))
+            if row.identity in self.adopted or ownership.is_adopted(
+                row, main, self.known.get(row.identity), of_worker
+            ):
+                adopted.add(row.identity)
+                if not row.alive:
+                    self.channel.send("reap", *row.identity)
+        self.adopted = adopted
+
+    def _clear(self, now: float) -> None:
+        """End everything that is ours; look again until there is nothing to end.
+
+        Parents first, as the table lists them: a child that its parent would start again is then
+        found by the next look.
+        """
+        claims = self._judge(platform.table(), marks=True)
+        if self.phase == CLEARING:
+            for identity in self.helpers:
+                row = platform.row(identity[0])
+                if row is not None and row.identity == identity and row.alive:
+                    claims[identity] = "registered by main"
+        for identity in self.refused:
+            claims.pop(identity, None)
+        for identity in [gone for gone in self.targets if gone not in claims]:
+            self._release(self.targets.pop(identity).handle)
+            self.ended += 1
+        for identity, evidence in claims.items():
+            if identity not in self.targets:
+                self._aim(identity, evidence, now)
+        for identity, target in self.targets.items():
+            self._press(identity, target, now)
+        blind = any(target.handle.fd is None for target in self.targets.values())
+        self._next_scan = now + (NO_DESCRIPTOR if blind else RESCAN)
+        if not self.targets and not self.members:
+            self._cleared()
+        elif now >= self.deadline + STUBBORN:
+            left = ", ".join(map(str, self.targets.values()))
+            self._report("ERROR", f"even SIGKILL did not end {left}: giving up")
+            self._cleared()
+
+    def _cleared(self) -> None:
+        if self.phase == FINISHING:
+            self.phase = FINISHED
+            self.channel.send("done", self.ended)
+        else:
+            self.phase = GONE
+
+    def _aim(self, identity: Identity, evidence: str, now: float) -> None:
+        handle = Handle.open(*identity)
+        if handle is None:
+            return
+        row = platform.row(handle.pid)
+        name = self.helpers.get(identity) or (row.name if row is not None else "?")
+        self.targets[identity] = Target(handle, name, evidence, now)
+        self._register(handle.fd)
+
+    def _press(self, identity: Identity, target: Target, now: float) -> None:
+        """SIGTERM at first sight, SIGKILL when its time is up.
+
+        No SIGTERM for the resource tracker and the fork server: they end by themselves once nobody
+        uses them, and the tracker has work to do then (it unlinks what others left in /dev/shm).
+        """
+        overdue = self.forced or now >= self.deadline or now - target.asked_at >= TAIL
+        if overdue and not target.killed:
+            target.killed = True
+            signum = signal.SIGKILL
+        elif target.asked_at == now and identity not in self.services:
+            signum = signal.SIGTERM
+        else:
+            return
+        level = "WARNING" if signum == signal.SIGKILL else "INFO"
+        self._report(level, f"{signum.name} to {target}: {target.evidence}; {self._elapsed()}")
+        try:
+            target.handle.send(signum)
+            target.handle.send(signal.SIGCONT)
+        except PermissionError:
+            self.refused.add(identity)
+            self._report("ERROR", f"{target} runs as another user whom we may not signal")
+
+    # -- saying so --------------------------------------------------------------------------------
+
+    def _signal(self, handle: Handle, signum: int) -> None:
+        try:
+            handle.send(signum)
+        except PermissionError:
+            self._report("ERROR", f"[{handle.pid}] runs as another user whom we may not signal")
+
+    def _begin(self, cause: str) -> None:
+        self._began = time.monotonic()
+        self._cause = cause
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._began:.2f} s after {self._cause}"
+
+    def _report(self, level: str, text: str) -> None:
+        """Through main's own log while main lives: it knows the user's format and place.
+
+        What main has not confirmed when it dies is written here instead, so no line is lost.
+        """
+        if self.phase in _MAIN_LIVES and self.channel.send("log", level, text):
+            self._unseen.append((level, text))
+        else:
+            self._log(level, text)
+
+
+def _nobody(row: Row) -> bool:
+    return False

@@ -1,0 +1,77 @@
+"""The watchdog process: a `Watch`, turned until nothing is left to watch.
+
+Main starts it as `python -I -S` with a command of one line (see `sidecar`), in a session of its
+own, so that neither Ctrl+C nor a hang-up of the terminal nor a kill of main's group reaches it.
+It asks for nothing and needs nothing: when main is gone it does its work and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from . import platform
+from .channel import Channel
+from .process import Handle
+from .watch import GONE, Watch
+
+NAME = "reaper-watchdog"
+
+_DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+"""A service manager sends SIGTERM to every process of a service at once. The watchdog's work begins
+then; it must not be the first to go."""
+
+_FAILURES = 5
+"""Unforeseen errors after which the watchdog gives up. Main then starts another one."""
+
+
+def main(argv: list[str]) -> None:
+    """`argv`: main's pid and creation time, the channel's descriptor, the run's id, the grace."""
+    pid, start, fd, run, grace = argv
+    for signum in _DEAF:
+        signal.signal(signum, signal.SIG_IGN)
+    try:
+        platform.name_process(NAME)
+    except OSError:
+        pass
+    main_process = Handle.open(int(pid), int(start)) or Handle(int(pid), int(start), None)
+    channel = Channel(int(fd))
+    watch = Watch(main_process, run, float(grace), channel, log)
+    channel.send("hello")
+    failures = 0
+    while watch.phase != GONE:
+        try:
+            watch.turn()
+        except Exception as error:
+            failures += 1
+            log("ERROR", f"watchdog: {_where(error)}: {error!r}")
+            if failures >= _FAILURES:
+                raise
+
+
+def log(level: str, text: str) -> None:
+    """One line as Sanic writes it, to the standard error that main had.
+
+    Never waits for whoever reads it: a full pipe must not keep a process alive.
+    """
+    moment = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime())
+    line = f"[{moment}] [{os.getpid()}] [{level}] [reaper] {text}\n"
+    try:
+        stderr = select.poll()
+        stderr.register(2, select.POLLOUT)
+        if stderr.poll(0):
+            os.write(2, line.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line, without the `traceback` module and its two megabytes."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -1,0 +1,208 @@
+"""What happens in a process that main starts, before and around what it was started for.
+
+`enter` is the first thing that runs there: before it, under spawn, only the import of the user's
+main module. What it sets up must hold in every state that the process may be in later on, so it
+relies on the kernel where it can and on the event loop nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NamedTuple
+
+from . import internals, platform
+from .internals import App
+from .process import Handle
+
+TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+"""What a terminal sends to the whole group. They are for main, which passes on what is meant."""
+
+
+class Orders(NamedTuple):
+    """What main tells a process that it starts. Pickled under spawn and forkserver."""
+
+    role: str
+    main_pid: int
+    main_start: int
+    pdeathsig: int
+    orphan_grace: float
+    unheard: tuple[int, ...]
+    """Stop signals that main handles, so that this process need not hear them."""
+    environment: dict[str, str]
+    """Under forkserver the environment is the fork server's: App's worker name is not in it."""
+    inherits_handlers: bool
+    """Under fork, main's Python handlers are still installed."""
+
+
+def enter(orders: Orders) -> None:
+    """Make this process one that ends with main, and only when it is told to.
+
+    Must run in the main thread of the new process.
+    """
+    os.environ.update(orders.environment)
+    os.environ.pop("PYTHONFAULTHANDLER", None)  # for the import of the main module only
+    stop: _Drain | _Interrupt = (_Drain if orders.role == "worker" else _Interrupt)(orders)
+    for signum in orders.unheard:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _unheard)
+    stop.install()
+    arm(orders)
+    if not _main_lives(orders):
+        os._exit(0)  # it died before the kernel knew that we care
+    _show_stack_on_abort()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
+
+
+def arm(orders: Orders) -> None:
+    """Have the kernel signal this process when its parent dies.
+
+    Under forkserver the parent is the fork server. It ends soon after main, but that is its own
+    decision; so this process watches main by itself as well, through the pipe that main holds.
+    """
+    if not orders.pdeathsig:
+        return
+    # Main has said what it means that there is no prctl: once, and not once in each worker.
+    with contextlib.suppress(OSError):
+        platform.parent_death_signal(orders.pdeathsig)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != orders.main_pid:
+        with contextlib.suppress(OSError, AttributeError):
+            platform.reader_signal(parent.sentinel, orders.pdeathsig)
+
+
+def enter_manager(main_pid: int, main_start: int, grace: float) -> None:
+    """The initializer of a SyncManager: it outlives main for as long as workers may drain.
+
+    They still tell it that they have ended. The watchdog ends it sooner; this holds without one.
+    """
+
+    def orphaned(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, grace)
+
+    for terminal in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(terminal, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, orphaned)
+    with contextlib.suppress(OSError):
+        platform.parent_death_signal(signal.SIGUSR2)
+    if not Handle(main_pid, main_start, None).alive():
+        os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
+
+
+def _main_lives(orders: Orders) -> bool:
+    return Handle(orders.main_pid, orders.main_start, None).alive()
+
+
+def _unheard(signum: int, frame: FrameType | None) -> None:
+    """A handler that does nothing. SIG_IGN would be inherited by every command a worker runs."""
+
+
+def _show_stack_on_abort() -> None:
+    """SIGABRT prints every thread's Python stack, from C and whoever holds the GIL."""
+    if not faulthandler.is_enabled() and sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
+            faulthandler.enable()
+
+
+class _Stop:
+    """What a process does with SIGINT and SIGTERM."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._pid = os.getpid()
+        self._stopping = False
+
+    def _first(self, signum: int) -> bool:
+        """Whether this is the one stop signal that counts, and counts here."""
+        if os.getpid() != self._pid:  # a child that this process forked: it has no part in this
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return False
+        if self._stopping:
+            return False
+        self._stopping = True
+        if not _main_lives(self._orders):
+            # Perhaps nobody is left to end us if we don't manage to: let the kernel do it.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, self._orders.orphan_grace + 1.0)
+        return True
+
+
+class _Drain(_Stop):
+    """A worker: until it serves, SIGTERM just ends it; then the first one lets it drain.
+
+    Plain Sanic stops at each signal anew, and Ctrl+C brings two: stop listeners are then cut short
+    on 24.12 and run twice on 25.12. Its handlers are also gone while those listeners run, when one
+    more SIGTERM would kill.
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        super().__init__(orders)
+        self._app: App | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving = False
+
+    def install(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _unheard)
+        internals.substitute_worker_signals(self._set_up, self._serve)
+
+    def _set_up(
+        self, app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._app, self._loop = app, loop
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._handle)
+
+    def _serve(self) -> None:
+        self._serving = True
+        arm(self._orders)  # a change of user in a start listener has cleared it
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._first(signum) and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+                self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        """Not before the loop runs for good: it would end a start listener in its midst."""
+        assert self._app is not None
+        assert self._loop is not None
+        if self._serving:
+            self._app.stop(terminate=False)
+        else:
+            self._loop.call_later(0.05, self._stop)
+
+
+class _Interrupt(_Stop):
+    """A process of the user's, or of an extension's: a stop is one KeyboardInterrupt.
+
+    That is what Sanic sends, and what its documentation lets such a function expect. A SIGTERM is
+    turned into whatever the function has made of SIGINT by then.
+    """
+
+    def install(self) -> None:
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._terminate)
+        if self._orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
+            inspector = _Drain(self._orders)
+            internals.substitute_worker_signals(inspector._set_up, inspector._serve)
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        if self._first(signum):
+            raise KeyboardInterrupt
+
+    def _terminate(self, signum: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if handler == self._interrupt:
+            self._interrupt(signum, frame)
+        elif callable(handler) and self._first(signum):
+            handler(signal.SIGINT, frame)
