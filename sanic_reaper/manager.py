@@ -150,7 +150,8 @@ class SupervisedManager(WorkerManager):
         if self._supervisor.has_expired(_watched(process)):
             raise StartFailed(f"{process.name} has not started in time")
         raise StartFailed(
-            f"{process.name} [{process.pid}] has ended before it was ready, {_how(process.exitcode)}"
+            f"{process.name} [{process.pid}] has ended before it was ready, "
+            f"{_how(process.exitcode)}"
         )
 
     def _wait_for_news(self, unready: list[WorkerProcess]) -> bool:

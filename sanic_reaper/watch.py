@@ -308,6 +308,7 @@ class Watch:
         self.drain_by = min(self.drain_by, now + self.orphan_grace)
         self.deadline = max(now, self.drain_by) + TAIL
         self._next_scan = 0.0
+        self._wake_helpers()
         self._ask_members()
 
     def _bury(self, ready: set[int]) -> None:

@@ -25,6 +25,11 @@ TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """What a terminal sends to the whole group. They are for main, which passes on what is meant."""
 
 
+_INSPECTOR_PATIENCE = 1.0
+"""Seconds for the Inspector to stop. It has nothing to finish; under fork, where it runs the app's
+listeners too, Sanic's `shutdown_tasks` never returns in it (app.py:1903, a float that misses 0)."""
+
+
 class Orders(NamedTuple):
     """What main tells a process that it starts. Pickled under spawn and forkserver."""
 
@@ -53,28 +58,28 @@ def enter(orders: Orders) -> None:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _unheard)
     stop.install()
-    arm(orders)
+    arm(orders.main_pid, orders.pdeathsig)
     if not _main_lives(orders):
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
 
 
-def arm(orders: Orders) -> None:
-    """Have the kernel signal this process when its parent dies.
+def arm(main_pid: int, signum: int) -> None:
+    """Have the kernel signal this process when main dies. 0: nothing.
 
-    Under forkserver the parent is the fork server. It ends soon after main, but that is its own
-    decision; so this process watches main by itself as well, through the pipe that main holds.
+    Under forkserver the parent is the fork server, which lives on as long as any process that it
+    has forked: there this process watches main itself, through a pipe whose other end main holds.
     """
-    if not orders.pdeathsig:
+    if not signum:
         return
     # Main has said what it means that there is no prctl: once, and not once in each worker.
     with contextlib.suppress(OSError):
-        platform.parent_death_signal(orders.pdeathsig)
+        platform.parent_death_signal(signum)
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != orders.main_pid:
+    if parent is not None and os.getppid() != main_pid:
         with contextlib.suppress(OSError, AttributeError):
-            platform.reader_signal(parent.sentinel, orders.pdeathsig)
+            platform.reader_signal(parent.sentinel, signum)
 
 
 def enter_manager(main_pid: int, main_start: int, grace: float) -> None:
@@ -84,15 +89,13 @@ def enter_manager(main_pid: int, main_start: int, grace: float) -> None:
     """
 
     def orphaned(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, grace)
+        _end_in(grace)
 
     for terminal in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(terminal, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, orphaned)
-    with contextlib.suppress(OSError):
-        platform.parent_death_signal(signal.SIGUSR2)
+    arm(main_pid, signal.SIGUSR2)
     if not Handle(main_pid, main_start, None).alive():
         os._exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
@@ -104,6 +107,12 @@ def _main_lives(orders: Orders) -> bool:
 
 def _unheard(signum: int, frame: FrameType | None) -> None:
     """A handler that does nothing. SIG_IGN would be inherited by every command a worker runs."""
+
+
+def _end_in(seconds: float) -> None:
+    """Let the kernel end this process, in whatever state it is by then."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
 
 
 def _show_stack_on_abort() -> None:
@@ -132,8 +141,7 @@ class _Stop:
         self._stopping = True
         if not _main_lives(self._orders):
             # Perhaps nobody is left to end us if we don't manage to: let the kernel do it.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, self._orders.orphan_grace + 1.0)
+            _end_in(self._orders.orphan_grace + 1.0)
         return True
 
 
@@ -145,8 +153,9 @@ class _Drain(_Stop):
     more SIGTERM would kill.
     """
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, patience: float | None = None) -> None:
         super().__init__(orders)
+        self._patience = patience
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving = False
@@ -165,10 +174,14 @@ class _Drain(_Stop):
 
     def _serve(self) -> None:
         self._serving = True
-        arm(self._orders)  # a change of user in a start listener has cleared it
+        arm(
+            self._orders.main_pid, self._orders.pdeathsig
+        )  # a change of user in a start listener has cleared it
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._first(signum) and self._loop is not None:
+            if self._patience is not None:
+                _end_in(self._patience)
             with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
                 self._loop.call_soon_threadsafe(self._stop)
 
@@ -193,7 +206,7 @@ class _Interrupt(_Stop):
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, self._terminate)
         if self._orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
-            inspector = _Drain(self._orders)
+            inspector = _Drain(self._orders, _INSPECTOR_PATIENCE)
             internals.substitute_worker_signals(inspector._set_up, inspector._serve)
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:

@@ -1,0 +1,66 @@
+"""The `sanic-reaper` command.
+
+Each command lives in a module of its own with a `main(arguments) -> int`. A module is imported only
+when its command is chosen: `sanic-reaper --version` must not wait for Sanic, or for psutil.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import REMAINDER, SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from sanic_reaper import __version__
+
+
+class Command(NamedTuple):
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "sanic_reaper.demo", "hurt a real server, without and with the Reaper; count who is left"
+    ),
+}
+
+EXIT_CODES = """\
+exit codes:
+  0    all is well
+  1    the command found what should not be (demo: the Reaper left something behind)
+  2    the command could not do its work: wrong usage, or something is missing
+  130  interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen command and return its exit code."""
+    chosen = build_parser().parse_args(arguments)
+    command = import_module(COMMANDS[chosen.command].module)
+    try:
+        return int(command.main(chosen.arguments))
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> ArgumentParser:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    hint = "`sanic-reaper COMMAND --help` tells more."
+    parser = ArgumentParser(
+        prog="sanic-reaper",
+        usage="%(prog)s [--help | --version] COMMAND ...",
+        description="A Sanic server that leaves nothing behind.",
+        epilog=f"commands:\n{commands}\n\n{hint}\n\n{EXIT_CODES}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=SUPPRESS)
+    parser.add_argument("arguments", nargs=REMAINDER, help=SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

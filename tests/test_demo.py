@@ -1,0 +1,304 @@
+"""The demo and its example: the text that is printed, and real runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from sanic_reaper import __version__
+from sanic_reaper import demo as demo_module
+from sanic_reaper.demo import (
+    ROWS,
+    Leftover,
+    Outcome,
+    Result,
+    Style,
+    render_end,
+    render_head,
+    render_row,
+    render_tree,
+)
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "slow_start.py"
+COMMAND = [sys.executable, "-m", "sanic_reaper.cli"]
+MARK = "TEST_DEMO_RUN"
+
+SPINNING = (
+    Leftover(10, 1, "R", 55.0, "main", "python slow_start.py"),
+    Leftover(11, 10, "S", 36.0, "SyncManager", "python -c spawn_main()"),
+    Leftover(12, 11, "S", 0.0, "", "sleep 60"),
+    Leftover(13, 10, "Z", 0.0, "", "[python] <defunct>"),
+)
+LEAK = Outcome(started=True, left=3, port_held=True, main="spins", cpu=91.0, processes=SPINNING)
+CLEAN = Outcome(started=True, gone_after=0.061, exit_code=0)
+NO_START = Outcome(started=False, exit_code=1, output="Traceback\nImportError: no")
+
+
+# --- Text ----------------------------------------------------------------------------------------
+
+
+def table(*results: Result) -> list[str]:
+    """The table without its title, which names versions."""
+    lines = [*render_head("spawn", Style())[2:], *(render_row(one, Style()) for one in results)]
+    return [line.rstrip() for line in lines]
+
+
+def test_the_table_shows_what_each_side_left():
+    assert table(
+        Result(ROWS[0], plain=LEAK, reaper=CLEAN),
+        Result(ROWS[-1], plain=CLEAN, reaper=LEAK),
+        Result(ROWS[1], plain=NO_START, reaper=NO_START),
+    ) == [
+        "                        plain Sanic, after 2 s       with the Reaper",
+        "main gets               left  port  main      CPU    left  port   gone in",
+        "SIGTERM  in start-up       3  held  spins    91 %       0  free    0.06 s",
+        "SIGTERM  while serving     0  free  gone                3  held     never",
+        "Ctrl+C   in start-up       ?        no start            ?        no start",
+    ]
+
+
+def test_the_head_names_what_was_run():
+    title = render_head("fork", Style())[0]
+    assert f"sanic-reaper {__version__}" in title
+    assert "fork" in title
+
+
+def test_colours_do_not_move_the_columns():
+    result = Result(ROWS[0], plain=LEAK, reaper=CLEAN)
+    painted = render_row(result, Style(colour=True))
+    assert "\x1b[31m" in painted, "what leaks is red"
+    assert "\x1b[32m" in painted, "what is clean is green"
+    for code in (31, 32, 0):
+        painted = painted.replace(f"\x1b[{code}m", "")
+    assert painted == render_row(result, Style())
+
+
+def test_the_tree_has_children_under_their_parents_and_fits_the_terminal():
+    assert render_tree(SPINNING, Style(), width=60) == [
+        "     PID    PPID  STAT  %CPU  ROLE              COMMAND",
+        "      10       1  R     55.0  main              python sl...",
+        "      11      10  S     36.0  SyncManager       \\_ python...",
+        "      12      11  S      0.0                      \\_ slee...",
+        "      13      10  Z      0.0                    \\_ [pytho...",
+    ]
+
+
+def test_orphans_are_roots():
+    orphans = [Leftover(pid, 1, "S", 0.0, "", "worker") for pid in (20, 21)]
+    assert [line.split()[-1] for line in render_tree(orphans, Style(), 100)[1:]] == ["worker"] * 2
+
+
+def test_the_verdict_counts():
+    *_, plain, reaper = render_end([Result(ROWS[0], LEAK, CLEAN)] * 2, Style(), 100)
+    assert plain == "Plain Sanic left 6 processes, in 2 of 2 rows. They have been killed."
+    assert reaper == "The Reaper left nothing, and was gone in 0.06 s at most."
+
+
+def test_a_server_that_does_not_start_is_quoted():
+    lines = render_end([Result(ROWS[0], LEAK, NO_START)], Style(), 100)
+    assert "ImportError: no" in lines
+    assert lines[-1] == "The Reaper did not start."
+
+
+@pytest.mark.parametrize(
+    ("outcome", "clean"),
+    [
+        (CLEAN, True),
+        (LEAK, False),
+        (NO_START, False),
+        (Outcome(started=True, left=0, port_held=True), False),
+    ],
+)
+def test_clean_is_nobody_left_and_the_port_free(outcome: Outcome, clean: bool):
+    assert outcome.clean is clean
+
+
+# --- The command line ----------------------------------------------------------------------------
+
+
+def run(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, **more
+    )
+
+
+def test_version():
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"sanic-reaper {__version__}\n")
+
+
+def test_the_help_lists_commands_and_exit_codes():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "demo" in done.stdout
+    assert "130  interrupted" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("demo", "--only", "nonsense")])
+def test_wrong_usage_is_2(arguments: tuple[str, ...]):
+    assert run(*arguments).returncode == 2
+
+
+def test_the_command_imports_nothing_heavy():
+    """Shell completion and `--version` wait for each import."""
+    code = "import sys, sanic_reaper.cli; print({'sanic', 'sanic_ext', 'psutil'} & {*sys.modules})"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+def test_the_example_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch, capsys):
+    package = tmp_path / "sanic_reaper"
+    monkeypatch.setattr(demo_module, "__file__", str(package / "demo.py"))
+    assert demo_module.main([]) == 2
+    assert str(package / "examples" / "slow_start.py") in capsys.readouterr().err
+    for folder in (tmp_path, package):  # the second is looked at first
+        place = folder / "examples" / "slow_start.py"
+        place.parent.mkdir(parents=True)
+        place.touch()
+        assert demo_module.find_example() == place
+
+
+# --- Real runs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mark() -> Iterator[str]:
+    """A mark in the environment of whatever these tests start; nothing with it may live on."""
+    mark = uuid4().hex
+    yield mark
+    for process in marked(mark):
+        process.kill()
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 20) -> bool:
+    deadline = time.monotonic() + timeout
+    while not (fulfilled := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(fulfilled)
+
+
+@pytest.fixture(scope="module")
+def demo(mark: str) -> tuple[subprocess.CompletedProcess[str], list[psutil.Process]]:
+    """One row of the demo, and who was left after it."""
+    done = run("demo", "--json", "--only", "sigkill-startup", env={**os.environ, MARK: mark})
+    return done, marked(mark)
+
+
+def test_plain_sanic_leaks_and_the_reaper_does_not(demo):
+    done, _ = demo
+    assert done.returncode == 0, done.stdout + done.stderr
+    [row] = json.loads(done.stdout)["rows"]
+    assert row["plain"]["left"] >= 3, "SyncManager and two workers: else this test tests nothing"
+    assert row["plain"]["port_held"]
+    assert row["plain"]["gone_after"] is None
+    assert row["reaper"]["left"] == 0
+    assert not row["reaper"]["port_held"]
+    assert 0 < row["reaper"]["gone_after"] < 2
+
+
+def test_the_demo_itself_leaves_nothing(demo):
+    assert demo[1] == []
+
+
+def test_json_has_the_documented_shape(demo):
+    document = json.loads(demo[0].stdout)
+    assert {key: type(value) for key, value in document.items()} == {
+        "versions": dict,
+        "start_method": str,
+        "workers": int,
+        "settle": float,
+        "seconds": float,
+        "clean": bool,
+        "rows": list,
+    }
+    [row] = document["rows"]
+    assert {
+        "row": "sigkill-startup",
+        "event": "SIGKILL",
+        "state": "in start-up",
+    }.items() <= row.items()
+    assert row["plain"].keys() == row["reaper"].keys() == Outcome(True).__dict__.keys()
+    process = row["plain"]["processes"][0]
+    assert process.keys() == LEAK.processes[0].__dict__.keys()
+
+
+def test_progress_goes_to_stderr(demo):
+    assert "[1/1] SIGKILL in start-up" in demo[0].stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_leaves_nothing(mark: str, number: signal.Signals):
+    demo = subprocess.Popen(
+        [*COMMAND, "demo"],
+        env={**os.environ, MARK: mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert wait_until(lambda: len(marked(mark)) > 4), "the servers of the first row are starting"
+    demo.send_signal(number)
+    output, _ = demo.communicate(timeout=20)
+    assert demo.returncode == 130, output
+    assert b"Traceback" not in output
+    assert marked(mark) == []
+
+
+@pytest.mark.parametrize("reaper", ["yes", "no"])
+def test_the_example_starts_serves_and_stops(mark: str, reaper: str):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "SANIC_CUSTOM_DELAY": "0.1",
+        "SANIC_CUSTOM_REAPER": reaper,
+        "SANIC_PORT": str(port),
+        MARK: mark,
+    }
+    server = subprocess.Popen(
+        [sys.executable, EXAMPLE],
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert wait_until(lambda: b"Hello from process" in get(port))
+        time.sleep(0.3)  # plain Sanic loses a SIGTERM that comes before main has seen every ack
+        server.terminate()
+        output, _ = server.communicate(timeout=20)
+    finally:
+        for process in marked(mark):
+            process.kill()
+    assert server.returncode == 0, output
+    assert output.count("Loading for 0.1 s") == 2
+
+
+def get(port: int) -> bytes:
+    try:
+        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}", timeout=1) as answer:
+            return answer.read()
+    except OSError:
+        return b""
