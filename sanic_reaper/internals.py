@@ -45,6 +45,13 @@ def substitute_worker_manager(factory: Callable[..., Any]) -> None:
     sys.modules["sanic.mixins.startup"].__dict__["WorkerManager"] = factory
 
 
+def set_ack_threshold(seconds: float | None) -> None:
+    """How long a zero-downtime restart waits for the new worker's ack, in Sanic's tenths."""
+    from sanic.worker.process import WorkerProcess
+
+    WorkerProcess.THRESHOLD = sys.maxsize if seconds is None else max(1, round(seconds * 10))
+
+
 def retire(worker_state: Any) -> None:
     """Make a `DictProxy` say that nothing is left in it, without asking the SyncManager.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -49,7 +50,7 @@ class Supervisor:
         self._processes: dict[WatchedProcess, float] = {}
         self._unready: set[WatchedProcess] = set()
         self._expired: set[WatchedProcess] = set()
-        self._handled = 0
+        self._ended = 0
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
         self._killed = 0
@@ -70,6 +71,7 @@ class Supervisor:
                 error,
             )
         self._sidecar = self._start_sidecar()
+        internals.set_ack_threshold(self.settings.startup_timeout)
         internals.substitute_worker_manager(partial(SupervisedManager, supervisor=self))
         for event in ("main_process_start", "main_process_ready"):
             self._make_interruptible(internals.listeners(self._app, event))
@@ -95,10 +97,12 @@ class Supervisor:
 
     def _say_goodbye(self) -> None:
         assert self._stopping_since is not None
+        self._bury()
         log.info(
-            "stopped in %.2f s: %d processes ended, %d of them killed; %d left behind, and ended",
+            "stopped in %.2f s: %d processes have ended, %d of them by SIGKILL; "
+            "they left %d others behind, which have been ended too",
             time.monotonic() - self._stopping_since,
-            self._handled,
+            self._ended,
             self._killed,
             self._left_behind or 0,
         )
@@ -246,7 +250,6 @@ class Supervisor:
         word, *rest = message
         if word == "log":
             log.log(LEVELS[rest[0]], "%s", rest[1])
-            self._killed += rest[1].startswith("SIGKILL")
         elif word == "done":
             self._left_behind = int(rest[0])
         elif word == "expired":
@@ -284,7 +287,9 @@ class Supervisor:
         for process in [ended for ended in self._processes if ended.exitcode is not None]:
             del self._processes[process]
             self._unready.discard(process)
-            self._handled += 1
+            self._expired.discard(process)
+            self._ended += 1
+            self._killed += process.exitcode == -signal.SIGKILL
 
     def _start_sidecar(self) -> Sidecar:
         arguments = (self._main, self._run, self.settings.orphan_grace)

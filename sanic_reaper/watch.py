@@ -13,18 +13,16 @@ import select
 import signal
 import time
 
-from . import environment, ownership, platform
+from . import platform
 from .process import Handle, start_of
+from .remains import TAIL, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .channel import Channel
-    from .platform.base import Identity, Row
-
-TAIL = 1.0
-"""Seconds between SIGTERM and SIGKILL for what is not a worker."""
+    from .platform.base import Identity
 
 DUMP = 1.0
 """Seconds that a worker has, after SIGABRT, to write its stack and die."""
@@ -32,23 +30,11 @@ DUMP = 1.0
 ANSWER = 0.5
 """Seconds that main has to announce an expired worker before its stack is asked for."""
 
-STUBBORN = 5.0
-"""Seconds after the last deadline at which even SIGKILL has had no effect, and we give up."""
-
-RESCAN = 0.25
-"""Seconds between two looks at the whole process table while what it showed is being ended."""
-
 HANG_UP = 1.0
 """Seconds that main may live on after it closed the channel; then it has let us go."""
 
 NO_DESCRIPTOR = 0.05
 """Seconds between two looks at a process whose end no descriptor tells."""
-
-SCAN_EVERY = 1.0
-"""Seconds between two looks at the process tree while nothing happens."""
-
-SCAN_SHARE = 0.001
-"""The share of one core that those looks may take: on a crowded host they become rarer."""
 
 WATCHING = "watching"  # main runs, and so do its workers
 STOPPING = "stopping"  # main stops: workers drain
@@ -89,24 +75,12 @@ class Member:
         self.asked = False
         self.killed = False
 
-    def __str__(self) -> str:
-        return f"{self.role} {self.name} [{self.handle.pid}]"
-
-
-class Target:
-    """Something left behind that is being ended."""
-
-    __slots__ = ("asked_at", "evidence", "handle", "killed", "name")
-
-    def __init__(self, handle: Handle, name: str, evidence: str, asked_at: float) -> None:
-        self.handle = handle
-        self.name = name
-        self.evidence = evidence
-        self.asked_at = asked_at
-        self.killed = False
+    @property
+    def title(self) -> str:
+        return f"{self.role} {self.name}"
 
     def __str__(self) -> str:
-        return f"{self.name} [{self.handle.pid}]"
+        return f"{self.title} [{self.handle.pid}]"
 
 
 class Watch:
@@ -136,17 +110,10 @@ class Watch:
         self.drain_by = NEVER
         self.deadline = NEVER
         self.forced = False
-        self.ended = 0
         self.members: dict[Identity, Member] = {}
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
-        self.known: dict[Identity, str] = {}
-        self.spared: set[Identity] = set()
-        self.adopted: set[Identity] = set()
-        self.targets: dict[Identity, Target] = {}
-        self.refused: set[Identity] = set()
         self._me = (os.getpid(), start_of(os.getpid()))
-        self._uid = os.geteuid()
         self._log = log
         self._unseen: list[tuple[str, str]] = []
         self._began = time.monotonic()
@@ -154,6 +121,7 @@ class Watch:
         self._next_scan = 0.0
         self._hung_up: float | None = None
         self._poll = select.poll()
+        self.remains = Remains(main, run, self._poll, self._report_signal)
         self._register(channel.fd)
         self._register(main.fd)
 
@@ -174,7 +142,8 @@ class Watch:
         if self.phase in (FINISHING, CLEARING):
             self._clear(now)
         elif self.phase in (WATCHING, STOPPING, DRAINING):
-            self._scan(now)
+            self._next_scan = now + self.remains.remember(self._roots())
+            self._report_zombies()
 
     def _wait(self, seconds: float) -> set[int]:
         return {fd for fd, _ in self._poll.poll(seconds * 1000)}
@@ -260,7 +229,7 @@ class Watch:
 
     def _wake_helpers(self) -> None:
         """A stopped SyncManager would hold up everybody who still has to tell it something."""
-        for pid, start in [*self.helpers, *self.known]:
+        for pid, start in [*self.helpers, *self.remains.known]:
             row = platform.row(pid)
             if row is not None and row.start == start and row.stopped:
                 handle = Handle.open(pid, start)
@@ -319,9 +288,8 @@ class Watch:
                 del self.members[identity]
                 # What it leaves behind has another parent now: look while we know whose it was.
                 self._next_scan = 0.0
-        for target in self.targets.values():
-            if target.handle.fd in ready:
-                self._next_scan = 0.0
+        if self.remains.has_ended(ready):
+            self._next_scan = 0.0
         if self.phase == DRAINING and not self.members:
             self.phase = CLEARING
             self._next_scan = 0.0
@@ -349,20 +317,22 @@ class Watch:
             platform.forbid_core_dump(member.handle.pid)
         except OSError:
             pass
-        self._report("WARNING", f"SIGABRT to {member}, for its stack: it did not start in time")
+        evidence = "registered by main, did not start in time and is to show its stack"
+        self._report_signal("WARNING", signal.SIGABRT, str(member), evidence)
         self._signal(member.handle, signal.SIGABRT)
         self._signal(member.handle, signal.SIGCONT)
 
     def _enforce_ends(self, now: float) -> None:
         for member in self.members.values():
             if member.kill_at is not None and now >= member.kill_at:
-                self._kill(member, "it did not start in time")
+                self._kill(member, "did not start in time")
             elif member.end_by is not None and now >= member.end_by:
-                self._kill(member, "it did not end when it was replaced")
+                self._kill(member, "did not end when it was replaced")
             elif now >= self.drain_by:
-                self._kill(member, "ordered" if self.forced else "it did not end in time")
+                self._kill(member, "is not to drain" if self.forced else "did not end in time")
         if now >= self.deadline and self.phase in _MAIN_LIVES:
-            self._report("ERROR", f"SIGKILL to main [{self.main.pid}]: it did not end in time")
+            main = f"main [{self.main.pid}]"
+            self._report_signal("ERROR", signal.SIGKILL, main, "started us, did not end in time")
             self._signal(self.main, signal.SIGKILL)
             self.deadline = now + TAIL
 
@@ -380,7 +350,7 @@ class Watch:
             return
         member.asked = True
         level = "DEBUG" if self.phase == STOPPING else "INFO"
-        self._report(level, f"SIGTERM to {member}: registered by main; {self._elapsed()}")
+        self._report_signal(level, signal.SIGTERM, str(member), "registered by main")
         self._signal(member.handle, signal.SIGTERM)
         self._signal(member.handle, signal.SIGCONT)
 
@@ -388,141 +358,41 @@ class Watch:
         if member.killed:
             return
         member.killed = True
-        text = f"SIGKILL to {member}: registered by main; {why}; {self._elapsed()}"
-        self._report("WARNING", text)
+        evidence = f"registered by main, {why}"
+        self._report_signal("WARNING", signal.SIGKILL, str(member), evidence)
         self._signal(member.handle, signal.SIGKILL)
 
     # -- what is left behind ----------------------------------------------------------------------
 
-    def _scan(self, now: float) -> None:
-        """Remember who descends from whom, for when the tree is broken."""
-        before = time.process_time()
-        table = platform.subtree(pid for pid, _ in [*self._roots(), *self.known])
-        if table is None:
-            table = platform.table()
-        self._judge(table, marks=False)
-        cost = time.process_time() - before
-        self._next_scan = now + max(SCAN_EVERY, cost / SCAN_SHARE)
-
-    def _judge(self, table: dict[int, Row], marks: bool) -> dict[Identity, str]:
-        verdict = ownership.judge(
-            table,
-            self._roots(),
-            self.known,
-            self.spared,
-            self._is_detached,
-            self._is_marked if marks else _nobody,
-        )
-        self.known = verdict.claims
-        self.spared = verdict.spared
-        if self.phase in _MAIN_LIVES:
-            self._report_adopted(table)
-        return verdict.claims
-
     def _roots(self) -> dict[Identity, str]:
         roots = {self.main.identity: "main", self._me: "watchdog"}
-        roots.update({identity: str(member) for identity, member in self.members.items()})
+        roots.update((identity, member.title) for identity, member in self.members.items())
         roots.update(self.helpers)
         return roots
 
-    def _is_detached(self, row: Row) -> bool:
-        return environment.is_detached(platform.environ(row.pid), self.run)
-
-    def _is_marked(self, row: Row) -> bool:
-        """Nobody older than main, and nobody else's: any user could write our mark on his own."""
-        return (
-            row.start >= self.main.start
-            and platform.uid(row.pid) == self._uid
-            and environment.is_marked(platform.environ(row.pid), self.run)
-        )
-
-    def _report_adopted(self, table: dict[int, Row]) -> None:
-        """Tell main which of the zombies among its children are for it, as subreaper, to reap."""
-        main = table.get(self.main.pid)
-        if main is None:
-            return
-        adopted = set()
-        for row in table.values():
-            if row.ppid != main.pid or row.identity in self.members or row.pid == self._me[0]:
-                continue
-            of_worker = row.alive and environment.is_of_worker(platform.environ(row.pid))
-            if row.identity in self.adopted or ownership.is_adopted(
-                row, main, self.known.get(row.identity), of_worker
-            ):
-                adopted.add(row.identity)
-                if not row.alive:
-                    self.channel.send("reap", *row.identity)
-        self.adopted = adopted
-
     def _clear(self, now: float) -> None:
-        """End everything that is ours; look again until there is nothing to end.
-
-        Parents first, as the table lists them: a child that its parent would start again is then
-        found by the next look.
-        """
-        claims = self._judge(platform.table(), marks=True)
-        if self.phase == CLEARING:
-            for identity in self.helpers:
-                row = platform.row(identity[0])
-                if row is not None and row.identity == identity and row.alive:
-                    claims[identity] = "registered by main"
-        for identity in self.refused:
-            claims.pop(identity, None)
-        for identity in [gone for gone in self.targets if gone not in claims]:
-            self._release(self.targets.pop(identity).handle)
-            self.ended += 1
-        for identity, evidence in claims.items():
-            if identity not in self.targets:
-                self._aim(identity, evidence, now)
-        for identity, target in self.targets.items():
-            self._press(identity, target, now)
-        blind = any(target.handle.fd is None for target in self.targets.values())
-        self._next_scan = now + (NO_DESCRIPTOR if blind else RESCAN)
-        if not self.targets and not self.members:
-            self._cleared()
-        elif now >= self.deadline + STUBBORN:
-            left = ", ".join(map(str, self.targets.values()))
-            self._report("ERROR", f"even SIGKILL did not end {left}: giving up")
-            self._cleared()
-
-    def _cleared(self) -> None:
-        if self.phase == FINISHING:
-            self.phase = FINISHED
-            self.channel.send("done", self.ended)
-        else:
+        """End what workers left behind, and once main is gone its helpers too."""
+        last = self.phase == CLEARING
+        self._next_scan = now + self.remains.end(
+            self._roots(),
+            self.helpers if last else {},
+            self.services,
+            0.0 if self.forced else self.deadline,
+        )
+        if not last:
+            self._report_zombies()
+        if self.remains.targets or self.members:
+            return
+        if last:
             self.phase = GONE
-
-    def _aim(self, identity: Identity, evidence: str, now: float) -> None:
-        handle = Handle.open(*identity)
-        if handle is None:
-            return
-        row = platform.row(handle.pid)
-        name = self.helpers.get(identity) or (row.name if row is not None else "?")
-        self.targets[identity] = Target(handle, name, evidence, now)
-        self._register(handle.fd)
-
-    def _press(self, identity: Identity, target: Target, now: float) -> None:
-        """SIGTERM at first sight, SIGKILL when its time is up.
-
-        No SIGTERM for the resource tracker and the fork server: they end by themselves once nobody
-        uses them, and the tracker has work to do then (it unlinks what others left in /dev/shm).
-        """
-        overdue = self.forced or now >= self.deadline or now - target.asked_at >= TAIL
-        if overdue and not target.killed:
-            target.killed = True
-            signum = signal.SIGKILL
-        elif target.asked_at == now and identity not in self.services:
-            signum = signal.SIGTERM
         else:
-            return
-        level = "WARNING" if signum == signal.SIGKILL else "INFO"
-        self._report(level, f"{signum.name} to {target}: {target.evidence}; {self._elapsed()}")
-        try:
-            target.handle.send(signum)
-            target.handle.send(signal.SIGCONT)
-        except PermissionError:
-            self.refused.add(identity)
-            self._report("ERROR", f"{target} runs as another user whom we may not signal")
+            self.phase = FINISHED
+            self.channel.send("done", self.remains.ended)
+
+    def _report_zombies(self) -> None:
+        if self.phase in _MAIN_LIVES:
+            for identity in self.remains.adopted_zombies:
+                self.channel.send("reap", *identity)
 
     # -- saying so --------------------------------------------------------------------------------
 
@@ -536,8 +406,10 @@ class Watch:
         self._began = time.monotonic()
         self._cause = cause
 
-    def _elapsed(self) -> str:
-        return f"{time.monotonic() - self._began:.2f} s after {self._cause}"
+    def _report_signal(self, level: str, signum: int, who: str, evidence: str) -> None:
+        elapsed = time.monotonic() - self._began
+        name = signal.Signals(signum).name
+        self._report(level, f"{name} to {who}: {evidence}; {elapsed:.2f} s after {self._cause}")
 
     def _report(self, level: str, text: str) -> None:
         """Through main's own log while main lives: it knows the user's format and place.
@@ -548,7 +420,3 @@ class Watch:
             self._unseen.append((level, text))
         else:
             self._log(level, text)
-
-
-def _nobody(row: Row) -> bool:
-    return False
