@@ -64,10 +64,5 @@ def is_detached(environ: bytes, run: str) -> bool:
     return _has(environ, DETACHED, run)
 
 
-def is_of_worker(environ: bytes) -> bool:
-    """Whether it was inherited from a worker, so that the process is no child of main's own."""
-    return (b"\0" + environ).find(b"\0SANIC_WORKER_NAME=") >= 0
-
-
 def _has(environ: bytes, name: str, value: str) -> bool:
     return (b"\0" + environ + b"\0").find(f"\0{name}={value}\0".encode()) >= 0

@@ -118,6 +118,12 @@ def managers() -> list[tuple[int, str]]:
     ]
 
 
+def multiprocessing_children() -> set[int]:
+    """Every pid that `multiprocessing` in this process may wait for."""
+    children = list(multiprocessing.process._children)  # type: ignore[attr-defined]
+    return {child.pid for child in children} | {pid for pid, _ in services()}
+
+
 def services() -> list[tuple[int, str]]:
     """What `multiprocessing` runs for itself. Each ends when the last process that uses it has."""
     tracker = multiprocessing.resource_tracker._resource_tracker

@@ -110,22 +110,15 @@ def _younger(children: Mapping[int, list[Row]], parent: Row) -> list[Row]:
     return [row for row in children.get(parent.pid, ()) if row.start >= parent.start]
 
 
-def is_adopted(row: Row, main: Row, evidence: str | None, of_worker: bool) -> bool:
-    """Whether a child of main was handed to main by the kernel, rather than forked by it.
+def precedes(row: Row, began: int, table: Mapping[int, Row], roots: Mapping[Identity, str]) -> bool:
+    """Whether a process, or an ancestor of it below the roots, is older than the server.
 
-    Main, as subreaper, must reap those; and it must leave alone whatever a `Process` or a `Popen`
-    of its own may still want to wait for. So this asks for proof:
-
-    - a session that is neither main's nor its own: `fork` passes main's on and `setsid` makes an
-      own one, so somebody else led the session that it was born into;
-    - an environment that only a worker hands on;
-    - an earlier snapshot in which it had another parent.
+    A script may have started something before it ran the server, and may want to end it itself
+    when the server has stopped: so that is not ours to end while main lives.
     """
-    if row.ppid != main.pid:
-        return False
-    born_elsewhere = row.session not in (main.session, row.pid)
-    had_other_parent = evidence is not None and not evidence.startswith(_BELOW_MAIN)
-    return born_elsewhere or of_worker or had_other_parent
-
-
-_BELOW_MAIN = "descends from main"
+    ancestor: Row | None = row
+    while ancestor is not None and ancestor.identity not in roots:
+        if ancestor.start < began:
+            return True
+        ancestor = table.get(ancestor.ppid)
+    return False

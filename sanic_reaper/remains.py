@@ -69,7 +69,7 @@ class Remains:
         report: Callable[[str, int, str, str], None],
     ) -> None:
         self.known: dict[Identity, str] = {}
-        self.adopted_zombies: list[Identity] = []
+        self.unwaited: set[Identity] = set()
         self.targets: dict[Identity, Target] = {}
         self.ended = 0
         self._main = main
@@ -78,7 +78,7 @@ class Remains:
         self._report = report
         self._uid = os.geteuid()
         self._spared: set[Identity] = set()
-        self._adopted: set[Identity] = set()
+        self._zombies: set[Identity] = set()
         self._refused: set[Identity] = set()
 
     # -- finding them -----------------------------------------------------------------------------
@@ -107,11 +107,11 @@ class Remains:
         )
         self.known = verdict.claims
         self._spared = verdict.spared
-        self._find_adopted(table, roots)
+        self._find_zombies(table, roots)
         return dict(verdict.claims)
 
     def _is_detached(self, row: Row) -> bool:
-        return environment.is_detached(platform.environ(row.pid), self._run)
+        return row.alive and environment.is_detached(platform.environ(row.pid), self._run)
 
     def _is_marked(self, row: Row) -> bool:
         """Nobody older than main, and nobody else's: any user could write our mark on his own."""
@@ -121,22 +121,15 @@ class Remains:
             and environment.is_marked(platform.environ(row.pid), self._run)
         )
 
-    def _find_adopted(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
-        """Which of the zombies among main's children are for main, as subreaper, to reap."""
-        main = table.get(self._main.pid)
-        adopted = set()
-        self.adopted_zombies = []
-        for row in table.values() if main is not None else ():
-            if main is None or row.ppid != main.pid or row.identity in roots:
-                continue
-            evidence = self.known.get(row.identity)
-            if row.identity in self._adopted or ownership.is_adopted(
-                row, main, evidence, environment.is_of_worker(platform.environ(row.pid))
-            ):
-                adopted.add(row.identity)
-                if not row.alive:
-                    self.adopted_zombies.append(row.identity)
-        self._adopted = adopted
+    def _find_zombies(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
+        """Zombies of main's that nobody has waited for since the last look."""
+        found = {
+            row.identity
+            for row in table.values()
+            if row.ppid == self._main.pid and not row.alive and row.identity not in roots
+        }
+        self.unwaited = found & self._zombies
+        self._zombies = found
 
     # -- ending them ------------------------------------------------------------------------------
 
@@ -146,6 +139,7 @@ class Remains:
         helpers: Mapping[Identity, str],
         services: set[Identity],
         deadline: float,
+        began: int,
     ) -> float:
         """Signal what is there; to be called again until `targets` is empty.
 
@@ -154,12 +148,18 @@ class Remains:
             helpers: what was registered and is to be ended here all the same.
             services: those of them that end by themselves when nobody uses them any more.
             deadline: when SIGKILL needs no SIGTERM before it.
+            began: what is older than this is not to be ended here.
 
         Returns:
             Seconds until the next look, unless one of them ends sooner (`has_ended`).
         """
         now = time.monotonic()
-        claims = self._judge(platform.table(), roots, marks=True)
+        table = platform.table()
+        claims = {
+            identity: evidence
+            for identity, evidence in self._judge(table, roots, marks=True).items()
+            if not ownership.precedes(table[identity[0]], began, table, roots)
+        }
         claims.update(_living(helpers))
         for identity in self._refused:
             claims.pop(identity, None)

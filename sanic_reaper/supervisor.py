@@ -15,10 +15,12 @@ from multiprocessing import connection
 from typing import Any
 
 from . import environment, internals, platform, processes, worker
+from .children import OwnChildren
 from .config import Settings
 from .internals import App
 from .log import log
 from .manager import SupervisedManager
+from .platform.base import Identity
 from .process import start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, Sidecar, Watchdog
@@ -26,6 +28,9 @@ from .signals import StopRequested, StopSignals
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
+
+REAP_EVERY = 2.0
+"""Seconds between two reapings of adopted zombies: each looks through all objects of main's."""
 
 HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed."""
@@ -50,11 +55,15 @@ class Supervisor:
         self._processes: dict[WatchedProcess, float] = {}
         self._unready: set[WatchedProcess] = set()
         self._expired: set[WatchedProcess] = set()
+        self._began = 0
         self._ended = 0
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
         self._killed = 0
         self._next_check = 0.0
+        self._next_reaping = 0.0
+        self._zombies: set[Identity] = set()
+        self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
 
     # -- the life of a server ---------------------------------------------------------------------
@@ -71,6 +80,10 @@ class Supervisor:
                 error,
             )
         self._sidecar = self._start_sidecar()
+        if isinstance(self._sidecar, Watchdog):
+            # The kernel's own clock for creation times, read off a process that is created now.
+            self._began = start_of(self._sidecar.pid)
+            self._tell("began", self._began)
         internals.set_ack_threshold(self.settings.startup_timeout)
         internals.substitute_worker_manager(partial(SupervisedManager, supervisor=self))
         for event in ("main_process_start", "main_process_ready"):
@@ -243,6 +256,7 @@ class Supervisor:
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY
             self._bury()
+            self._reap_adopted()
             if not sidecar.alive():
                 self._replace_sidecar()
 
@@ -254,8 +268,8 @@ class Supervisor:
             self._left_behind = int(rest[0])
         elif word == "expired":
             self._announce_expired(int(rest[0]), int(rest[1]))
-        elif word == "reap":
-            self._reap(int(rest[0]), int(rest[1]))
+        elif word == "zombie":
+            self._zombies.add((int(rest[0]), int(rest[1])))
 
     def _announce_expired(self, pid: int, start: int) -> None:
         for process in self._processes:
@@ -270,17 +284,11 @@ class Supervisor:
                 )
         self._tell("dump", pid, start)
 
-    def _reap(self, pid: int, start: int) -> None:
-        """Reap a zombie that main, as subreaper, has inherited. Never one that somebody waits for.
-
-        The watchdog has proved that main did not fork it (`ownership.is_adopted`).
-        """
-        if any(pid == child.pid for child in self._processes) or start_of(pid) != start:
-            return
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
+    def _reap_adopted(self) -> None:
+        zombies, self._zombies = self._zombies, set()
+        if zombies and time.monotonic() >= self._next_reaping:
+            self._next_reaping = time.monotonic() + REAP_EVERY
+            self._children.reap_adopted({pid for pid, start in zombies if start_of(pid) == start})
 
     def _bury(self) -> None:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
@@ -308,6 +316,7 @@ class Supervisor:
         assert self._sidecar is not None
         self._sidecar.close()
         self._sidecar = self._start_sidecar()
+        self._tell("began", self._began)
         for process in self._processes:
             self._adopt(process)
         self.register_helpers()

@@ -110,6 +110,7 @@ class Watch:
         self.drain_by = NEVER
         self.deadline = NEVER
         self.forced = False
+        self.server_began = 0
         self.members: dict[Identity, Member] = {}
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
@@ -190,6 +191,8 @@ class Watch:
         elif word == "kill":
             self.forced = True
             self._stop(0.0, time.monotonic() + TAIL)
+        elif word == "began":
+            self.server_began = int(rest[0])
         elif word == "finish":
             self._finish()
         elif word == "seen":
@@ -378,6 +381,7 @@ class Watch:
             self.helpers if last else {},
             self.services,
             0.0 if self.forced else self.deadline,
+            0 if last else self.server_began,
         )
         if not last:
             self._report_zombies()
@@ -391,8 +395,8 @@ class Watch:
 
     def _report_zombies(self) -> None:
         if self.phase in _MAIN_LIVES:
-            for identity in self.remains.adopted_zombies:
-                self.channel.send("reap", *identity)
+            for identity in self.remains.unwaited:
+                self.channel.send("zombie", *identity)
 
     # -- saying so --------------------------------------------------------------------------------
 

@@ -79,7 +79,8 @@ def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
         if found is None:
             continue
         rows[pid] = found
-        pending.extend(_children(pid))
+        if found.alive:
+            pending.extend(_children(pid))
     return rows
 
 
