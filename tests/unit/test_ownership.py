@@ -1,0 +1,163 @@
+"""Who is ours, as a table: a snapshot in, claims out."""
+
+from __future__ import annotations
+
+import pytest
+
+from sanic_reaper import ownership
+from sanic_reaper.platform.base import Row
+
+MAIN, WORKER, WATCHDOG = 100, 110, 105
+ROOTS = {(MAIN, 50): "main", (WORKER, 60): "worker Sanic-Server-0-0", (WATCHDOG, 55): "watchdog"}
+TREE = (
+    Row(1, 0, 1, "S", name="init"),
+    Row(90, 1, 40, "S", name="sh"),
+    Row(MAIN, 90, 50, "S", name="python"),
+    Row(WATCHDOG, MAIN, 55, "S", name="reaper-watchdog"),
+    Row(WORKER, MAIN, 60, "S", name="python"),
+)
+
+
+def judge(*rows, roots=ROOTS, known=None, spared=(), detached=(), marked=()):
+    table = {row.pid: row for row in (*TREE, *rows)}
+    return ownership.judge(
+        table,
+        roots,
+        known or {},
+        set(spared),
+        lambda row: row.pid in detached,
+        lambda row: row.pid in marked,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        pytest.param([], {}, id="nobody but the registered"),
+        pytest.param(
+            [Row(200, WORKER, 70, "S")],
+            {(200, 70): "descends from worker Sanic-Server-0-0 [110]"},
+            id="child of a worker",
+        ),
+        pytest.param(
+            [Row(200, WORKER, 70, "S"), Row(201, 200, 70, "S")],
+            {
+                (200, 70): "descends from worker Sanic-Server-0-0 [110]",
+                (201, 70): "descends from worker Sanic-Server-0-0 [110]",
+            },
+            id="grandchild, created in the same tick",
+        ),
+        pytest.param(
+            [Row(200, MAIN, 70, "S")],
+            {(200, 70): "descends from main [100]"},
+            id="adopted by main as subreaper",
+        ),
+        pytest.param([Row(200, 90, 70, "S")], {}, id="sibling of main in the same shell"),
+        pytest.param([Row(200, 1, 70, "S")], {}, id="child of init"),
+        pytest.param([Row(200, WORKER, 70, "Z")], {}, id="a zombie has ended"),
+        pytest.param(
+            [Row(200, WORKER, 70, "Z"), Row(201, 200, 75, "S")],
+            {(201, 75): "descends from worker Sanic-Server-0-0 [110]"},
+            id="child of one that has just ended",
+        ),
+        pytest.param(
+            [Row(200, WORKER, 59, "S")], {}, id="older than its parent: the pid was given anew"
+        ),
+        pytest.param(
+            [Row(200, 201, 80, "S"), Row(201, 200, 80, "S")],
+            {},
+            id="a circle, as only a torn snapshot shows it, ends",
+        ),
+    ],
+)
+def test_descent(rows, expected):
+    assert judge(*rows).claims == expected
+
+
+def test_a_root_whose_pid_was_given_to_another_process_is_no_root():
+    stranger = {(MAIN, 50): "main", (WORKER, 61): "worker Sanic-Server-0-0"}
+    verdict = judge(Row(200, WORKER, 70, "S"), roots=stranger)
+    # Main is the only root left, and it is an ancestor of both.
+    assert verdict.claims == {
+        (WORKER, 60): "descends from main [100]",
+        (WATCHDOG, 55): "descends from main [100]",
+        (200, 70): "descends from main [100]",
+    }
+
+
+class TestMemory:
+    known = {(200, 70): "descends from worker Sanic-Server-0-0 [110]"}  # noqa: RUF012
+
+    def test_holds_after_the_parent_has_died(self):
+        verdict = judge(Row(200, 1, 70, "S"), known=self.known)
+        assert verdict.claims == self.known
+
+    def test_covers_what_descends_from_it(self):
+        verdict = judge(Row(200, 1, 70, "S", name="sh"), Row(201, 200, 90, "S"), known=self.known)
+        assert verdict.claims[201, 90] == "descends from sh [200]"
+
+    def test_keeps_the_first_evidence_when_main_adopts(self):
+        verdict = judge(Row(200, MAIN, 70, "S"), known=self.known)
+        assert verdict.claims == self.known
+
+    def test_does_not_hold_for_the_next_process_of_that_pid(self):
+        assert judge(Row(200, 1, 71, "S"), known=self.known).claims == {}
+
+    def test_forgets_the_dead(self):
+        assert judge(known=self.known).claims == {}
+
+
+class TestMark:
+    def test_claims_what_no_tree_shows(self):
+        verdict = judge(Row(200, 1, 70, "S"), marked={200})
+        assert verdict.claims == {(200, 70): "bears this run's mark"}
+
+    def test_covers_what_descends_from_it(self):
+        verdict = judge(Row(200, 1, 70, "S", name="d"), Row(201, 200, 70, "S"), marked={200})
+        assert verdict.claims[201, 70] == "descends from d [200]"
+
+    def test_is_not_asked_of_the_registered_nor_of_the_dead(self):
+        asked = []
+        table = {row.pid: row for row in (*TREE, Row(200, 1, 70, "Z"), Row(201, WORKER, 70, "S"))}
+        ownership.judge(
+            table, ROOTS, {}, set(), lambda row: False, lambda row: asked.append(row.pid) or False
+        )
+        assert asked == [1, 90]
+
+
+class TestDetached:
+    def test_is_spared_with_all_that_descends_from_it(self):
+        verdict = judge(Row(200, WORKER, 70, "S"), Row(201, 200, 71, "S"), detached={200})
+        assert verdict.claims == {}
+        assert verdict.spared == {(200, 70), (201, 71)}
+
+    def test_stays_spared_when_its_parent_is_gone_and_its_environment_clean(self):
+        verdict = judge(Row(201, MAIN, 71, "S"), spared={(201, 71)})
+        assert verdict.claims == {}
+        assert verdict.spared == {(201, 71)}
+
+    def test_wins_over_memory_of_the_moment_before_it_was_executed(self):
+        verdict = judge(Row(200, 1, 70, "S"), known={(200, 70): "x"}, detached={200})
+        assert verdict.claims == {}
+
+    def test_spares_nobody_else(self):
+        verdict = judge(Row(200, WORKER, 70, "S"), Row(202, WORKER, 70, "S"), detached={200})
+        assert set(verdict.claims) == {(202, 70)}
+
+
+class TestPrecedes:
+    def precedes(self, row, *rows, began=55):
+        table = {each.pid: each for each in (*TREE, row, *rows)}
+        return ownership.precedes(row, began, table, ROOTS)
+
+    def test_older_than_the_server(self):
+        assert self.precedes(Row(95, MAIN, 52, "S"))
+
+    def test_descends_from_one_that_is(self):
+        assert self.precedes(Row(200, 95, 80, "S"), Row(95, MAIN, 52, "S"))
+
+    def test_younger(self):
+        assert not self.precedes(Row(200, MAIN, 55, "S"))
+
+    def test_below_an_old_root_but_not_old_itself(self):
+        assert not self.precedes(Row(200, MAIN, 80, "S"), began=80)
