@@ -112,8 +112,8 @@ class Supervisor:
         assert self._stopping_since is not None
         self._bury()
         log.info(
-            "stopped in %.2f s: %d processes have ended, %d of them by SIGKILL; "
-            "they left %d others behind, which have been ended too",
+            "stopped in %.2f s; processes that ended: %d, of these by SIGKILL: %d; "
+            "left behind by them, and ended too: %d",
             time.monotonic() - self._stopping_since,
             self._ended,
             self._killed,
