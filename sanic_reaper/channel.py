@@ -16,6 +16,7 @@ class Channel:
         os.set_blocking(fd, False)
         self.fd = fd
         self.open = True
+        """Whether the peer is still there."""
         self._unsent = b""
         self._partial = b""
 
@@ -38,11 +39,11 @@ class Channel:
                 self._unsent = b""
             return False
         except OSError:
-            self.close()
+            self.open = False
         return self.open
 
     def receive(self) -> list[list[str]]:
-        """The messages that have arrived. After the peer's end `open` is `False`."""
+        """The messages that have arrived. After the last one of a peer that is gone, none."""
         while self.open:
             try:
                 chunk = os.read(self.fd, 65536)
@@ -50,17 +51,16 @@ class Channel:
                 break
             except OSError:
                 chunk = b""
-            if not chunk:
-                self.close()
+            self.open = bool(chunk)
             self._partial += chunk
         *lines, self._partial = self._partial.split(b"\n")
         return [line.decode("utf-8", "replace").split("\t") for line in lines]
 
     def close(self) -> None:
-        """Close this end. `fd` keeps its number, for whoever still has to unregister it."""
-        if self.open:
-            self.open = False
+        self.open = False
+        if self.fd >= 0:
             os.close(self.fd)
+            self.fd = -1
 
 
 _LIMIT = 1 << 20

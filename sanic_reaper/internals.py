@@ -8,12 +8,15 @@ function says what it relies on; `tests/test_internals.py` asks an installed San
 from __future__ import annotations
 
 import asyncio
+import atexit
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
 import os
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, TypeAlias
 
 from sanic import Sanic
@@ -122,6 +125,25 @@ def multiprocessing_children() -> set[int]:
     """Every pid that `multiprocessing` in this process may wait for."""
     children = list(multiprocessing.process._children)  # type: ignore[attr-defined]
     return {child.pid for child in children} | {pid for pid, _ in services()}
+
+
+def has_left_serve(frame: FrameType | None) -> bool:
+    """Whether `Sanic.serve` is not among the callers of this frame."""
+    serve = Sanic.serve.__func__.__code__  # type: ignore[attr-defined]
+    while frame is not None:
+        if frame.f_code is serve:
+            return False
+        frame = frame.f_back
+    return True
+
+
+def at_exit(function: Callable[[], None]) -> None:
+    """Have a function called when the interpreter begins to exit, before it joins the threads.
+
+    `atexit` would call it after that, when a thread that does not end has stopped everything.
+    """
+    register = getattr(threading, "_register_atexit", None) or atexit.register
+    register(function)
 
 
 def services() -> list[tuple[int, str]]:

@@ -107,7 +107,7 @@ class Watchdog:
         self.close()
 
     def close(self) -> None:
-        """Let it go on by itself: it ends when main has, and needs nobody to wait for it."""
+        """Let it go: it is dead, or it sees that main lives on without it, and ends."""
         self._channel.close()
         self._process.returncode = 0  # or `Popen` complains that it still runs
 
@@ -151,6 +151,9 @@ class InlineWatch:
         def receive(self) -> list[list[str]]:
             inbox = self._inline._inbox
             return [inbox.popleft() for _ in range(len(inbox))]
+
+        def close(self) -> None:
+            pass
 
     def tell(self, *words: object) -> bool:
         self._inbox.append(list(map(str, words)))

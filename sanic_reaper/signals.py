@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 DEBOUNCE = 0.05
 """Seconds within which a second signal is the same one: launchers forward a Ctrl+C that the
@@ -52,6 +53,8 @@ class StopSignals:
         self._received_at = 0.0
         self._interruptible = False
         self._held_back = 0
+        self._before: dict[int, Any] = {}
+        self._is_over: Callable[[FrameType | None], bool] | None = None
 
     def install(self) -> None:
         """Take the signals over; again, where Sanic has taken them meanwhile."""
@@ -59,13 +62,29 @@ class StopSignals:
             if signal.getsignal(signum) is signal.SIG_DFL:
                 self.handled += (signum,)
         for signum in self.handled:
-            signal.signal(signum, self._handle)
+            before = signal.signal(signum, self._handle)
+            self._before.setdefault(signum, before)
+
+    def retire(self, is_over: Callable[[FrameType | None], bool]) -> None:
+        """The server has stopped: signals mean nothing to it any more, and soon it is not there.
+
+        Args:
+            is_over: whether, by the frame that a signal interrupts, main has left the server. A
+                signal is then handled as it was before. Until then it is dropped: somebody who
+                presses Ctrl+C twice shall not see a traceback of the last lines of `serve`.
+        """
+        self._is_over = is_over
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             # A child that main forked and that has not yet set up its own: it has nothing to lose.
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+            return
+        if self._is_over is not None:
+            if self._is_over(frame):
+                signal.signal(signum, self._before[signum])
+                os.kill(os.getpid(), signum)
             return
         now = time.monotonic()
         if self.received is None:

@@ -32,6 +32,9 @@ CHECK_EVERY = 0.5
 REAP_EVERY = 2.0
 """Seconds between two reapings of adopted zombies: each looks through all objects of main's."""
 
+EXIT_PATIENCE = 5.0
+"""Seconds that the interpreter may take to exit, even if the shutdown has used up its time."""
+
 HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed."""
 
@@ -70,6 +73,9 @@ class Supervisor:
 
     def begin(self) -> None:
         """Stop signals are caught, the watchdog is up: from here on nothing is left behind."""
+        for finished in _finished:
+            finished.release()
+        _finished.clear()
         self.signals.install()
         try:
             platform.become_subreaper()
@@ -107,6 +113,20 @@ class Supervisor:
             self.turn(wait=0.02)
         self._shut_down_managers()
         self._say_goodbye()
+        _finished.append(self)
+        self.signals.retire(internals.has_left_serve)
+        internals.at_exit(self._exit)
+
+    def _exit(self) -> None:
+        """The interpreter ends. It joins every thread first, and one of them may not end."""
+        by = max(self._deadline, time.monotonic() + EXIT_PATIENCE)
+        self._tell("stop", by, by)
+
+    def release(self) -> None:
+        """Another server begins in this process."""
+        if self._sidecar is not None:
+            self._sidecar.close()
+            self._sidecar = None
 
     def _say_goodbye(self) -> None:
         assert self._stopping_since is not None
@@ -330,6 +350,9 @@ class Supervisor:
             self._sidecar.tell(*words)
 
 
+_finished: list[Supervisor] = []
+"""A server that ran in this process before: its watchdog still waits for the end of main."""
+
 managers: list[Any] = []
 """The SyncManagers that this server was given. Started before there is a supervisor."""
 
@@ -360,10 +383,15 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def mark_run() -> str:
-    """The id of the run that begins here: another than that of a server which started this one."""
-    if _inherited or environment.RUN not in os.environ:
-        return environment.new_run()
-    return os.environ[environment.RUN]
+    """The id of the run that begins here.
+
+    Never that of a server which started this one, nor of one which ran in this process before.
+    """
+    run = os.environ.get(environment.RUN)
+    if run is None or run in _used:
+        run = environment.new_run()
+    _used.add(run)
+    return run
 
 
-_inherited = environment.RUN in os.environ
+_used = {os.environ.get(environment.RUN)}

@@ -257,15 +257,13 @@ class Watch:
         now = time.monotonic()
         if self._hung_up is None:
             self._hung_up = now
-            self._poll.unregister(self.channel.fd)
+            self._close_channel()
         elif now - self._hung_up >= HANG_UP:
             self.phase = GONE
 
     def _mourn(self) -> None:
         """Main is gone. Workers drain, unless their time is up already."""
-        if self.channel.open:
-            self._poll.unregister(self.channel.fd)
-            self.channel.close()
+        self._close_channel()
         self._release(self.main)
         for level, text in self._unseen:
             self._log(level, text)
@@ -282,6 +280,11 @@ class Watch:
         self._next_scan = 0.0
         self._wake_helpers()
         self._ask_members()
+
+    def _close_channel(self) -> None:
+        if self.channel.fd >= 0:
+            self._poll.unregister(self.channel.fd)
+            self.channel.close()
 
     def _bury(self, ready: set[int]) -> None:
         for identity, member in list(self.members.items()):
@@ -390,7 +393,9 @@ class Watch:
         if last:
             self.phase = GONE
         else:
+            # What main does from here on is the script's business. It tells us when it exits.
             self.phase = FINISHED
+            self.deadline = NEVER
             self.channel.send("done", self.remains.ended)
 
     def _report_zombies(self) -> None:
