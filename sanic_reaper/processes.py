@@ -25,7 +25,7 @@ Context = Any
 class Watcher(Protocol):
     """Who wants to know of the processes: the supervisor."""
 
-    def orders(self, process: WatchedProcess, inherits_handlers: bool) -> worker.Orders:
+    def orders(self, process: WatchedProcess) -> worker.Orders:
         """What to tell a process that is about to start."""
 
     def starting(self, process: WatchedProcess) -> Any:
@@ -46,7 +46,7 @@ class WatchedProcess(BaseProcess):
         watcher = self._watcher
         assert watcher is not None
         method = self._start_method  # type: ignore[attr-defined]
-        self._orders = watcher.orders(self, method == "fork")
+        self._orders = watcher.orders(self)
         if method != "fork":
             internals.ensure_resource_tracker()
         with watcher.starting(self), _quiet_terminal(method):

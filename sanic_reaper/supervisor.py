@@ -181,7 +181,7 @@ class Supervisor:
 
     # -- what the processes report (processes.Watcher) --------------------------------------------
 
-    def orders(self, process: WatchedProcess, inherits_handlers: bool) -> worker.Orders:
+    def orders(self, process: WatchedProcess) -> worker.Orders:
         return worker.Orders(
             role=process.reaper_role,
             main_pid=self._main[0],
@@ -190,7 +190,6 @@ class Supervisor:
             orphan_grace=self.settings.orphan_grace,
             unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
             environment=processes.child_environment(),
-            inherits_handlers=inherits_handlers,
         )
 
     @contextmanager

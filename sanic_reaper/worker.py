@@ -42,8 +42,6 @@ class Orders(NamedTuple):
     """Stop signals that main handles, so that this process need not hear them."""
     environment: dict[str, str]
     """Under forkserver the environment is the fork server's: App's worker name is not in it."""
-    inherits_handlers: bool
-    """Under fork, main's Python handlers are still installed."""
 
 
 def enter(orders: Orders) -> None:

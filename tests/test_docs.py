@@ -1,0 +1,58 @@
+"""The documents say what is true: their tables, their commands and their links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from sanic.config import DEFAULT_CONFIG
+
+from sanic_reaper.config import KEYS, Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def documented_defaults() -> dict[str, str]:
+    return dict(re.findall(r"^\| `(REAPER_\w+)` \| (.+?) \|", README, re.MULTILINE))
+
+
+def test_each_key_has_its_row_with_its_default():
+    defaults = Settings.read(DEFAULT_CONFIG)
+    grace = DEFAULT_CONFIG["GRACEFUL_SHUTDOWN_TIMEOUT"]
+    assert documented_defaults() == {
+        "REAPER_ENABLED": f"`{defaults.enabled}`",
+        "REAPER_STARTUP_TIMEOUT": f"`{defaults.startup_timeout}`",
+        "REAPER_SHUTDOWN_TIMEOUT": f"`GRACEFUL_SHUTDOWN_TIMEOUT` + "
+        f"{defaults.shutdown_timeout - grace:g}",
+        "REAPER_ORPHAN_GRACE": f"`{defaults.orphan_grace}`",
+        "REAPER_PDEATHSIG": '`"SIGTERM"`',
+    }
+    assert set(KEYS) == set(documented_defaults())
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    (command,) = re.findall(r"^.*/pytest.*$", README, re.MULTILINE)
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_example_of_the_readme_is_a_server():
+    (example,) = re.findall(r"^```python\n(from sanic import.*?)```", README, re.DOTALL | re.M)
+    names: dict[str, object] = {"__name__": "readme"}
+    exec(compile(example, "<the example>", "exec"), names)
+    assert names["app"].ctx is not None
+    assert [extension.name for extension in names["app"].ext.extensions][0] == "reaper"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_architecture_names_each_module():
+    named = (ROOT / "docs" / "architecture.md").read_text()
+    for module in (ROOT / "sanic_reaper").glob("*.py"):
+        assert module.name in named or module.name == "__init__.py"

@@ -1,0 +1,85 @@
+"""What the package relies on inside Sanic and multiprocessing, asked of those that are installed.
+
+A release that changes one of these fails here, with a name, before it fails in a server.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import multiprocessing
+import multiprocessing.process
+import multiprocessing.resource_tracker
+import sys
+
+import pytest
+import sanic_ext.extensions.health.monitor
+import sanic_ext.extensions.logging.logger  # noqa: F401
+from sanic import Sanic
+from sanic.mixins import startup
+from sanic.server import runners
+from sanic.worker.manager import WorkerManager
+from sanic.worker.process import WorkerProcess
+
+from sanic_reaper import internals
+from sanic_reaper.manager import SupervisedManager
+
+pytestmark = pytest.mark.smoke
+
+
+@pytest.mark.parametrize("name", internals.MANAGER_SITES)
+def test_these_modules_look_up_manager_when_they_call_it(name):
+    assert callable(importlib.import_module(name).Manager)
+
+
+def test_serve_constructs_the_global_worker_manager_with_the_context_fourth():
+    assert startup.WorkerManager is WorkerManager
+    parameters = list(inspect.signature(WorkerManager).parameters)
+    assert parameters[:4] == ["number", "serve", "server_settings", "context"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, member in vars(SupervisedManager).items()
+        if inspect.isfunction(member) and hasattr(WorkerManager, name) and name != "__init__"
+    ],
+)
+def test_what_the_manager_overrides_takes_as_many_arguments(name):
+    theirs = inspect.signature(getattr(WorkerManager, name))
+    ours = inspect.signature(getattr(SupervisedManager, name))
+    assert len(ours.parameters) == len(theirs.parameters)
+
+
+def test_the_manager_overrides_what_it_says_that_it_does():
+    for name in ("run", "wait_for_ack", "kill", "shutdown", "shutdown_signal", "shutdown_server"):
+        assert getattr(WorkerManager, name) is not getattr(SupervisedManager, name)
+
+
+def test_the_runner_asks_its_module_for_these_two():
+    set_up = inspect.signature(runners._setup_system_signals)
+    assert list(set_up.parameters) == ["app", "run_multiple", "register_sys_signals", "loop"]
+    body = inspect.getsource(runners._serve_http_1)
+    assert "_setup_system_signals(app, run_multiple, register_sys_signals, loop)" in body
+    assert "_run_server_forever(" in body
+
+
+def test_worker_processes_have_what_is_read_of_them():
+    body = inspect.getsource(WorkerProcess)
+    for name in ("_current_process", "THRESHOLD", "SERVER_LABEL"):
+        assert name in body
+
+
+def test_the_end_of_serve_asks_for_values_only():
+    assert "worker_state.values()" in inspect.getsource(startup.StartupMixin._get_process_states)
+
+
+def test_serve_is_found_among_the_callers():
+    assert internals.has_left_serve(sys._getframe())
+    assert Sanic.serve.__func__.__code__.co_name == "serve"
+
+
+def test_multiprocessing_tells_its_children():
+    assert isinstance(multiprocessing.process._children, set)
+    assert hasattr(multiprocessing.resource_tracker._resource_tracker, "_pid")
