@@ -13,6 +13,7 @@ import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -43,9 +44,16 @@ def substitute_manager_factory(factory: Callable[[], Any]) -> None:
             module.__dict__["Manager"] = factory
 
 
-def substitute_worker_manager(factory: Callable[..., Any]) -> None:
-    """`StartupMixin.serve` constructs the global `WorkerManager`, after `main_process_start`."""
-    sys.modules["sanic.mixins.startup"].__dict__["WorkerManager"] = factory
+def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """`StartupMixin.serve` constructs the global `WorkerManager`, after `main_process_start`.
+
+    Returns:
+        What it would have constructed.
+    """
+    startup = vars(sys.modules["sanic.mixins.startup"])
+    replaced: Callable[..., Any] = startup["WorkerManager"]
+    startup["WorkerManager"] = factory
+    return replaced
 
 
 def set_ack_threshold(seconds: float | None) -> None:
@@ -154,6 +162,14 @@ def services() -> list[tuple[int, str]]:
     if forkserver is not None:
         found.append((getattr(forkserver._forkserver, "_forkserver_pid", None), "fork server"))
     return [(pid, name) for pid, name in found if pid]
+
+
+def remove_temporary_directory() -> None:
+    """Where a SyncManager has its socket: `multiprocessing.util.get_temp_dir` makes it at need."""
+    process: Any = multiprocessing.current_process()
+    directory = process._config.get("tempdir")
+    if directory:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def ensure_resource_tracker() -> None:

@@ -68,6 +68,7 @@ class Supervisor:
         self._zombies: set[Identity] = set()
         self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
+        self._replaced_manager: Callable[..., Any] | None = None
 
     # -- the life of a server ---------------------------------------------------------------------
 
@@ -90,8 +91,11 @@ class Supervisor:
             # The kernel's own clock for creation times, read off a process that is created now.
             self._began = start_of(self._sidecar.pid)
             self._tell("began", self._began)
+        if self._stopping_since is not None:  # a signal came before there was anybody to tell
+            self._tell_stop()
         internals.set_ack_threshold(self.settings.startup_timeout)
-        internals.substitute_worker_manager(partial(SupervisedManager, supervisor=self))
+        manager = partial(SupervisedManager, supervisor=self)
+        self._replaced_manager = internals.substitute_worker_manager(manager)
         for event in ("main_process_start", "main_process_ready"):
             self._make_interruptible(internals.listeners(self._app, event))
 
@@ -113,6 +117,8 @@ class Supervisor:
             self.turn(wait=0.02)
         self._shut_down_managers()
         self._say_goodbye()
+        if self._replaced_manager is not None:
+            internals.substitute_worker_manager(self._replaced_manager)
         _finished.append(self)
         self.signals.retire(internals.has_left_serve)
         internals.at_exit(self._exit)
@@ -234,10 +240,13 @@ class Supervisor:
     def stop(self) -> None:
         """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
         if self._stopping_since is None:
-            now = self._stopping_since = time.monotonic()
-            # Main still has to end after its workers, and what they leave after them.
-            tail = min(1.0, self.settings.shutdown_timeout / 4)
-            self._tell("stop", now + self.settings.shutdown_timeout - tail, self._deadline)
+            self._stopping_since = time.monotonic()
+            self._tell_stop()
+
+    def _tell_stop(self) -> None:
+        # Main still has to end after its workers, and what they leave after them.
+        tail = min(1.0, self.settings.shutdown_timeout / 4)
+        self._tell("stop", self._deadline - tail, self._deadline)
 
     def kill(self) -> None:
         """End all our processes at once; never a process group, which is not ours alone."""
@@ -340,9 +349,7 @@ class Supervisor:
             self._adopt(process)
         self.register_helpers()
         if self._stopping_since is not None:
-            self._stopping_since, since = None, self._stopping_since
-            self.stop()
-            self._stopping_since = since
+            self._tell_stop()
 
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:
