@@ -4,8 +4,9 @@
 hook                  process  what happens
 ====================  =======  ================================================================
 `startup`             all      hooks are registered; settings are not read yet
-`Manager()`           main     settings are checked; Sanic's SyncManager starts, tied to main
-`main_process_start`  main     stop signals are caught; the watchdog starts
+`Manager()`           main     settings are checked, stop signals are caught, the watchdog starts;
+                               then Sanic's SyncManager, tied to main
+`main_process_start`  main     the user's listeners become interruptible, the manager ours
 `main_process_ready`  main     the helpers that exist by now are registered
 process start         main     each process is registered before it can do anything
 process start         worker   `worker.enter`
@@ -26,7 +27,7 @@ from . import environment, internals, platform
 from .config import BAD_CONFIGURATION, KEYS, BadSetting, Settings, unknown_keys
 from .internals import App
 from .log import log
-from .supervisor import Supervisor, mark_run, start_manager
+from .supervisor import Supervisor, mark_run
 
 
 class Reaper(Extension):  # type: ignore[no-untyped-call]
@@ -45,8 +46,8 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
             return
         if environment.RUN not in os.environ:
             environment.new_run()
-        server = _Server(app)
-        internals.substitute_manager_factory(server.start_manager)
+        server = app.ctx.reaper = _Server(app)
+        internals.substitute_manager_factory(_start_manager)
         internals.listeners(app, "main_process_start").insert(0, server.main_process_start)
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
@@ -56,47 +57,40 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
 
 
+def _start_manager() -> Any:
+    """Stands in for `multiprocessing.Manager`, which is the first thing that `serve` calls.
+
+    Here the Reaper can begin before there is any process, and a bad value can still stop the start
+    without a traceback: nothing catches the exit.
+    """
+    app = internals.app_being_served()
+    supervisor = app.ctx.reaper.begin() if app is not None and hasattr(app.ctx, "reaper") else None
+    return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
+
+
 class _Server:
     """The hooks of one app, and what they share."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._settings: Settings | None = None
+        self._has_begun = False
         self._supervisor: Supervisor | None = None
-        self._run = ""
 
-    def start_manager(self) -> Any:
-        """Stands in for `multiprocessing.Manager`, which is the first thing that `serve` calls.
-
-        Here a bad value can still stop the start: without a traceback, as nothing catches the exit
-        and nothing runs yet.
-        """
-        settings = self._read_settings()
-        if not settings.enabled:
-            return multiprocessing.Manager()
-        return start_manager(settings)
-
-    def _read_settings(self) -> Settings:
-        if self._settings is not None:
-            return self._settings
-        config = self._app.config
-        try:
-            self._settings = Settings.read(config)
-        except BadSetting as error:
-            log.error("%s", error)
-            raise SystemExit(BAD_CONFIGURATION) from None
-        for key in unknown_keys(config):
-            log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
-        self._run = mark_run()
-        return self._settings
+    def begin(self) -> Supervisor | None:
+        """Read the settings and start to supervise, unless that is done. `None`: disabled."""
+        if not self._has_begun:
+            settings = _read_settings(self._app)
+            if settings.enabled:
+                self._supervisor = Supervisor(settings, mark_run())
+                self._supervisor.begin()
+            self._has_begun = True
+        return self._supervisor
 
     def main_process_start(self, app: App, *_: Any) -> None:
-        settings = self._read_settings()
-        if not settings.enabled:
-            return
-        self._supervisor = Supervisor(app, settings, self._run)
-        self._supervisor.begin()
-        self._stop_last()
+        supervisor = self.begin()
+        if supervisor is not None:
+            supervisor.adopt(app)
+            self._stop_last()
 
     def main_process_ready(self, app: App, *_: Any) -> None:
         if self._supervisor is not None:
@@ -110,7 +104,7 @@ class _Server:
         hooks.append(self.main_process_stop)
 
     def main_process_stop(self, app: App, *_: Any) -> None:
-        supervisor, self._supervisor, self._settings = self._supervisor, None, None
+        supervisor, self._supervisor, self._has_begun = self._supervisor, None, False
         if supervisor is not None:
             supervisor.finish()
 
@@ -129,3 +123,14 @@ class _Server:
                 app.name,
                 primary,
             )
+
+
+def _read_settings(app: App) -> Settings:
+    try:
+        settings = Settings.read(app.config)
+    except BadSetting as error:
+        log.error("%s", error)
+        raise SystemExit(BAD_CONFIGURATION) from None
+    for key in unknown_keys(app.config):
+        log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
+    return settings

@@ -63,6 +63,12 @@ def set_ack_threshold(seconds: float | None) -> None:
     WorkerProcess.THRESHOLD = sys.maxsize if seconds is None else max(1, round(seconds * 10))
 
 
+def app_being_served() -> App | None:
+    """In a call that `Sanic.serve` makes: its primary app, known to a local variable only."""
+    frame = _frame_of_serve(sys._getframe())
+    return None if frame is None else frame.f_locals.get("primary")
+
+
 def retire(worker_state: Any) -> None:
     """Make a `DictProxy` say that nothing is left in it, without asking the SyncManager.
 
@@ -137,12 +143,14 @@ def multiprocessing_children() -> set[int]:
 
 def has_left_serve(frame: FrameType | None) -> bool:
     """Whether `Sanic.serve` is not among the callers of this frame."""
+    return _frame_of_serve(frame) is None
+
+
+def _frame_of_serve(frame: FrameType | None) -> FrameType | None:
     serve = Sanic.serve.__func__.__code__  # type: ignore[attr-defined]
-    while frame is not None:
-        if frame.f_code is serve:
-            return False
+    while frame is not None and frame.f_code is not serve:
         frame = frame.f_back
-    return True
+    return frame
 
 
 def at_exit(function: Callable[[], None]) -> None:

@@ -43,21 +43,20 @@ class Supervisor:
     """What the Reaper does in the main process of one server.
 
     Args:
-        app: the primary app.
-        settings: its settings.
+        settings: those of the primary app.
         run: the id of this run.
     """
 
-    def __init__(self, app: App, settings: Settings, run: str) -> None:
+    def __init__(self, settings: Settings, run: str) -> None:
         self.settings = settings
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
-        self._app = app
         self._run = run
         self._main = (os.getpid(), start_of(os.getpid()))
         self._processes: dict[WatchedProcess, float] = {}
         self._unready: set[WatchedProcess] = set()
         self._expired: set[WatchedProcess] = set()
+        self._managers: list[Any] = []
         self._began = 0
         self._ended = 0
         self._stopping_since: float | None = None
@@ -73,7 +72,10 @@ class Supervisor:
     # -- the life of a server ---------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Stop signals are caught, the watchdog is up: from here on nothing is left behind."""
+        """Stop signals are caught, the watchdog is up: from here on nothing is left behind.
+
+        This is done before Sanic starts its first process, the SyncManager.
+        """
         for finished in _finished:
             finished.release()
         _finished.clear()
@@ -93,11 +95,22 @@ class Supervisor:
             self._tell("began", self._began)
         if self._stopping_since is not None:  # a signal came before there was anybody to tell
             self._tell_stop()
+
+    def adopt(self, app: App) -> None:
+        """Take over what Sanic would start and stop workers with."""
         internals.set_ack_threshold(self.settings.startup_timeout)
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = internals.substitute_worker_manager(manager)
         for event in ("main_process_start", "main_process_ready"):
-            self._make_interruptible(internals.listeners(self._app, event))
+            self._make_interruptible(internals.listeners(app, event))
+
+    def start_manager(self) -> Any:
+        """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
+        with self.signals.held_back():
+            manager = processes.guarded_manager(*self._main, self.settings.orphan_grace + 1.0)
+            self._managers.append(manager)
+            self.register_helpers()
+        return manager
 
     def register_helpers(self) -> None:
         """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
@@ -151,7 +164,7 @@ class Supervisor:
 
         Its own shutdown waits for the manager's answer, without a limit.
         """
-        for manager in managers:
+        for manager in self._managers:
             thread = threading.Thread(target=manager.shutdown, daemon=True)
             thread.start()
             thread.join(HELPER_PATIENCE)
@@ -159,7 +172,7 @@ class Supervisor:
                 log.warning("the SyncManager does not shut down; SIGKILL")
                 manager._process.kill()
                 thread.join(HELPER_PATIENCE)
-        managers.clear()
+        self._managers.clear()
 
     # -- user listeners that a stop need not wait for ---------------------------------------------
 
@@ -358,17 +371,6 @@ class Supervisor:
 
 _finished: list[Supervisor] = []
 """A server that ran in this process before: its watchdog still waits for the end of main."""
-
-managers: list[Any] = []
-"""The SyncManagers that this server was given. Started before there is a supervisor."""
-
-
-def start_manager(settings: Settings) -> Any:
-    """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
-    main = os.getpid()
-    manager = processes.guarded_manager(main, start_of(main), settings.orphan_grace + 1.0)
-    managers.append(manager)
-    return manager
 
 
 def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:
