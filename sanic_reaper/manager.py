@@ -104,9 +104,16 @@ class SupervisedManager(WorkerManager):
             self._shutting_down = True
             self._supervisor.stop()
             self._supervisor.wait_for_end()
+            self._release_waiting_threads()
             internals.retire(self.worker_state)
         if failed or self._supervisor.forced:
             raise ServerKilled
+
+    def _release_waiting_threads(self) -> None:
+        """A zero-downtime restart leaves a thread that waits for an ack, and a process can't exit
+        before its threads. No ack will come any more; the thread looks at nothing but this."""
+        for process in self.processes:
+            process.state = ProcessState.ACKED
 
     def wait_for_ack(self) -> None:
         """Wait until every worker serves.
