@@ -46,7 +46,8 @@ class Watchdog:
     """
 
     def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
-        if "watchdog" in platform.WITHOUT or not sys.executable:
+        # A frozen program is its own `sys.executable`: it would start itself, again and again.
+        if "watchdog" in platform.WITHOUT or not sys.executable or hasattr(sys, "frozen"):
             raise OSError("there is no Python interpreter to start it with")
         ours, its = socket.socketpair()
         with its:
@@ -66,9 +67,15 @@ class Watchdog:
     def _ask_for_hello(self) -> None:
         ready = select.poll()
         ready.register(self._channel.fd, select.POLLIN)
-        if not ready.poll(HELLO * 1000) or self.heard() != [["hello"]]:
+        answered = ready.poll(HELLO * 1000)
+        # It has begun to watch by now, and may have more to say than this.
+        self._heard = self._channel.receive()
+        if not answered:
             self.end()
             raise TimeoutError(f"it has not answered within {HELLO:g} s")
+        if ["hello"] not in self._heard:
+            self.end()
+            raise OSError("it has ended at once")
 
     @property
     def pid(self) -> int:
@@ -78,11 +85,8 @@ class Watchdog:
         return self._channel.send(*words)
 
     def heard(self) -> list[list[str]]:
-        messages = self._channel.receive()
-        logged = 0
-        for message in messages:
-            if message[0] == "log":
-                logged += 1
+        messages, self._heard = self._heard + self._channel.receive(), []
+        logged = sum(message[0] == "log" for message in messages)
         if logged:
             self.tell("seen", logged)
         return messages

@@ -1,0 +1,57 @@
+"""Fixtures: boxes and servers, each ended with its test whatever the test has done to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.box import Box, isolation
+from support.http import Ports
+from support.server import Server, Subject
+
+
+def pytest_report_header() -> str:
+    return f"boxes: {isolation()[0]}" if sys.platform == "linux" else "boxes: none on this system"
+
+
+@pytest.fixture(scope="session")
+def ports() -> Ports:
+    return Ports()
+
+
+@pytest.fixture
+def new_box() -> Iterator[Callable[[], Box]]:
+    """Boxes that are emptied when the test is over."""
+    if sys.platform != "linux":
+        pytest.skip("counts processes in /proc")
+    boxes: list[Box] = []
+
+    def make() -> Box:
+        boxes.append(Box())
+        return boxes[-1]
+
+    yield make
+    for box in boxes:
+        box.close()
+
+
+@pytest.fixture
+def launch(
+    new_box: Callable[[], Box], ports: Ports, tmp_path: Path
+) -> Iterator[Callable[..., Server]]:
+    """Start subjects, each in a folder of its own. What they have printed is shown at a failure."""
+    servers: list[Server] = []
+
+    def start(subject: Subject, *, box: Box | None = None, **options: Any) -> Server:
+        folder = tmp_path / f"server-{len(servers)}"
+        folder.mkdir()
+        port = options.pop("port", None) or ports.take()
+        servers.append(Server(box or new_box(), subject, folder, port, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        print(f"--- {server.subject}\n{server.output()}")

@@ -1,0 +1,18 @@
+"""`python app.py`, `sanic app:app`, `python -m sanic app:app`."""
+
+import os
+
+from subject import SUBJECT, build, note_import
+
+note_import()
+app = build()
+
+if __name__ == "__main__":
+    app.run(
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        workers=SUBJECT["workers"],
+        access_log=False,
+        motd=False,
+        **SUBJECT["run"],
+    )

@@ -1,0 +1,110 @@
+"""The subject without a main process, or with two apps: `python modes.py MODE`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from sanic import Sanic
+from sanic.response import text
+from subject import SUBJECT, build, emit
+
+from sanic_reaper import Reaper
+
+HOST, PORT = "127.0.0.1", int(os.environ["PORT"])
+MODE = sys.argv[1] if len(sys.argv) > 1 else os.environ["MODE"]
+os.environ["MODE"] = MODE  # for the workers, whose command line is another
+
+
+def create_server() -> None:
+    async def serve() -> None:
+        server = await app.create_server(HOST, PORT, return_asyncio_server=True)
+        assert server is not None
+        await server.startup()
+        await server.before_start()
+        await server.after_start()
+        emit("up")
+        await server.serve_forever()
+
+    asyncio.run(serve())
+
+
+def asgi() -> None:
+    """A server for ASGI in a few lines: lifespan, and one request."""
+    asyncio.run(drive())
+
+
+async def drive() -> None:
+    lifespan: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}}
+    task = asyncio.create_task(app(scope, lifespan.get, replies.put))
+    await lifespan.put({"type": "lifespan.startup"})
+    emit("asgi", reply=(await replies.get())["type"])
+    for message in await request():
+        emit("asgi", reply=message["type"], status=message.get("status"))
+    await lifespan.put({"type": "lifespan.shutdown"})
+    emit("asgi", reply=(await replies.get())["type"])
+    task.cancel()
+
+
+async def request() -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", HOST.encode())],
+        "client": (HOST, 1),
+        "server": (HOST, PORT),
+    }
+    await app(scope, receive, send)
+    return sent
+
+
+def add_app(name: str) -> Sanic:
+    other: Sanic = Sanic(name)
+    other.add_route(lambda request: text(name), "/")
+    other.extend(extensions=[Reaper])
+    return other
+
+
+def two_apps() -> None:
+    app.prepare(HOST, PORT, workers=2, motd=False, access_log=False)
+    other.prepare(HOST, int(os.environ["SECOND_PORT"]), motd=False, access_log=False)
+    Sanic.serve(primary=app)
+
+
+def single() -> None:
+    app.run(HOST, PORT, single_process=True, motd=False, debug="debug" in SUBJECT["run"])
+
+
+app = build("Primary")
+if MODE in ("secondary", "two apps"):
+    other = add_app("Secondary")
+
+MODES = {
+    "create_server": create_server,
+    "asgi": asgi,
+    "single": single,
+    "secondary": two_apps,
+    "two apps": two_apps,
+}
+
+if __name__ == "__main__":
+    MODES[MODE]()

@@ -1,0 +1,276 @@
+"""The Sanic program under test. What it does is told by the JSON in the variable SUBJECT.
+
+It leaves an event for whatever happens to it, so that a test waits for what it needs and never
+sleeps. `support.server.Subject` documents the fields.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from multiprocessing import active_children
+from typing import Any
+
+from children import CHILDREN
+from events import emit, start_of
+from sanic import HTTPResponse, Request, Sanic
+from sanic.response import json as json_response
+from sanic.response import text
+
+SUBJECT: dict[str, Any] = json.loads(os.environ["SUBJECT"])
+LISTENERS = (
+    "main_process_start",
+    "main_process_ready",
+    "before_server_start",
+    "after_server_start",
+    "before_server_stop",
+    "after_server_stop",
+    "main_process_stop",
+)
+OS_EXIT_CODE = 9
+
+
+# -- what a listener, a handler or an import may do -----------------------------------------------
+
+
+def hold_gil(seconds: str) -> None:
+    """Wait in C with the GIL held: lock a mutex twice. No signal handler of Python's can run."""
+    libc = ctypes.PyDLL(None)
+    mutex = ctypes.create_string_buffer(128)
+    emit("holding")
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+
+
+def spin(seconds: str) -> None:
+    """The same, busy: a loop in C that never looks at a signal."""
+    emit("holding")
+    sum(itertools.repeat(0))
+
+
+def swallow(seconds: str) -> None:
+    """Take every exception for a hiccup."""
+    emit("holding")
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            emit("swallowed")
+
+
+def deaf(seconds: str) -> None:
+    """The same, and stop signals are just one more exception: only SIGKILL ends it."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+    swallow(seconds)
+
+
+def fail(seconds: str) -> None:
+    raise RuntimeError("the database is not there")
+
+
+def leave_quietly(seconds: str) -> None:
+    sys.exit(0)
+
+
+def drop_dead(seconds: str) -> None:
+    os._exit(0)
+
+
+async def sleep_in_loop(seconds: str) -> None:
+    emit("holding")
+    await asyncio.sleep(float(seconds or 600))
+
+
+def block(seconds: str) -> None:
+    emit("holding")
+    time.sleep(float(seconds or 600))
+
+
+ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
+    "": lambda _: None,
+    "async": sleep_in_loop,
+    "block": block,
+    "hold_gil": hold_gil,
+    "spin": spin,
+    "swallow": swallow,
+    "deaf": deaf,
+    "raise": fail,
+    "sys.exit": leave_quietly,
+    "os._exit": drop_dead,
+}
+
+
+def act(action: str) -> Awaitable[None] | None:
+    """Do what `name:seconds` says."""
+    name, _, seconds = action.partition(":")
+    return ACTIONS[name](seconds)
+
+
+async def perform(action: str) -> None:
+    result = act(action)
+    if result is not None:
+        await result
+
+
+# -- the app --------------------------------------------------------------------------------------
+
+
+def build(name: str = "Subject") -> Sanic:
+    Sanic.start_method = SUBJECT["method"]
+    app: Sanic = Sanic(name)
+    settings = {**SUBJECT["config"]}
+    late = {key: settings.pop(key) for key in [*settings] if key.startswith("REAPER_")}
+    app.config.update(settings)
+    extend(app)
+    app.config.update(late)  # keys may be set until the server starts
+    app.main_process_start(prepare_main)
+    app.main_process_ready(introduce_main)
+    for event in LISTENERS:
+        app.listener(event)(listener(event))
+    app.before_server_start(start_children)
+    add_routes(app)
+    return app
+
+
+def extend(app: Sanic) -> None:
+    how = SUBJECT["reaper"]
+    if not how:
+        return
+    from sanic_reaper import Reaper
+
+    if how == "instance":
+        app.extend(extensions=[Reaper()])
+    elif how == "register":
+        from sanic_ext import Extend
+
+        Extend.register(Reaper)
+        app.extend()
+    else:
+        app.extend(extensions=[Reaper])
+
+
+def listener(event: str) -> Callable[[Sanic], Any]:
+    action = SUBJECT["listeners"].get(event, "")
+
+    async def listen(app: Sanic) -> None:
+        emit(event)
+        await perform(action)
+        emit(f"{event} done")
+
+    def listen_blocking(app: Sanic) -> None:
+        emit(event)
+        act(action)
+        emit(f"{event} done")
+
+    return listen if action.startswith("async") else listen_blocking
+
+
+def prepare_main(app: Sanic) -> None:
+    # SIGUSR1: main ends as a bug in a C extension would end it, without any clean-up.
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(OS_EXIT_CODE))
+    for kind in SUBJECT["main_children"]:
+        CHILDREN[kind]()
+
+
+def introduce_main(app: Sanic) -> None:
+    """Say who main's helpers are, and when it has seen every worker's ack.
+
+    Plain Sanic loses a stop signal that comes before that, so a control must know.
+    """
+    manager = app.manager
+    if SUBJECT["manage"]:
+        manager.manage("Custom", custom_process, {}, transient=False)
+    sync_manager = manager.worker_state._manager._process  # type: ignore[attr-defined]
+    emit("sync manager", of=identity(sync_manager))
+    wait_for_ack = manager.wait_for_ack
+
+    def wait_and_say_so() -> None:
+        wait_for_ack()
+        emit("all acked", family={child.name: identity(child) for child in active_children()})
+
+    manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
+
+
+def identity(process: Any) -> tuple[int, int]:
+    return process.pid, start_of(process.pid)
+
+
+def custom_process() -> None:
+    emit("custom process")
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        emit("custom process interrupted")
+
+
+def start_children(app: Sanic) -> None:
+    for kind in SUBJECT["children"]:
+        CHILDREN[kind]()
+        emit("child started", kind=kind)
+
+
+def add_routes(app: Sanic) -> None:
+    @app.get("/")
+    async def who(request: Request) -> HTTPResponse:
+        return text(str(os.getpid()))
+
+    @app.get("/do/<action:str>")
+    async def do(request: Request, action: str) -> HTTPResponse:
+        emit("request")
+        await perform(action)
+        return text("done")
+
+    @app.get("/states")
+    async def states(request: Request) -> HTTPResponse:
+        return json_response({name: info["state"] for name, info in app.m.workers.items()})
+
+    @app.get("/start/<kind:str>")
+    async def start(request: Request, kind: str) -> HTTPResponse:
+        CHILDREN[kind]()
+        return text("done")
+
+    @app.get("/restart")
+    async def restart(request: Request) -> HTTPResponse:
+        app.m.restart("__ALL_PROCESSES__")
+        return text("done")
+
+    @app.get("/scale/<number:int>")
+    async def scale(request: Request, number: int) -> HTTPResponse:
+        app.m.scale(number)
+        return text("done")
+
+    @app.get("/terminate")
+    async def terminate(request: Request) -> HTTPResponse:
+        app.m.terminate()
+        return text("done")
+
+
+def in_server_worker() -> bool:
+    return multiprocessing.current_process().name.startswith("Sanic-Server-")
+
+
+def note_import() -> None:
+    """Called wherever the app is imported, main included."""
+    if in_server_worker():
+        emit("importing")
+        act(SUBJECT["importing"])
+    elif multiprocessing.parent_process() is None:
+        if SUBJECT["trap"]:
+            signal.signal(signal.Signals[SUBJECT["trap"]], lambda *_: emit("trapped"))
+        if SUBJECT["at_exit"]:
+            main = os.getpid()
+            atexit.register(lambda: os.getpid() == main and act(SUBJECT["at_exit"]))

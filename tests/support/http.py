@@ -1,0 +1,81 @@
+"""Requests over a bare socket: one can be left in flight, and nothing retries behind our back."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from contextlib import suppress
+
+HOST = "127.0.0.1"
+
+
+class Exchange:
+    """One request that has been sent, and the answer when somebody asks for it."""
+
+    def __init__(self, port: int, path: str, timeout: float = 20) -> None:
+        self._socket = socket.create_connection((HOST, port), timeout)
+        head = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+        self._socket.sendall(head.encode())
+
+    def answer(self) -> tuple[int, str]:
+        """Status and body; (0, "") where the connection ended without an answer.
+
+        Does not wait for the connection's end: a child that a worker has forked may hold it open.
+        """
+        content = b""
+        with self._socket, suppress(ConnectionError):
+            while not _complete(content) and (chunk := self._socket.recv(65536)):
+                content += chunk
+        head, _, body = content.partition(b"\r\n\r\n")
+        return (int(head.split()[1]), body.decode()) if head else (0, "")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _complete(content: bytes) -> bool:
+    head, blank, body = content.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head.lower())
+    return bool(blank) and length is not None and len(body) >= int(length[1])
+
+
+def get(port: int, path: str = "/", timeout: float = 5) -> tuple[int, str]:
+    """Status and body of one request; (0, "") where nobody answers."""
+    try:
+        return Exchange(port, path, timeout).answer()
+    except OSError:
+        return 0, ""
+
+
+def can_bind(port: int) -> bool:
+    """Whether a server could take the port now, as Sanic does it: with SO_REUSEADDR."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen()
+        except OSError:
+            return False
+        return True
+
+
+class Ports:
+    """Free ports, from a range that belongs to this test process alone.
+
+    A port that the kernel picks is free only until another process asks as well: with tests that
+    run side by side that is soon. Below 32768 the kernel picks none.
+    """
+
+    FIRST, RANGE = 18000, 1000
+
+    def __init__(self) -> None:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+        self._first = self.FIRST + int(worker[2:]) % 14 * self.RANGE
+        self._next = os.getpid() % self.RANGE
+
+    def take(self) -> int:
+        while True:
+            self._next = (self._next + 1) % self.RANGE
+            if can_bind(self._first + self._next):
+                return self._first + self._next

@@ -1,0 +1,332 @@
+"""A server under test: started in a box, watched from outside, told apart by what it reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .box import Box, Command
+from .census import Process, Row, holds, wait_until
+from .http import Exchange, get
+
+SUBJECTS = Path(__file__).parents[1] / "subjects"
+START = 30.0
+"""Seconds that a start may take on a machine that is busy with three more tests."""
+
+SHUTDOWN_TIMEOUT = 4.0
+ORPHAN_GRACE = 2.0
+STARTUP_TIMEOUT = 5.0
+"""Not shorter: a healthy start has to come as far as its handler, beside three other tests."""
+SLACK = 3.0
+"""Seconds on top of a configured limit: the watchdog's own second, and a busy machine."""
+BOUND = max(SHUTDOWN_TIMEOUT, ORPHAN_GRACE) + SLACK
+"""Seconds until nothing is left, whatever has happened to main."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the program under test is to be and to do (`subjects/subject.py`).
+
+    An *action* is `name` or `name:seconds`, see ACTIONS there.
+    """
+
+    reaper: str = "class"
+    """How the app is extended: `class`, `instance`, `register`; empty: plain Sanic."""
+    method: str = "spawn"
+    workers: int = 2
+    importing: str = ""
+    """The action of the module that has the app, where a worker imports it."""
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    """The action of each listener, by the name of its event."""
+    children: Sequence[str] = ()
+    """What each worker starts (`subjects/children.py`)."""
+    main_children: Sequence[str] = ()
+    """What main starts."""
+    manage: bool = False
+    """Whether main has a process of the user's."""
+    trap: str = ""
+    """The signal that main's own code handles."""
+    at_exit: str = ""
+    """The action of main's interpreter when it ends."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the app's; those of the Reaper are set after `extend`."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """More arguments for `app.run`."""
+
+    def with_(self, **changes: Any) -> Subject:
+        return dataclasses.replace(self, **changes)
+
+    def with_config(self, **keys: Any) -> Subject:
+        return self.with_(config={**self.config, **keys})
+
+
+LIMITS = {"REAPER_SHUTDOWN_TIMEOUT": SHUTDOWN_TIMEOUT, "REAPER_ORPHAN_GRACE": ORPHAN_GRACE}
+"""Short ones: what does not end by itself shall not hold up the suite."""
+
+SUPERVISED = Subject(config=LIMITS)
+PLAIN = Subject(reaper="")
+
+SCRIPT = [sys.executable, "app.py"]
+SHELL_SCRIPT = ["sh", "-c", '"$0" app.py; echo "next line, after $?"', sys.executable]
+"""A script that starts the server and goes on after it; both are in one process group."""
+CONTAINER_SCRIPT = [
+    "setsid",
+    "sh",
+    "-c",
+    'sleep 600 & "$0" app.py; echo "next line, after $?"; kill $! && echo "the other lived"',
+    sys.executable,
+]
+"""The same for a container, in which something else runs as well. As PID 1 it leads group 1."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line that the subject has left."""
+
+    event: str
+    pid: int
+    start: int
+    name: str
+    time: float
+    more: Mapping[str, Any]
+
+
+class Server:
+    """A subject that runs in a box.
+
+    Args:
+        box: where it runs. Closing the box ends it, whatever has become of it.
+        folder: where its output goes.
+        port: where it listens.
+    """
+
+    def __init__(
+        self,
+        box: Box,
+        subject: Subject,
+        folder: Path,
+        port: int,
+        *,
+        argv: Sequence[str] = SCRIPT,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = SUBJECTS,
+        output: Path | None = None,
+        session: bool = True,
+        uid: int | None = None,
+    ) -> None:
+        self.box = box
+        self.subject = subject
+        self.port = port
+        self._events = box.folder / f"events-{port}"
+        self._output = folder / "output"
+        own = {
+            "SUBJECT": json.dumps(dataclasses.asdict(subject)),
+            "EVENTS": str(self._events),
+            "PORT": str(port),
+            "TMPDIR": str(box.tmp),
+        }
+        self.env = {**_clean_environment(), **own, **(env or {})}
+        self.command: Command = box.start(
+            argv,
+            env=self.env,
+            cwd=cwd,
+            output=output or self._output,
+            session=session,
+            uid=uid,
+        )
+
+    # -- what it says -----------------------------------------------------------------------------
+
+    def events(self, name: str | None = None) -> list[Event]:
+        try:
+            lines = self._events.read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            fields = json.loads(line)
+            known = {key: fields.pop(key) for key in ("event", "pid", "start", "name", "time")}
+            if name in (None, known["event"]):
+                found.append(Event(**known, more=fields))
+        return found
+
+    def wait_for(self, name: str, count: int = 1, within: float = START) -> list[Event]:
+        """Wait for `count` events of this name."""
+
+        def enough() -> list[Event]:
+            found = self.events(name)
+            return found if len(found) >= count else []
+
+        return wait_until(enough, within, lambda: f"{count} x {name!r}\n{self.describe()}")
+
+    def output(self) -> str:
+        try:
+            return self._output.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def wait_for_output(self, words: str, within: float = START) -> str:
+        """Wait for a line with these words, and return it."""
+        return wait_until(
+            lambda: next((line for line in self.output().splitlines() if words in line), ""),
+            within,
+            lambda: f"a line with {words!r}\n{self.describe()}",
+        )
+
+    def describe(self) -> str:
+        events = ", ".join(f"{event.event} [{event.pid}]" for event in self.events())
+        rows = "\n".join(map(str, self.box.rows()))
+        return f"events: {events}\nprocesses:\n{rows}\noutput:\n{self.output()}"
+
+    # -- who is who -------------------------------------------------------------------------------
+
+    def process_of(self, event: Event) -> Process | None:
+        return self.box.find(event.pid, event.start)
+
+    def processes_of(self, events: Sequence[Event]) -> list[Process]:
+        found = {self.process_of(event) for event in events}
+        return sorted(process for process in found if process is not None)
+
+    @property
+    def main(self) -> Process:
+        """Sanic's main process, once it has begun to start. Must live when first asked for."""
+        if not hasattr(self, "_main"):
+            process = self.process_of(self.wait_for("main_process_start")[-1])
+            assert process is not None, f"main is gone\n{self.describe()}"
+            self._main = process
+        return self._main
+
+    @property
+    def sync_manager(self) -> Process:
+        process = self.box.find(*self.wait_for("sync manager")[-1].more["of"])
+        assert process is not None, f"no SyncManager\n{self.describe()}"
+        return process
+
+    @property
+    def watchdogs(self) -> list[Process]:
+        """By command line: its name can't be set everywhere."""
+        living = [row.process for row in self.box.rows() if row.state not in "ZX"]
+        return [one for one in living if "sanic_reaper.watchdog" in " ".join(one.command)]
+
+    @property
+    def watchdog(self) -> Process:
+        found = self.watchdogs
+        assert len(found) == 1, f"not one watchdog\n{self.describe()}"
+        return found[0]
+
+    def wait_watchdog_replaced(self, dead: Process, within: float) -> None:
+        """Wait until there is one, and another one than this."""
+
+        def replaced() -> bool:
+            found = self.watchdogs
+            return len(found) == 1 and found[0] != dead
+
+        wait_until(replaced, within, lambda: f"a new watchdog\n{self.describe()}")
+
+    @property
+    def family(self) -> dict[str, Process]:
+        """The processes that `multiprocessing` runs for main, by name."""
+        found = self.wait_for("all acked")[-1].more["family"]
+        processes = {name: self.box.find(*identity) for name, identity in found.items()}
+        return {name: process for name, process in processes.items() if process is not None}
+
+    def named(self, name: str) -> list[Process]:
+        """The living processes that `ps -o comm` shows under this name."""
+        rows = self.box.rows()
+        return [row.process for row in rows if row.name == name and row.state not in "ZX"]
+
+    @property
+    def children(self) -> list[Process]:
+        """What the workers have started: each of `subjects/children.py` ends up as a sleep."""
+        return self.named("sleep")
+
+    @property
+    def zombies(self) -> list[Row]:
+        return [row for row in self.box.rows() if row.state == "Z"]
+
+    # -- where it is ------------------------------------------------------------------------------
+
+    def wait_serving(self) -> list[Process]:
+        """Wait until main has seen every worker's ack; return the workers."""
+        self.wait_for("all acked")
+        return self.workers
+
+    def wait_main_stuck(self) -> None:
+        """Wait until main sits in a call that does not return.
+
+        As long as it runs it wakes up ten times a second, to look at the states of its workers.
+        """
+
+        def asleep() -> bool:
+            before = self.main.switches
+            return holds(lambda: self.main.switches == before, 0.4)
+
+        wait_until(asleep, 10, "main to be stuck")
+
+    @property
+    def workers(self) -> list[Process]:
+        """The living workers that serve."""
+        return self.processes_of(self.events("after_server_start"))
+
+    def get(self, path: str = "/", timeout: float = 5) -> tuple[int, str]:
+        return get(self.port, path, timeout)
+
+    def request(self, path: str) -> Exchange:
+        """Send a request and wait until a worker has it."""
+        before = len(self.events("request"))
+        exchange = Exchange(self.port, path)
+        self.wait_for("request", before + 1)
+        return exchange
+
+    # -- hurting it -------------------------------------------------------------------------------
+
+    def send(self, signum: int) -> float:
+        """Send main a signal; return when."""
+        main = self.main
+        now = time.monotonic()
+        main.send(signum)
+        return now
+
+    def send_group(self, signum: int) -> float:
+        """Do to main's process group what the terminal does at Ctrl+C."""
+        row = self.main.look()
+        assert row is not None
+        now = time.monotonic()
+        os.killpg(row.group, signum)
+        return now
+
+    # -- its end ----------------------------------------------------------------------------------
+
+    def exit_code(self, within: float = BOUND) -> int:
+        """The exit code of what was launched. Negative: the signal that killed it."""
+        try:
+            return self.command.exit_code(within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.describe()}") from None
+
+    def wait_gone(self, within: float = BOUND) -> float:
+        """Wait until nothing is left in the box; return how long that took."""
+        try:
+            return self.box.wait_empty(within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.describe()}") from None
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Stop it, and make sure that it does as it should."""
+        self.send(signum)
+        code = self.exit_code()
+        self.wait_gone()
+        return code
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment of the tests, without what would configure the server behind our back."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SANIC_")}

@@ -1,0 +1,322 @@
+"""Nobody else is touched, however much they look like ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import pytest
+from support.box import Box, isolation
+from support.census import Process, holds, wait_until
+from support.marks import methods, signals, smoke_of
+from support.server import (
+    BOUND,
+    SHUTDOWN_TIMEOUT,
+    START,
+    STARTUP_TIMEOUT,
+    SUPERVISED,
+    Server,
+    Subject,
+)
+
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, for a second user")
+
+
+def sleeper(box: Box, folder: Path, env: Mapping[str, str] | None = None, uid=None) -> Process:
+    """A process that has nothing to do with any server."""
+    command = box.start(["sleep", "600"], output=folder / "sleeper", env=env, uid=uid)
+    wait_until(lambda: command.process.command == ["sleep", "600"], 5, "the exec of sleep")
+    return command.process
+
+
+def wait_only(server: Server, *left: Process) -> None:
+    """Wait until nothing but these is in the box, and see that they stay."""
+
+    def others() -> list[object]:
+        return [row for row in server.box.rows() if row.process not in left]
+
+    wait_until(lambda: not others(), BOUND, server.describe)
+    assert holds(lambda: all(process.alive for process in left), 0.5)
+
+
+# -- the same group, the same session -------------------------------------------------------------
+
+GROUP = ["sh", "-c", 'sleep 600 & "$0" app.py; echo "next line, after $?"; wait', sys.executable]
+"""A script with a job in the background: all three are in one process group and one session."""
+
+ENDS: dict[str, tuple[Subject, Callable[[Server], object]]] = {
+    "SIGKILL": (SUPERVISED, lambda server: server.send(SIGKILL)),
+    "SIGTERM": (SUPERVISED, lambda server: server.send(SIGTERM)),
+    "failed start": (
+        SUPERVISED.with_(listeners={"before_server_start": "raise"}),
+        lambda server: None,
+    ),
+    "startup timeout": (
+        SUPERVISED.with_(listeners={"before_server_start": "deaf"}).with_config(
+            REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT
+        ),
+        lambda server: None,
+    ),
+    "forced stop": (
+        SUPERVISED.with_(listeners={"before_server_start": "deaf"}),
+        lambda server: (
+            server.wait_for("holding", 2),
+            server.send(SIGTERM),
+            server.wait_for("swallowed", 2),
+            holds(lambda: server.main.alive, 0.3),
+            server.send(SIGINT),
+        ),
+    ),
+    "dead SyncManager": (SUPERVISED, lambda server: server.sync_manager.send(SIGKILL)),
+}
+
+
+@pytest.mark.parametrize("end", smoke_of(ENDS, "SIGKILL", "failed start"))
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_the_job_that_launched_it(launch, method, end):
+    subject, hurt = ENDS[end]
+    server = launch(subject.with_(method=method), argv=GROUP)
+    shell = server.command.process
+    server.wait_for("main_process_start")
+    [job] = server.children
+    assert job.look().group == server.main.look().group
+    if not subject.listeners:
+        server.wait_serving()
+    hurt(server)
+    server.wait_for_output("next line", START)
+    wait_only(server, shell, job)
+
+
+@signals(SIGTERM, SIGKILL)
+def test_a_job_of_the_script_that_became_the_server(launch, signum):
+    """`helper & exec python app.py`, as in many a container: the helper is main's child, and yet
+    not the server that started it."""
+    argv = ["sh", "-c", 'sleep 600 & exec "$0" app.py', sys.executable]
+    server = launch(SUPERVISED, argv=argv)
+    server.wait_serving()
+    [job] = server.children
+    assert job.look().ppid == server.main.pid
+    server.send(signum)
+    wait_only(server, job)
+
+
+# -- the same program -----------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@signals(SIGTERM, SIGKILL)
+@methods
+def test_a_second_server_of_the_same_app(launch, new_box, method, signum):
+    """Same user, same command line, same environment but for the port."""
+    box = new_box()
+    first = launch(SUPERVISED.with_(method=method), box=box)
+    second = launch(SUPERVISED.with_(method=method), box=box)
+    first.wait_serving()
+    workers = second.wait_serving()
+    mine = {row.process for row in second.box.rows()} - family(first)
+    first.send(signum)
+    wait_only(first, *mine)
+    assert second.workers == workers
+    assert second.get()[0] == 200
+    assert second.stop() == 0
+
+
+def family(server: Server) -> set[Process]:
+    """Main and all below it."""
+    rows = server.box.rows()
+    found = {server.main.pid}
+    while more := {row.pid for row in rows if row.ppid in found} - found:
+        found |= more
+    return {row.process for row in rows if row.pid in found}
+
+
+@signals(SIGTERM, SIGKILL)
+def test_a_server_that_has_inherited_the_mark_of_another(launch, new_box, signum):
+    """Both were started from a shell of a third server's: neither takes the other for its own."""
+    box, env = new_box(), {"SANIC_REAPER_RUN": "0123456789abcdef"}
+    first = launch(SUPERVISED, box=box, env=env)
+    second = launch(SUPERVISED, box=box, env=env)
+    first.wait_serving()
+    second.wait_serving()
+    mine = {row.process for row in box.rows()} - family(first)
+    first.send(signum)
+    wait_only(first, *mine)
+    assert second.get()[0] == 200
+    assert second.stop() == 0
+
+
+@signals(SIGTERM, SIGKILL)
+def test_somebody_who_was_there_before_and_bears_the_mark(launch, new_box, tmp_path, signum):
+    """The mark proves nothing for a process that is older than the server."""
+    box, env = new_box(), {"SANIC_REAPER_RUN": "0123456789abcdef"}
+    older = sleeper(box, tmp_path, {**os.environ, **env})
+    server = launch(SUPERVISED.with_(method="fork"), box=box, env=env)
+    server.wait_serving()
+    server.send(signum)
+    wait_only(server, older)
+
+
+@signals(SIGTERM, SIGKILL)
+def test_the_mark_of_another_run(launch, new_box, tmp_path, signum):
+    box = new_box()
+    server = launch(SUPERVISED.with_(method="fork"), box=box)
+    server.wait_serving()
+    other = sleeper(box, tmp_path, {**os.environ, "SANIC_REAPER_RUN": "f" * 16})
+    server.send(signum)
+    wait_only(server, other)
+
+
+def test_what_a_script_starts_after_its_server(launch, tmp_path):
+    """Main lives on when `app.run` has returned. What it does then is not the server's business."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import runpy, subprocess, sys, time\n"
+        "sys.path.insert(0, '')\n"
+        "if __name__ == '__main__':\n"
+        "    runpy.run_path('app.py', run_name='__main__')\n"
+        "    from events import emit\n"
+        "    subprocess.Popen(['sleep', '600'])\n"
+        "    emit('after')\n"
+        "    time.sleep(600)\n"
+    )
+    server = launch(SUPERVISED.with_(method="fork"), argv=[sys.executable, str(script)])
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_for("after")
+    wait_until(lambda: server.children, 5, "the sleep")
+    [child] = server.children
+    assert holds(lambda: server.main.alive and child.alive, SHUTDOWN_TIMEOUT + 1)
+
+
+# -- another user ---------------------------------------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@signals(SIGTERM, SIGKILL)
+def test_another_users_process_with_our_mark(launch, new_box, tmp_path, signum):
+    """Anybody may write our mark into his own environment."""
+    box = new_box()
+    server = launch(SUPERVISED.with_(method="fork"), box=box)
+    worker = server.wait_serving()[0]
+    mark = run_id(server)
+    stranger = sleeper(box, tmp_path, {**os.environ, "SANIC_REAPER_RUN": mark}, uid=NOBODY)
+    assert worker.alive
+    server.send(signum)
+    wait_only(server, stranger)
+
+
+def run_id(server: Server) -> str:
+    """The id that this server's processes bear, read where anybody could read it."""
+    for row in server.box.rows():
+        if run := row.process.environ.get("SANIC_REAPER_RUN"):
+            return run
+    raise AssertionError(f"nobody bears a mark\n{server.describe()}")
+
+
+@needs_root
+@pytest.mark.root
+@signals(SIGTERM, SIGKILL)
+@pytest.mark.parametrize("kind", ["other-user", "other-user-daemon"])
+def test_a_child_that_main_started_as_another_user(launch, kind, signum):
+    """Ours by descent, and root may end it."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1, main_children=[kind]))
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 1, 5, server.describe)
+    [child] = server.children
+    assert holds(lambda: child.alive, 1.5), "the watchdog looks once a second"
+    server.send(signum)
+    server.wait_gone()
+
+
+@needs_root
+@pytest.mark.root
+@signals(SIGTERM, SIGKILL)
+def test_a_child_whom_the_server_may_not_signal(launch, new_box, signum):
+    """A program that has become root: ours, but the kernel refuses. It is named, the rest ends."""
+    can_run_python(NOBODY)
+    box = new_box()
+    setuid = box.folder / "setpriv"
+    shutil.copy(shutil.which("setpriv") or pytest.skip("needs setpriv"), setuid)
+    setuid.chmod(0o4755)
+    server = launch(
+        SUPERVISED.with_(method="fork", workers=1, main_children=["root"]),
+        box=box,
+        env={"SETUID_SETPRIV": str(setuid)},
+        uid=NOBODY,
+    )
+    server.wait_serving()
+    [child] = server.children
+    assert holds(lambda: child.alive, 1.5), "the watchdog looks once a second"
+    server.send(signum)
+    wait_only(server, child)
+    assert server.output().count("may not signal") == 1
+
+
+def can_run_python(uid: int) -> None:
+    try:
+        subprocess.run([sys.executable, "-c", "import sanic_reaper"], user=uid, check=True, cwd="/")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this Python is out of reach for another user")
+
+
+# -- the same pid ---------------------------------------------------------------------------------
+
+needs_pid_choice = pytest.mark.skipif(
+    os.getuid() != 0 or isolation()[0] != "PID namespace",
+    reason="needs root in a PID namespace, to choose the next pid",
+)
+
+
+@needs_pid_choice
+@pytest.mark.root
+@signals(SIGTERM, SIGKILL)
+def test_a_stranger_with_the_pid_of_a_dead_child(launch, tmp_path, signum):
+    """The watchdog has seen the child; then it ends, and its number goes to somebody else."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1, children=["cleaned-daemon"]))
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 1, 5, server.describe)
+    [child] = server.children
+    assert holds(lambda: child.alive, 1.5), "the watchdog looks once a second"
+    pid = child.inner_pid
+    child.send(SIGKILL)
+    wait_until(lambda: child.look() is None, 5, "main to reap the child")
+
+    stranger = take_pid(server.box, tmp_path, pid)
+    server.send(signum)
+    wait_only(server, stranger, *shell_of(server, stranger))
+
+
+def take_pid(box: Box, folder: Path, pid: int) -> Process:
+    """Start a process that gets this pid."""
+    script = f"echo {pid - 1} >/proc/sys/kernel/ns_last_pid; sleep 700 & wait"
+
+    def attempt() -> Process | None:
+        shell = box.start(["sh", "-c", script], output=folder / "stranger")
+        wait_until(lambda: has_child(box, shell.process), 5, "the sleep to start")
+        found = box.find(pid)
+        if found is None or found.command != ["sleep", "700"]:
+            return None  # somebody else forked in between
+        return found
+
+    found = wait_until(attempt, 10, f"a process with pid {pid}")
+    assert found is not None
+    return found
+
+
+def has_child(box: Box, parent: Process) -> bool:
+    return any(row.ppid == parent.pid and row.name == "sleep" for row in box.rows())
+
+
+def shell_of(server: Server, stranger: Process) -> list[Process]:
+    """All the shells that have tried, and what those got that came too late."""
+    rows = server.box.rows()
+    shells = {row.pid for row in rows if row.name == "sh"}
+    return [row.process for row in rows if row.pid in shells or row.ppid in shells]

@@ -1,0 +1,149 @@
+"""Where the system lacks something, one warning says so, and the other layers hold.
+
+Each mechanism is taken away by force (`SANIC_REAPER_WITHOUT`), so that this runs on any machine.
+"""
+
+from __future__ import annotations
+
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import pytest
+from support.census import holds, wait_until
+from support.marks import methods, signals, smoke_of
+from support.server import (
+    BOUND,
+    START,
+    STARTUP_TIMEOUT,
+    SUPERVISED,
+    Server,
+)
+
+ALL_BUT_WATCHDOG = "pidfd,prctl,children,proc"
+
+WARNED_OF = {
+    "pidfd": 0,
+    "children": 0,
+    "proc": 1,
+    "prctl": 1,
+    "watchdog": 1,
+    ALL_BUT_WATCHDOG: 1,
+    "prctl,watchdog": 2,
+}
+"""How many warnings: where the fallback is as good as the thing itself, none. (A system without
+/proc is taken for another one than Linux, which has no prctl either.)"""
+
+
+def serve(launch, without: str, method: str = "spawn", **changes) -> Server:
+    subject = SUPERVISED.with_(method=method, **changes)
+    return launch(subject, env={"SANIC_REAPER_WITHOUT": without})
+
+
+def warnings(server: Server) -> list[str]:
+    return [
+        line
+        for line in server.output().splitlines()
+        if "[reaper]" in line and ("WARNING" in line or "ERROR" in line)
+    ]
+
+
+@pytest.mark.parametrize("without", smoke_of(WARNED_OF, "prctl", "watchdog", ALL_BUT_WATCHDOG))
+@methods
+def test_it_serves_and_stops(launch, method, without):
+    server = serve(launch, without, method)
+    server.wait_serving()
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+    assert len(warnings(server)) == WARNED_OF[without], warnings(server)
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("without", WARNED_OF)
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_worker_that_does_not_stop_is_killed(launch, method, without):
+    server = serve(launch, without, method, listeners={"before_server_stop": "block"})
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == 0
+
+
+@pytest.mark.parametrize("without", WARNED_OF)
+def test_ctrl_c_during_the_start(launch, without):
+    server = serve(launch, without, listeners={"before_server_start": "hold_gil"})
+    server.wait_for("holding", 2)
+    server.send_group(SIGINT)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("without", WARNED_OF)
+def test_a_start_that_takes_too_long(launch, without):
+    subject = SUPERVISED.with_(listeners={"before_server_start": "hold_gil"})
+    server = launch(
+        subject.with_config(REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT),
+        env={"SANIC_REAPER_WITHOUT": without},
+    )
+    assert server.exit_code(START) == 1
+    server.wait_gone()
+    assert "in hold_gil" in server.output()
+
+
+@pytest.mark.parametrize("without", [one for one in WARNED_OF if one != "prctl,watchdog"])
+@pytest.mark.parametrize("state", ["serving", "start"])
+@methods
+def test_main_is_killed(launch, method, state, without):
+    """Without prctl and watchdog nobody is left who could act, save under forkserver."""
+    listeners = {"before_server_start": "block"} if state == "start" else {}
+    server = serve(launch, without, method, listeners=listeners)
+    if state == "start":
+        server.wait_for("holding", 2)
+    else:
+        server.wait_serving()
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("without", [one for one in WARNED_OF if "watchdog" not in one])
+@signals(SIGTERM, SIGKILL)
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_descendants(launch, method, signum, without):
+    """(Without prctl there is no subreaper: a daemon with a cleaned environment may be missed.)"""
+    children = ["plain", "setsid", "daemon", "cleaned", "deaf"]
+    server = serve(launch, without, method, workers=1, children=children)
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == len(children), 5, server.describe)
+    assert holds(lambda: len(server.children) == len(children), 1.5)
+    server.send(signum)
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("without", ["pidfd", "proc", ALL_BUT_WATCHDOG])
+def test_a_dead_watchdog_is_replaced(launch, without):
+    server = serve(launch, without, "fork")
+    server.wait_serving()
+    watchdog = server.watchdog
+    watchdog.send(SIGKILL)
+    server.wait_watchdog_replaced(watchdog, 3)
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("without", ["pidfd", "children", "proc", ALL_BUT_WATCHDOG])
+def test_a_detached_child_is_spared(launch, without):
+    server = serve(launch, without, "fork", workers=1, children=["detached", "detached-daemon"])
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 2, 5, server.describe)
+    spared = server.children
+    server.send(SIGKILL)
+    wait_until(lambda: len(server.box.rows()) == 2, BOUND, server.describe)
+    assert holds(lambda: all(child.alive for child in spared), 1)
+
+
+def test_without_a_parent_death_signal(launch):
+    """`REAPER_PDEATHSIG = ""`: not armed, and the watchdog does it all."""
+    server = launch(SUPERVISED.with_config(REAPER_PDEATHSIG=""))
+    server.wait_serving()
+    server.send(SIGKILL)
+    server.wait_gone()
+    assert len(warnings(server)) == 1, "that main is gone, and nothing else"

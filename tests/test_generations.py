@@ -1,0 +1,115 @@
+"""Workers come and go while main stays: restart, scaling, reload, and a worker that dies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import pytest
+from support.census import Process, wait_until
+from support.marks import methods, signals
+from support.server import SHUTDOWN_TIMEOUT, SLACK, SUBJECTS, SUPERVISED, Server
+
+
+def wait_replaced(server: Server, old: list[Process], within: float = 15) -> list[Process]:
+    """Wait until all of `old` are gone, zombies included, and as many new ones serve."""
+
+    def replaced() -> bool:
+        return not any(one.look() for one in old) and len(server.workers) == len(old)
+
+    wait_until(replaced, within, server.describe)
+    return server.workers
+
+
+@signals(SIGTERM, SIGKILL)
+@methods
+def test_a_restart_leaves_neither_a_process_nor_a_zombie(launch, method, signum):
+    server = launch(SUPERVISED.with_(method=method))
+    old = server.wait_serving()
+    server.get("/restart")
+    new = wait_replaced(server, old)
+    assert not set(old) & set(new)
+    assert not server.zombies
+    server.send(signum)
+    server.wait_gone()
+
+
+@methods
+def test_a_worker_that_does_not_make_way_is_killed(launch, method):
+    """Plain Sanic keeps it, and one more of its kind at each restart."""
+    server = launch(SUPERVISED.with_(method=method))
+    old = server.wait_serving()
+    server.request("/do/block")
+    server.get("/restart")
+    wait_replaced(server, old, SHUTDOWN_TIMEOUT + SLACK + 5)
+    assert server.stop() == 0
+
+
+@signals(SIGTERM, SIGKILL)
+def test_main_ends_while_an_old_worker_still_blocks(launch, signum):
+    server = launch(SUPERVISED.with_(method="fork"))
+    server.wait_serving()
+    server.request("/do/block")
+    server.get("/restart")
+    server.wait_for("after_server_start", 3)
+    server.send(signum)
+    server.wait_gone()
+
+
+@methods
+def test_scaling_up_and_down(launch, method):
+    server = launch(SUPERVISED.with_(method=method, workers=1))
+    server.wait_serving()
+    server.get("/scale/3")
+    wait_until(lambda: len(server.workers) == 3, 15, server.describe)
+    server.get("/scale/1")
+    wait_until(lambda: len(server.workers) == 1 and not server.zombies, 15, server.describe)
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+@signals(SIGTERM, SIGKILL)
+@methods
+def test_workers_that_were_added_later_are_guarded_too(launch, method, signum):
+    server = launch(SUPERVISED.with_(method=method, workers=1))
+    server.wait_serving()
+    server.get("/scale/3")
+    wait_until(lambda: len(server.workers) == 3, 15, server.describe)
+    server.send(signum)
+    server.wait_gone()
+
+
+def test_main_is_killed_while_workers_are_added(launch):
+    server = launch(SUPERVISED.with_(method="spawn", workers=1))
+    server.wait_serving()
+    server.get("/scale/3")
+    server.wait_for("importing", 2)
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+@methods
+def test_a_dead_worker_leaves_no_zombie(launch, method):
+    server = launch(SUPERVISED.with_(method=method))
+    victim, survivor = server.wait_serving()
+    victim.send(SIGKILL)
+    wait_until(lambda: victim.look() is None, 5, server.describe)
+    assert survivor.alive
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+@signals(SIGTERM, SIGKILL)
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_reload(launch, tmp_path, method, signum):
+    """A file changes, the Reloader has all workers replaced; then main ends."""
+    program: Path = tmp_path / "program"
+    shutil.copytree(SUBJECTS, program, ignore=shutil.ignore_patterns("__pycache__"))
+    subject = SUPERVISED.with_(method=method, run={"auto_reload": True})
+    server = launch(subject, cwd=program)
+    old = server.wait_serving()
+    (program / "app.py").touch()
+    wait_replaced(server, old, 20)
+    server.send(signum)
+    server.wait_gone()

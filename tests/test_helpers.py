@@ -1,0 +1,154 @@
+"""The processes beside the workers: main's own helpers, Sanic's, sanic-ext's and the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from signal import SIGINT, SIGKILL, SIGTERM
+from typing import Any
+
+import pytest
+from support.census import wait_until
+from support.server import SUPERVISED, Server, Subject
+
+EVENTS = {"SIGTERM": SIGTERM, "SIGKILL": SIGKILL, "Ctrl+C": SIGINT}
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A helper, how it is asked for, and the names of its processes."""
+
+    name: str
+    processes: frozenset[str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    manage: bool = False
+
+
+HELPERS = [
+    Helper("Inspector", frozenset({"Sanic-Inspector-0"}), config={"INSPECTOR": True}),
+    Helper("Reloader", frozenset({"Sanic-Reloader-0"}), run={"auto_reload": True}),
+    Helper(
+        "HealthMonitor",
+        frozenset({"Sanic-HealthMonitor-0", "SyncManager-2"}),
+        config={"HEALTH": True, "HEALTH_MONITOR": True},
+    ),
+    Helper("Logger", frozenset({"Sanic-Logger-0", "SyncManager-2"}), config={"LOGGING": True}),
+    Helper("managed process", frozenset({"Sanic-Custom-0"}), manage=True),
+]
+
+ALL = Helper(
+    "all",
+    frozenset().union(*(helper.processes for helper in HELPERS)) | {"SyncManager-3"},
+    config={key: value for helper in HELPERS for key, value in helper.config.items()},
+    run={"auto_reload": True},
+    manage=True,
+)
+
+
+def serve(launch, ports, helper: Helper, method: str, subject: Subject = SUPERVISED) -> Server:
+    """Start a server with this helper, and make sure that it is there."""
+    subject = subject.with_(method=method, workers=1, run=helper.run, manage=helper.manage)
+    server = launch(subject.with_config(INSPECTOR_PORT=ports.take(), **helper.config))
+    server.wait_serving()
+    assert helper.processes <= server.family.keys()
+    return server
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("helper", HELPERS, ids=lambda helper: helper.name)
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_helper_ends_with_the_server(launch, ports, method, helper, event):
+    server = serve(launch, ports, helper, method)
+    hit = server.send_group if event == "Ctrl+C" else server.send
+    hit(EVENTS[event])
+    server.wait_gone()
+    if event != "SIGKILL":
+        assert server.exit_code() == 0
+        assert "Traceback" not in server.output()
+        assert "SIGKILL to" not in server.output(), "each of them ends when it is asked to"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_all_helpers_at_once(launch, ports, method, event):
+    server = serve(launch, ports, ALL, method)
+    hit = server.send_group if event == "Ctrl+C" else server.send
+    hit(EVENTS[event])
+    server.wait_gone()
+    if event != "SIGKILL":
+        assert server.exit_code() == 0
+        assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("event", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_helpers_of_a_server_that_is_still_starting(launch, ports, method, event):
+    subject = SUPERVISED.with_(
+        method=method,
+        run=ALL.run,
+        manage=True,
+        listeners={"before_server_start": "block"},
+    )
+    server = launch(subject.with_config(INSPECTOR_PORT=ports.take(), **ALL.config))
+    server.wait_for("holding", 2)
+    server.send(EVENTS[event])
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_managed_process_is_interrupted_once(launch, method):
+    """As Sanic promises it: what `app.manager.manage` runs sees one KeyboardInterrupt."""
+    server = launch(SUPERVISED.with_(method=method, workers=1, manage=True))
+    server.wait_serving()
+    server.wait_for("custom process")
+    server.send_group(SIGINT)
+    server.wait_gone()
+    assert len(server.events("custom process interrupted")) == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_a_dead_sync_manager_ends_the_server_with_1(launch, method):
+    server = launch(SUPERVISED.with_(method=method))
+    server.wait_serving()
+    server.sync_manager.send(SIGKILL)
+    assert server.exit_code() == 1
+    server.wait_gone()
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_sync_manager_that_dies_during_the_start_ends_the_server_with_1(launch, method):
+    server = launch(SUPERVISED.with_(method=method, listeners={"before_server_start": "block"}))
+    server.wait_for("holding", 2)
+    server.sync_manager.send(SIGKILL)
+    assert server.exit_code() == 1
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_the_server_survives_the_death_of_its_resource_tracker(launch, method):
+    server = launch(SUPERVISED.with_(method=method, workers=1))
+    server.wait_serving()
+    [tracker] = [
+        row.process for row in server.box.rows() if "resource_tracker" in str(row.process.command)
+    ]
+    tracker.send(SIGKILL)
+    wait_until(lambda: not tracker.alive, 5, "the tracker to die")
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+def test_the_server_survives_the_death_of_its_fork_server(launch):
+    """Its workers have lost their parent, but not their main."""
+    server = launch(SUPERVISED.with_(method="forkserver"))
+    workers = server.wait_serving()
+    row = workers[0].look()
+    assert row is not None
+    assert row.ppid != server.main.pid
+    fork_server = next(r.process for r in server.box.rows() if r.pid == row.ppid)
+    fork_server.send(SIGKILL)
+    wait_until(lambda: not fork_server.alive, 5, "the fork server to die")
+    server.send(SIGKILL)
+    server.wait_gone()

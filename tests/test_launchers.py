@@ -1,0 +1,213 @@
+"""Every way to launch a server, with every start method."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
+
+import pytest
+import sanic
+from support.box import container
+from support.census import holds, wait_until
+from support.marks import methods, signals, smoke_of
+from support.server import (
+    CONTAINER_SCRIPT,
+    START,
+    SUBJECTS,
+    SUPERVISED,
+    Server,
+)
+
+SANIC = [sys.executable, "-c", "from sanic.__main__ import main; main()"]
+"""What the `sanic` script does, wherever it is installed."""
+
+LAUNCHERS = {
+    "sanic": [*SANIC, "app:app"],
+    "factory": [*SANIC, "factory:create_app", "--factory"],
+    "module": [sys.executable, "-m", "sanic", "app:app"],
+}
+"""`python app.py` is what all the other tests use."""
+
+EVENTS = {"stop": SIGTERM, "kill": SIGKILL}
+STATES = {"serving": {}, "starting": {"before_server_start": "block"}}
+
+
+def command_line(launcher: Sequence[str], port: int) -> list[str]:
+    options = ["--host=127.0.0.1", f"--port={port}", "--workers=2", "--no-motd"]
+    return [*launcher, *options, "--no-access-logs"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", STATES)
+@methods
+@pytest.mark.parametrize("launcher", smoke_of(LAUNCHERS, "sanic"))
+def test_launcher(launch, ports, launcher, method, state, event):
+    if (launcher, method) == ("factory", "fork"):
+        pytest.skip("Sanic itself can't: a forked worker would register the app a second time")
+    port = ports.take()
+    subject = SUPERVISED.with_(method=method, listeners=STATES[state])
+    server = launch(subject, port=port, argv=command_line(LAUNCHERS[launcher], port))
+    if state == "serving":
+        server.wait_serving()
+        assert server.get()[0] == 200
+    else:
+        server.wait_for("holding", 2)
+    server.send(EVENTS[event])
+    server.wait_gone()
+    assert server.exit_code() == (-SIGKILL if event == "kill" else 0)
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("how", ["class", "instance", "register"])
+@signals(SIGTERM, SIGKILL)
+def test_each_way_to_extend_the_app(launch, how, signum):
+    server = launch(SUPERVISED.with_(reaper=how))
+    server.wait_serving()
+    assert server.watchdog.alive
+    server.send(signum)
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("options", [["-O"], ["-I"], ["-X", "dev"]], ids=" ".join)
+def test_options_of_the_interpreter(launch, ports, options):
+    """`-I` leaves out the script's folder and the environment: the watchdog must not need them."""
+    code = f"import sys; sys.path.insert(0, {str(SUBJECTS)!r}); {SANIC[-1]}"
+    port = ports.take()
+    argv = command_line([sys.executable, *options, "-c", code, "app:app"], port)
+    server = launch(SUPERVISED.with_(method="fork"), port=port, argv=argv)
+    server.wait_serving()
+    assert server.watchdog.alive
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+# -- the daemon -----------------------------------------------------------------------------------
+
+needs_daemon = pytest.mark.skipif(
+    tuple(map(int, sanic.__version__.split(".")[:2])) < (25, 12), reason="Sanic 25.12 and newer"
+)
+
+
+class Daemon:
+    """A server that went to the background, and the commands that its user has for it."""
+
+    def __init__(self, launch, port: int, folder: Path, method: str, state: str) -> None:
+        self.pidfile = folder / "daemon.pid"
+        self.log = folder / "daemon.log"
+        argv = [
+            *command_line(LAUNCHERS["sanic"], port),
+            "--daemon",
+            f"--pidfile={self.pidfile}",
+            f"--logfile={self.log}",
+        ]
+        env = {"PYTHONPATH": str(SUBJECTS)}
+        subject = SUPERVISED.with_(method=method, listeners=STATES[state])
+        self.server: Server = launch(subject, port=port, argv=argv, env=env)
+        assert self.server.exit_code(START) == 0, "the launcher ends at once"
+        if state == "serving":
+            self.server.wait_serving()
+        else:
+            self.server.wait_for("holding", 2)
+
+    def run(self, *arguments: str) -> int:
+        """Run `sanic ...` beside the daemon; return its exit code."""
+        command = self.server.box.start(
+            [*SANIC, *arguments],
+            env=self.server.env,
+            cwd=self.pidfile.parent,
+            output=self.pidfile.with_suffix(".out"),
+        )
+        return command.exit_code(START)
+
+
+@needs_daemon
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("way", smoke_of(["stop", "kill"], "kill"))
+@methods
+def test_daemon(launch, ports, tmp_path, method, way, state):
+    daemon = Daemon(launch, ports.take(), tmp_path, method, state)
+    assert daemon.run("status", f"--pidfile={daemon.pidfile}") == 0
+    if way == "kill":
+        assert daemon.run("kill", f"--pidfile={daemon.pidfile}") == 0
+    else:
+        daemon.server.send(SIGTERM)  # what `sanic APP stop` sends; its pidfile has a fixed place
+    daemon.server.wait_gone()
+    log = daemon.log.read_text()
+    assert "Traceback" not in log
+    if way == "stop":
+        assert "[reaper] stopped" in log
+
+
+@needs_daemon
+@pytest.mark.parametrize("force", [[], ["-f"]], ids=["stop", "stop -f"])
+def test_daemon_stopped_by_the_name_of_its_app(launch, ports, tmp_path, force):
+    runtime = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    port = ports.take()
+    argv = [*command_line(LAUNCHERS["sanic"], port), "--daemon", "--pidfile=auto"]
+    env = {**runtime, "PYTHONPATH": str(SUBJECTS)}
+    server = launch(SUPERVISED, port=port, argv=argv, env=env)
+    server.wait_serving()
+    command = server.box.start(
+        [*SANIC, "app:app", "stop", *force],
+        env=server.env,
+        cwd=tmp_path,
+        output=tmp_path / "stop.out",
+    )
+    assert command.exit_code(START) == 0, (tmp_path / "stop.out").read_text()
+    server.wait_gone()
+
+
+@needs_daemon
+def test_daemon_ignores_a_hang_up(launch, ports, tmp_path):
+    """Sanic's daemon has a handler of its own for SIGHUP, and keeps it."""
+    daemon = Daemon(launch, ports.take(), tmp_path, "spawn", "serving")
+    daemon.server.send(SIGHUP)
+    daemon.server.wait_for("all acked")
+    assert daemon.server.get()[0] == 200
+    assert daemon.server.main.alive
+    daemon.server.send(SIGTERM)
+    daemon.server.wait_gone()
+
+
+# -- a container ----------------------------------------------------------------------------------
+
+
+@signals(SIGTERM, SIGINT)
+@methods
+def test_main_is_pid_1(launch, method, signum):
+    subject = SUPERVISED.with_(method=method, children=["daemon", "cleaned-daemon", "setsid"])
+    server = launch(subject, argv=[*container(), sys.executable, "app.py"])
+    server.wait_serving()
+    assert server.main.inner_pid == 1
+    server.send(signum)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert len(server.events("after_server_stop done")) == 2
+
+
+def test_as_pid_1_main_lets_no_zombie_pile_up(launch):
+    """Every orphan of the container is its child; nobody else is there to reap them."""
+    subject = SUPERVISED.with_(method="fork", children=["brief-daemon"] * 3)
+    server = launch(subject, argv=[*container(), sys.executable, "app.py"])
+    server.wait_serving()
+    wait_until(lambda: not server.children and not server.zombies, 10, server.describe)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("failure", ["raise", "second signal"])
+def test_a_shell_is_pid_1(launch, failure):
+    """`killpg(1)` is `kill(-1)`: plain Sanic kills whatever runs in the container."""
+    action = "raise" if failure == "raise" else "deaf"
+    subject = SUPERVISED.with_(listeners={"before_server_start": action})
+    server = launch(subject, argv=[*container(), *CONTAINER_SCRIPT])
+    if failure == "second signal":
+        server.wait_for("holding", 2)
+        server.send(SIGTERM)
+        server.wait_for("swallowed", 2)
+        assert holds(lambda: server.main.alive, 0.5)
+        server.send(SIGTERM)
+    server.wait_gone(START)
+    assert "next line, after 1" in server.output()
+    assert "the other lived" in server.output()

@@ -1,0 +1,139 @@
+"""The log: one line for each kill, with all that one asks afterwards; one line for the stop."""
+
+from __future__ import annotations
+
+import re
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import pytest
+from support.marks import methods, signals
+from support.server import SHUTDOWN_TIMEOUT, SUPERVISED, Server
+
+KILL = re.compile(
+    r"\[reaper\] SIG(?P<signal>KILL|TERM) to (?P<who>.+) \[(?P<pid>\d+)\]: "
+    r"(?P<evidence>.+); (?P<elapsed>\d+\.\d+) s after (?P<cause>.+)$"
+)
+"""Signal, role and name, pid, why it is ours, how long after what."""
+
+
+def lines_of(server: Server) -> list[str]:
+    return [line for line in server.output().splitlines() if "[reaper]" in line]
+
+
+def kills(server: Server, signal: str = "KILL") -> list[re.Match[str]]:
+    """The lines that report this signal. Every line that seems to must have the whole form."""
+    found = []
+    for line in lines_of(server):
+        if f"SIG{signal} to" in line:
+            match = KILL.search(line)
+            assert match, line
+            found.append(match)
+    return found
+
+
+def summaries(server: Server) -> list[str]:
+    return [line for line in lines_of(server) if "[reaper] stopped" in line]
+
+
+@pytest.mark.smoke
+@methods
+def test_a_clean_stop_is_two_lines(launch, method):
+    server = launch(SUPERVISED.with_(method=method))
+    server.wait_serving()
+    assert not lines_of(server), "while nothing happens nothing is said"
+    assert server.stop() == 0
+    begin, end = lines_of(server)
+    assert "SIGTERM" in begin
+    assert end in summaries(server)
+    assert re.search(r"processes that ended: 2\b", end) or re.search(r"\b2 processes", end)
+
+
+def test_the_summary_is_the_last_word(launch):
+    server = launch(SUPERVISED)
+    server.wait_serving()
+    assert server.stop() == 0
+    assert "[reaper] stopped" in server.output().splitlines()[-1]
+
+
+@methods
+def test_each_kill_of_a_worker(launch, method):
+    server = launch(SUPERVISED.with_(method=method, listeners={"before_server_stop": "block"}))
+    workers = server.wait_serving()
+    pids = {process.inner_pid for process in workers}
+    server.send(SIGTERM)
+    server.wait_gone()
+    found = kills(server)
+    assert {int(kill["pid"]) for kill in found} == pids
+    assert len(found) == 2
+    assert {kill["who"] for kill in found} == {"worker Sanic-Server-0-0", "worker Sanic-Server-1-0"}
+    for kill in found:
+        assert "main" in kill["evidence"]
+        assert SHUTDOWN_TIMEOUT - 2 < float(kill["elapsed"]) < SHUTDOWN_TIMEOUT + 1
+    [summary] = summaries(server)
+    assert re.search(r"SIGKILL: 2\b", summary) or re.search(r"\b2 of them", summary)
+
+
+@signals(SIGTERM, SIGKILL)
+def test_each_descendant_that_is_ended(launch, signum):
+    """Each once by SIGTERM, with its evidence; the deaf ones once more, by SIGKILL."""
+    kinds = ["plain", "setsid", "daemon", "cleaned", "deaf"]
+    server = launch(SUPERVISED.with_(method="fork", workers=1, children=kinds))
+    server.wait_serving()
+    pids = {process.inner_pid for process in [*server.children, *server.named("sh")]}
+    server.send(signum)
+    server.wait_gone()
+    asked = [kill for kill in kills(server, "TERM") if int(kill["pid"]) in pids]
+    assert sorted(int(kill["pid"]) for kill in asked) == sorted(pids)
+    assert all("descends from" in kill["evidence"] or "mark" in kill["evidence"] for kill in asked)
+    killed = [int(kill["pid"]) for kill in kills(server)]
+    assert killed
+    assert len(killed) == len(set(killed))
+
+
+@methods
+def test_main_is_killed(launch, method):
+    """Main can't log any more: the watchdog writes to the same place, in the same form."""
+    server = launch(SUPERVISED.with_(method=method))
+    pids = {process.inner_pid for process in server.wait_serving()}
+    server.send(SIGKILL)
+    server.wait_gone()
+    lines = lines_of(server)
+    assert len([line for line in lines if "is gone" in line]) == 1
+    workers = [kill for kill in kills(server, "TERM") if kill["who"].startswith("worker ")]
+    assert {int(kill["pid"]) for kill in workers} <= pids
+    assert len(workers) == len({kill["pid"] for kill in workers})
+    assert not kills(server)
+    assert not summaries(server)
+
+
+def test_a_forced_stop(launch):
+    subject = SUPERVISED.with_(listeners={"before_server_start": "deaf"})
+    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=60.0))
+    server.wait_for("holding", 2)
+    server.send(SIGTERM)
+    server.wait_for("swallowed", 2)
+    server.wait_for_output("stopping on SIGTERM")
+    while not server.command.ended:  # again and again, until one of them is not the first any more
+        server.send(SIGINT)
+    server.wait_gone()
+    workers = [kill for kill in kills(server) if kill["who"].startswith("worker ")]
+    assert len(workers) == 2
+    assert all(float(kill["elapsed"]) < 5 for kill in workers)
+
+
+@signals(SIGTERM, SIGINT)
+def test_the_reason_of_a_stop(launch, signum):
+    server = launch(SUPERVISED.with_(method="fork"))
+    server.wait_serving()
+    assert server.stop(signum) == 0
+    assert signum.name in lines_of(server)[0]
+
+
+def test_every_line_is_one_line_with_the_prefix(launch):
+    """Whatever a process is called: a name with a line break must not forge a line."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1, children=["odd-name"]))
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert "forged" in server.output()
+    assert not any(line.startswith("forged") for line in server.output().splitlines())

@@ -1,0 +1,125 @@
+"""Where there is no main process there is nothing to supervise, and nothing may break."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import pytest
+from support.census import holds
+from support.http import get
+from support.marks import signals
+from support.server import SLACK, SUPERVISED, Server, Subject
+
+
+def serve(launch, mode: str, subject: Subject = SUPERVISED, **options) -> Server:
+    return launch(subject, argv=[sys.executable, "modes.py", mode], **options)
+
+
+@pytest.mark.smoke
+@signals(SIGTERM, SIGINT)
+def test_single_process(launch, signum):
+    server = serve(launch, "single", SUPERVISED.with_(run={"debug": True}))
+    server.wait_for("after_server_start done")
+    assert server.get()[0] == 200
+    [process] = server.box.rows()
+    assert process.process == server.command.process, "no watchdog, no SyncManager"
+    server.command.process.send(signum)
+    assert server.exit_code() == 0
+    assert len(server.events("after_server_stop done")) == 1
+    [line] = [line for line in server.output().splitlines() if "[reaper]" in line]
+    assert "DEBUG" in line
+    assert "nothing is supervised" in line
+
+
+def test_single_process_says_nothing_without_debug(launch):
+    server = serve(launch, "single")
+    server.wait_for("after_server_start done")
+    server.command.process.send(SIGTERM)
+    assert server.exit_code() == 0
+    assert "[reaper]" not in server.output()
+
+
+def test_create_server(launch):
+    server = serve(launch, "create_server")
+    server.wait_for("up")
+    assert server.get()[0] == 200
+    assert len(server.box.rows()) == 1
+    server.command.process.send(SIGKILL)
+    server.wait_gone(SLACK)
+
+
+def test_asgi(launch):
+    server = serve(launch, "asgi")
+    assert server.exit_code(20) == 0, server.output()
+    replies = [(event.more["reply"], event.more.get("status")) for event in server.events("asgi")]
+    assert replies[:2] == [("lifespan.startup.complete", None), ("http.response.start", 200)]
+    assert replies[-1] == ("lifespan.shutdown.complete", None)
+    server.wait_gone(SLACK)
+
+
+def test_an_import_starts_nothing(tmp_path):
+    """A module that has an extended app is imported by tools of all kinds."""
+    code = (
+        "import multiprocessing, os, threading\n"
+        "from sanic import Sanic\n"
+        "from sanic_reaper import Reaper\n"
+        "app = Sanic('Imported')\n"
+        "app.extend(extensions=[Reaper])\n"
+        "assert threading.active_count() == 1\n"
+        "assert not multiprocessing.active_children()\n"
+        "import subprocess; assert not subprocess._active\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+# -- several apps ---------------------------------------------------------------------------------
+
+
+@signals(SIGTERM, SIGKILL)
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_two_apps_with_the_reaper(launch, ports, method, signum):
+    """One main, one supervisor; the second app's Reaper leaves it the work."""
+    second = ports.take()
+    subject = SUPERVISED.with_(method=method)
+    server = serve(launch, "two apps", subject, env={"SECOND_PORT": str(second)})
+    server.wait_serving()
+    assert server.get()[0] == 200
+    assert get(second) == (200, "Secondary")
+    assert len(server.watchdogs) == 1
+    assert "cannot supervise" not in server.output()
+    server.send(signum)
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_the_reaper_on_a_secondary_app_only(launch, ports, method):
+    """It can't do anything there, and says on which app it could."""
+    second = ports.take()
+    subject = SUPERVISED.with_(method=method, reaper="")
+    server = serve(launch, "secondary", subject, env={"SECOND_PORT": str(second)})
+    server.wait_serving()
+    assert get(second) == (200, "Secondary")
+    assert not server.watchdogs
+    warnings = [line for line in server.output().splitlines() if "[reaper]" in line]
+    assert len(warnings) == 1, "once, and not once in each worker"
+    assert "WARNING" in warnings[0]
+    assert "Secondary" in warnings[0]
+    assert "Primary" in warnings[0]
+    server.send(SIGTERM)
+    server.wait_gone(15)
+
+
+# -- switched off ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_switched_off(launch, method):
+    """Registered, and otherwise plain Sanic: down to what it leaves."""
+    server = launch(SUPERVISED.with_(method=method).with_config(REAPER_ENABLED=False))
+    server.wait_serving()
+    assert not server.watchdogs
+    server.send(SIGKILL)
+    assert holds(lambda: len(server.workers) == 2, 1)
+    assert "[reaper]" not in server.output()

@@ -1,0 +1,173 @@
+"""Who watches the watchdog: main does, and where both are gone the kernel."""
+
+from __future__ import annotations
+
+from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM
+
+import pytest
+from support.census import holds, wait_until
+from support.marks import methods, signals, smoke_of
+from support.server import (
+    ORPHAN_GRACE,
+    SLACK,
+    START,
+    STARTUP_TIMEOUT,
+    SUPERVISED,
+    Server,
+)
+
+REPLACED = 2.0
+"""Seconds until there is another: main notices within one, then it has to be started."""
+
+
+@methods
+def test_there_is_one_and_it_keeps_apart(launch, method):
+    server = launch(SUPERVISED.with_(method=method))
+    server.wait_serving()
+    [watchdog] = server.named("reaper-watchdog")
+    row, main = watchdog.look(), server.main.look()
+    assert row is not None
+    assert main is not None
+    assert row.ppid == main.pid
+    assert row.session == row.pid, "neither the terminal nor a kill of main's group reaches it"
+    assert server.stop() == 0
+
+
+@signals(SIGTERM, SIGINT, SIGHUP, SIGQUIT)
+def test_it_is_deaf_to_what_stops_a_service(launch, signum):
+    server = launch(SUPERVISED.with_(method="fork"))
+    server.wait_serving()
+    watchdog = server.watchdog
+    watchdog.send(signum)
+    assert holds(lambda: watchdog.alive, 1)
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+@pytest.mark.smoke
+@methods
+def test_a_dead_one_is_replaced_and_the_new_one_knows_everything(launch, method):
+    children = ["plain", "cleaned", "cleaned-daemon", "deaf"]
+    server = launch(SUPERVISED.with_(method=method, children=children, manage=True))
+    server.wait_serving()
+    for _ in range(2):
+        watchdog = server.watchdog
+        watchdog.send(SIGKILL)
+        server.wait_watchdog_replaced(watchdog, REPLACED)
+    assert server.output().count("the watchdog has died") == 2
+    assert server.get()[0] == 200
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def test_it_dies_during_the_start(launch):
+    """The new one has to know the deadlines too."""
+    subject = SUPERVISED.with_(listeners={"before_server_start": "hold_gil"})
+    server = launch(subject.with_config(REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT))
+    server.wait_for("holding", 2)
+    server.watchdog.send(SIGKILL)
+    assert server.exit_code(START) == 1
+    server.wait_gone()
+    assert "in hold_gil" in server.output()
+
+
+@methods
+def test_it_dies_during_the_stop(launch, method):
+    server = launch(SUPERVISED.with_(method=method, listeners={"before_server_stop": "block"}))
+    server.wait_serving()
+    watchdog = server.watchdog
+    server.send(SIGTERM)
+    server.wait_for("holding", 2)
+    watchdog.send(SIGKILL)
+    server.wait_gone()
+    assert server.exit_code() == 0
+
+
+STATES = {
+    "serving": SUPERVISED,
+    "blocking start": SUPERVISED.with_(listeners={"before_server_start": "block"}),
+    "async start": SUPERVISED.with_(listeners={"before_server_start": "async"}),
+    "start that holds the GIL": SUPERVISED.with_(listeners={"before_server_start": "hold_gil"}),
+    "blocked in a request": SUPERVISED,
+}
+
+
+@pytest.mark.parametrize("first", ["watchdog", "main"])
+@pytest.mark.parametrize("state", smoke_of(STATES, "serving"))
+@methods
+def test_it_dies_together_with_main(launch, method, state, first):
+    server = launch(STATES[state].with_(method=method))
+    reach(server, state)
+    victims = [server.watchdog, server.main]
+    for victim in victims if first == "watchdog" else victims[::-1]:
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def reach(server: Server, state: str) -> None:
+    if "start" in state:
+        server.wait_for("holding", 2)
+        return
+    server.wait_serving()
+    if state == "blocked in a request":
+        server.request("/do/block")
+        server.request("/do/block")
+
+
+@methods
+def test_no_helper_stays_when_it_dies_together_with_main(launch, ports, method):
+    server = launch(
+        SUPERVISED.with_(method=method, manage=True, run={"auto_reload": True}).with_config(
+            INSPECTOR=True,
+            INSPECTOR_PORT=ports.take(),
+            HEALTH=True,
+            HEALTH_MONITOR=True,
+            LOGGING=True,
+        )
+    )
+    server.wait_serving()
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def test_a_request_in_flight_is_answered_although_both_are_gone(launch):
+    server = launch(SUPERVISED)
+    server.wait_serving()
+    exchange = server.request("/do/async:1")
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    assert exchange.answer() == (200, "done")
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def test_a_stopped_one_is_woken_up(launch):
+    server = launch(SUPERVISED.with_(method="fork", children=["cleaned-daemon"]))
+    server.wait_serving()
+    watchdog = server.watchdog
+    watchdog.freeze()
+    wait_until(lambda: not watchdog.stopped, REPLACED, "main to wake it up")
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@signals(SIGTERM, SIGKILL)
+@methods
+def test_a_stopped_one_at_the_moment_when_it_is_needed(launch, method, signum):
+    """Main has had no time to notice. Neither may the watchdog itself be left."""
+    server = launch(SUPERVISED.with_(method=method))
+    server.wait_serving()
+    server.watchdog.send(SIGSTOP)
+    server.send(signum)
+    server.wait_gone()
+
+
+@methods
+def test_all_of_them_are_stopped_and_main_is_killed(launch, method):
+    """A machine that was suspended, a debugger, a freezer: then main is gone."""
+    server = launch(SUPERVISED.with_(method=method))
+    for worker in server.wait_serving():
+        worker.freeze()
+    server.main.freeze()
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)

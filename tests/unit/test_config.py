@@ -1,0 +1,103 @@
+"""`Settings.read`: defaults, units, and what is refused with which words."""
+
+from __future__ import annotations
+
+import math
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sanic_reaper.config import KEYS, BadSetting, Settings, unknown_keys
+
+DURATIONS = ["REAPER_STARTUP_TIMEOUT", "REAPER_SHUTDOWN_TIMEOUT", "REAPER_ORPHAN_GRACE"]
+
+
+def test_the_defaults_are_those_of_the_documents():
+    settings = Settings.read({"GRACEFUL_SHUTDOWN_TIMEOUT": 15.0})
+    assert settings == Settings(
+        enabled=True,
+        startup_timeout=60.0,
+        shutdown_timeout=20.0,
+        orphan_grace=5.0,
+        pdeathsig=signal.SIGTERM,
+    )
+
+
+def test_the_time_to_stop_follows_sanics_own():
+    assert Settings.read({"GRACEFUL_SHUTDOWN_TIMEOUT": 2}).shutdown_timeout == 7.0
+
+
+def test_the_time_to_stop_may_also_be_shorter_than_sanics():
+    config = {"GRACEFUL_SHUTDOWN_TIMEOUT": 15.0, "REAPER_SHUTDOWN_TIMEOUT": 1}
+    assert Settings.read(config).shutdown_timeout == 1.0
+
+
+@pytest.mark.parametrize("limit", [0, 0.0, None])
+def test_no_limit_for_a_start(limit):
+    assert Settings.read({"REAPER_STARTUP_TIMEOUT": limit}).startup_timeout is None
+
+
+@pytest.mark.parametrize("key", ["REAPER_SHUTDOWN_TIMEOUT", "REAPER_ORPHAN_GRACE"])
+def test_zero_is_a_duration_elsewhere(key):
+    settings = Settings.read({key: 0})
+    assert getattr(settings, key.removeprefix("REAPER_").lower()) == 0.0
+
+
+def test_a_signal_by_its_name_or_none():
+    assert Settings.read({"REAPER_PDEATHSIG": "SIGKILL"}).pdeathsig == signal.SIGKILL
+    assert Settings.read({"REAPER_PDEATHSIG": ""}).pdeathsig == 0
+
+
+@given(st.floats(min_value=0, allow_nan=False, allow_infinity=False) | st.integers(0, 10**9))
+@pytest.mark.parametrize("key", DURATIONS)
+def test_every_finite_duration_is_taken_as_it_is(key, value):
+    field = key.removeprefix("REAPER_").lower()
+    found = getattr(Settings.read({key: value}), field)
+    assert found == value or (found is None and value == 0)
+
+
+@given(
+    st.floats(max_value=0, exclude_max=True)
+    | st.sampled_from([math.nan, math.inf, True, False, [], {}, object()])
+    | st.text()
+)
+@pytest.mark.parametrize("key", DURATIONS)
+def test_every_other_value_is_refused_by_name(key, value):
+    with pytest.raises(BadSetting) as caught:
+        Settings.read({key: value})
+    message = str(caught.value)
+    assert message.startswith(f"{key} = {value!r}")
+    assert "allowed" in message
+    assert "seconds" in message
+
+
+@pytest.mark.parametrize("value", [None, 15, 0, "TERM", "SIGNONSENSE", "sigterm", b"SIGTERM", " "])
+def test_what_is_no_name_of_a_signal(value):
+    with pytest.raises(BadSetting, match="REAPER_PDEATHSIG"):
+        Settings.read({"REAPER_PDEATHSIG": value})
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, "yes", ""])
+def test_what_is_no_switch(value):
+    with pytest.raises(BadSetting, match="REAPER_ENABLED"):
+        Settings.read({"REAPER_ENABLED": value})
+
+
+@given(st.text(min_size=1), st.sampled_from(DURATIONS))
+def test_the_message_is_one_line(value, key):
+    """It goes to a log, and the value comes from outside."""
+    with pytest.raises(BadSetting) as caught:
+        Settings.read({key: value})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_misspelt_keys_are_found_and_nobody_elses():
+    config = dict.fromkeys([*KEYS, "REAPER_RUN", "REAPER_ORPHANS", "SOMETHING", "REAPERS"], 1)
+    assert unknown_keys(config) == ["REAPER_ORPHANS"]
+
+
+def test_settings_do_not_change():
+    with pytest.raises(AttributeError):
+        Settings.read({}).orphan_grace = 1.0  # type: ignore[misc]
