@@ -7,6 +7,7 @@ in memory. `multiprocessing.Connection` was the alternative: 2 MB more in the wa
 from __future__ import annotations
 
 import os
+from collections import deque
 
 
 class Channel:
@@ -17,29 +18,34 @@ class Channel:
         self.fd = fd
         self.open = True
         """Whether the peer is still there."""
-        self._unsent = b""
+        self._unsent: deque[bytes] = deque()
         self._partial = b""
 
     def send(self, *words: object) -> bool:
-        """Queue one message. May be called in a signal handler: it makes one system call.
+        """Queue one message. May be called in a signal handler, or in another thread.
+
+        Each message is taken off the queue before it is written, so that a handler that runs in
+        the midst of this can change the order of two messages, but not send one of them twice.
 
         Returns:
-            `False` where the peer is gone or has not read for so long that the buffer is full.
+            `False` where the peer is gone or has not read for so long that its buffer is full.
         """
         line = "\t".join(str(word).replace("\t", " ").replace("\n", " ") for word in words)
-        self._unsent += line.encode("utf-8", "backslashreplace") + b"\n"
-        return self.flush()
-
-    def flush(self) -> bool:
-        try:
-            while self.open and self._unsent:
-                self._unsent = self._unsent[os.write(self.fd, self._unsent) :]
-        except BlockingIOError:
-            if len(self._unsent) > _LIMIT:
-                self._unsent = b""
-            return False
-        except OSError:
-            self.open = False
+        self._unsent.append(line.encode("utf-8", "backslashreplace") + b"\n")
+        while self.open and self._unsent:
+            message = self._unsent.popleft()
+            try:
+                written = os.write(self.fd, message)
+            except BlockingIOError:
+                self._unsent.appendleft(message)
+                if len(self._unsent) > _LIMIT:
+                    self._unsent.clear()
+                return False
+            except OSError:
+                self.open = False
+            else:
+                if written < len(message):
+                    self._unsent.appendleft(message[written:])
         return self.open
 
     def receive(self) -> list[list[str]]:
@@ -63,5 +69,5 @@ class Channel:
             self.fd = -1
 
 
-_LIMIT = 1 << 20
-"""Bytes kept for a peer that does not read; beyond that it is taken for lost."""
+_LIMIT = 10_000
+"""Messages kept for a peer that does not read; beyond that it is taken for lost."""

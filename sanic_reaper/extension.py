@@ -27,7 +27,7 @@ from . import environment, internals, platform
 from .config import BAD_CONFIGURATION, KEYS, BadSetting, Settings, unknown_keys
 from .internals import App
 from .log import log
-from .supervisor import Supervisor, mark_run
+from .supervisor import Supervisor, mark_run, note_earlier_children
 
 
 class Reaper(Extension):  # type: ignore[no-untyped-call]
@@ -46,6 +46,8 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
             return
         if environment.RUN not in os.environ:
             environment.new_run()
+        if multiprocessing.parent_process() is None:
+            note_earlier_children()
         server = app.ctx.reaper = _Server(app)
         internals.substitute_manager_factory(_start_manager)
         internals.listeners(app, "main_process_start").insert(0, server.main_process_start)

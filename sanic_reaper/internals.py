@@ -131,7 +131,9 @@ def managers() -> list[tuple[int, str]]:
     return [
         (child.pid, child.name)
         for child in list(multiprocessing.process._children)  # type: ignore[attr-defined]
-        if child.pid is not None and not hasattr(child, "reaper_role")
+        if child._popen is not None
+        and child._popen.returncode is None  # or the pid may be another process's by now
+        and not hasattr(child, "reaper_role")
     ]
 
 

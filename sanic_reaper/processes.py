@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from . import environment, internals, worker
+from .platform.base import Identity
 
 Context = Any
 """A `multiprocessing` context; its stubs know no `Process` of the base class."""
@@ -35,7 +36,18 @@ class Watcher(Protocol):
         """It has been told to end, while the server goes on."""
 
 
-class WatchedProcess(BaseProcess):
+class QuietProcess(BaseProcess):
+    """A process that starts deaf to the terminal (`_quiet_terminal`)."""
+
+    def start(self) -> None:
+        method = self._start_method  # type: ignore[attr-defined]
+        if method != "fork":
+            internals.ensure_resource_tracker()
+        with _quiet_terminal(method):
+            super().start()
+
+
+class WatchedProcess(QuietProcess):
     """A process that is reported to the watchdog, and that guards itself when it runs."""
 
     reaper_role: str
@@ -45,11 +57,8 @@ class WatchedProcess(BaseProcess):
     def start(self) -> None:
         watcher = self._watcher
         assert watcher is not None
-        method = self._start_method  # type: ignore[attr-defined]
         self._orders = watcher.orders(self)
-        if method != "fork":
-            internals.ensure_resource_tracker()
-        with watcher.starting(self), _quiet_terminal(method):
+        with watcher.starting(self):
             super().start()
 
     def run(self) -> None:
@@ -81,6 +90,24 @@ class WatchedForkServerProcess(WatchedProcess, multiprocessing.context.ForkServe
     pass
 
 
+class QuietSpawnProcess(QuietProcess, multiprocessing.context.SpawnProcess):
+    pass
+
+
+class QuietForkProcess(QuietProcess, multiprocessing.context.ForkProcess):
+    pass
+
+
+class QuietForkServerProcess(QuietProcess, multiprocessing.context.ForkServerProcess):
+    pass
+
+
+_QUIET: Mapping[str, type[QuietProcess]] = {
+    "spawn": QuietSpawnProcess,
+    "fork": QuietForkProcess,
+    "forkserver": QuietForkServerProcess,
+}
+
 _CLASSES: Mapping[str, type[WatchedProcess]] = {
     "spawn": WatchedSpawnProcess,
     "fork": WatchedForkProcess,
@@ -106,15 +133,24 @@ class WatchedContext:
         return getattr(self._context, name)
 
 
-def guarded_manager(main_pid: int, main_start: int, grace: float) -> Any:
+class QuietContext:
+    """A context whose processes start deaf to the terminal: for a manager's own process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.Process = _QUIET[context.get_start_method()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+def guarded_manager(main: Identity, grace: float, watchdog: Identity) -> Any:
     """`multiprocessing.Manager()`, with a manager process that ends with main."""
-    context: Context = multiprocessing.get_context()
-    internals.ensure_resource_tracker()
     from multiprocessing.managers import SyncManager
 
+    context: Any = QuietContext(multiprocessing.get_context())
     manager = SyncManager(ctx=context)
-    with _quiet_terminal(context.get_start_method()):
-        manager.start(worker.enter_manager, (main_pid, main_start, grace))
+    manager.start(worker.enter_manager, (*main, grace, watchdog))
     return manager
 
 
@@ -130,8 +166,7 @@ def _quiet_terminal(method: str) -> Iterator[None]:
     blocked = set(worker.TERMINAL_SIGNALS)
     if method == "fork":
         blocked.add(signal.SIGTERM)
-    added = {"PYTHONFAULTHANDLER": "1"} if method == "spawn" else {}
-    with _environment(added):
+    with _environment(IMPORT_VARIABLES if method == "spawn" else {}):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             yield
@@ -139,9 +174,12 @@ def _quiet_terminal(method: str) -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+IMPORT_VARIABLES = {"PYTHONFAULTHANDLER": "1"}
+"""With it, an import that hangs can show its stack, before any code of ours has run."""
+
+
 @contextmanager
 def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """Variables for the child. PYTHONFAULTHANDLER: an import that hangs can show its stack too."""
     absent = [name for name in added if name not in os.environ]
     os.environ.update({name: added[name] for name in absent})
     try:

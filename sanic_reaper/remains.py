@@ -81,6 +81,10 @@ class Remains:
         self._zombies: set[Identity] = set()
         self._refused: set[Identity] = set()
 
+    def spare(self, identity: Identity) -> None:
+        """It was there before the server: not ours, nor what descends from it."""
+        self._spared.add(identity)
+
     # -- finding them -----------------------------------------------------------------------------
 
     def remember(self, roots: Mapping[Identity, str]) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,20 +97,25 @@ class StopSignals:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._interruptible and not self._held_back:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._interruptible and not self._held_back and in_main_thread:
             self._interruptible = False
             raise StopRequested
+
+    @property
+    def is_interruptible(self) -> bool:
+        return self._interruptible
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Within this block a stop signal raises `StopRequested`, also one that came before."""
-        self._interruptible = True
+        before, self._interruptible = self._interruptible, True
         try:
             if self.received is not None:
                 self._interrupt()
             yield
         finally:
-            self._interruptible = False
+            self._interruptible = before and self.received is None
 
     @contextmanager
     def held_back(self) -> Iterator[None]:

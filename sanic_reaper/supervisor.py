@@ -21,7 +21,7 @@ from .internals import App
 from .log import log
 from .manager import SupervisedManager
 from .platform.base import Identity
-from .process import start_of
+from .process import UNKNOWN, start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
@@ -54,10 +54,13 @@ class Supervisor:
         self._run = run
         self._main = (os.getpid(), start_of(os.getpid()))
         self._processes: dict[WatchedProcess, float] = {}
+        self._starts: dict[WatchedProcess, int] = {}
         self._unready: set[WatchedProcess] = set()
         self._expired: set[WatchedProcess] = set()
         self._managers: list[Any] = []
         self._began = 0
+        self._watchdog: Identity = (0, -1)
+        self._is_finishing = False
         self._ended = 0
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
@@ -80,6 +83,14 @@ class Supervisor:
             finished.release()
         _finished.clear()
         self.signals.install()
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if self._main[1] == UNKNOWN:
+            log.warning(
+                "the process table can't be read: what workers have started can't be found, and "
+                "processes are known by their pid alone"
+            )
         try:
             platform.become_subreaper()
         except OSError as error:
@@ -89,12 +100,18 @@ class Supervisor:
                 error,
             )
         self._sidecar = self._start_sidecar()
+        self._spare_earlier()
         if isinstance(self._sidecar, Watchdog):
             # The kernel's own clock for creation times, read off a process that is created now.
             self._began = start_of(self._sidecar.pid)
+            self._watchdog = (self._sidecar.pid, self._began)
             self._tell("began", self._began)
         if self._stopping_since is not None:  # a signal came before there was anybody to tell
             self._tell_stop()
+
+    def _spare_earlier(self) -> None:
+        for identity in earlier_children:
+            self._tell("spare", *identity)
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""
@@ -106,10 +123,21 @@ class Supervisor:
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
-        with self.signals.held_back():
-            manager = processes.guarded_manager(*self._main, self.settings.orphan_grace + 1.0)
-            self._managers.append(manager)
-            self.register_helpers()
+        grace = self.settings.orphan_grace + 1.0
+        within_listener = self.signals.is_interruptible
+        try:
+            with self.signals.interruptible():
+                manager = processes.guarded_manager(self._main, grace, self._watchdog)
+        except StopRequested:
+            # Under spawn it may be importing the user's module for long: a stop does not wait.
+            for pid, _ in internals.managers():
+                os.kill(pid, signal.SIGKILL)
+            if within_listener:
+                raise
+            log.info("stopped before the server has started")
+            raise SystemExit(0) from None
+        self._managers.append(manager)
+        self.register_helpers()
         return manager
 
     def register_helpers(self) -> None:
@@ -125,6 +153,7 @@ class Supervisor:
             return
         self.stop()
         self.register_helpers()
+        self._is_finishing = True
         self._tell("finish")
         while self._left_behind is None and time.monotonic() < self._deadline:
             self.turn(wait=0.02)
@@ -205,9 +234,10 @@ class Supervisor:
             role=process.reaper_role,
             main_pid=self._main[0],
             main_start=self._main[1],
-            pdeathsig=self.settings.pdeathsig,
+            pdeathsig=self.settings.pdeathsig if _is_main_thread() else 0,
             orphan_grace=self.settings.orphan_grace,
             unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
+            forget=tuple(name for name in processes.IMPORT_VARIABLES if name not in os.environ),
             environment=processes.child_environment(),
         )
 
@@ -217,7 +247,9 @@ class Supervisor:
         ready_by = time.monotonic() + timeout if timeout else 0.0
         with self.signals.held_back():
             yield
+            assert process.pid is not None
             self._processes[process] = ready_by
+            self._starts[process] = start_of(process.pid)
             if process.reaper_role == "worker":
                 self._unready.add(process)
             self._adopt(process)
@@ -225,19 +257,18 @@ class Supervisor:
     def _adopt(self, process: WatchedProcess) -> None:
         assert process.pid is not None
         ready_by = self._processes[process] if process in self._unready else 0.0
-        start = start_of(process.pid)
+        start = self._starts[process]
         self._tell("adopt", process.pid, start, process.reaper_role, ready_by, process.name)
 
     def replaced(self, process: WatchedProcess) -> None:
-        if process.pid is not None:
+        if process in self._starts:
             by = time.monotonic() + self.settings.shutdown_timeout
-            self._tell("end", process.pid, start_of(process.pid), by)
+            self._tell("end", process.pid, self._starts[process], by)
 
     def ready(self, process: WatchedProcess) -> None:
         if process in self._unready:
-            assert process.pid is not None
             self._unready.discard(process)
-            self._tell("ready", process.pid, start_of(process.pid))
+            self._tell("ready", process.pid, self._starts[process])
             self.register_helpers()
 
     def has_expired(self, process: WatchedProcess) -> bool:
@@ -259,7 +290,7 @@ class Supervisor:
     def _tell_stop(self) -> None:
         # Main still has to end after its workers, and what they leave after them.
         tail = min(1.0, self.settings.shutdown_timeout / 4)
-        self._tell("stop", self._deadline - tail, self._deadline)
+        self._tell("stop", self._deadline - tail, max(self._deadline, self._deadline - tail + 1.0))
 
     def kill(self) -> None:
         """End all our processes at once; never a process group, which is not ours alone."""
@@ -334,7 +365,7 @@ class Supervisor:
     def _bury(self) -> None:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
         for process in [ended for ended in self._processes if ended.exitcode is not None]:
-            del self._processes[process]
+            del self._processes[process], self._starts[process]
             self._unready.discard(process)
             self._expired.discard(process)
             self._ended += 1
@@ -357,12 +388,17 @@ class Supervisor:
         assert self._sidecar is not None
         self._sidecar.close()
         self._sidecar = self._start_sidecar()
+        self._spare_earlier()
         self._tell("began", self._began)
         for process in self._processes:
             self._adopt(process)
         self.register_helpers()
         if self._stopping_since is not None:
             self._tell_stop()
+        if self.forced:
+            self._tell("kill")
+        if self._is_finishing:
+            self._tell("finish")
 
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:
@@ -371,6 +407,11 @@ class Supervisor:
 
 _finished: list[Supervisor] = []
 """A server that ran in this process before: its watchdog still waits for the end of main."""
+
+
+def _is_main_thread() -> bool:
+    """The kernel's signal comes when the *thread* that forked ends: another may end too soon."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:
@@ -388,6 +429,18 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if pending:
         loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+
+
+earlier_children: set[Identity] = set()
+"""Children that main had before the Reaper came: a shell may have started them, and then have
+become main by exec. They are not the server's."""
+
+
+def note_earlier_children() -> None:
+    me = os.getpid()
+    table = platform.subtree([me])
+    rows = (platform.table() if table is None else table).values()
+    earlier_children.update(row.identity for row in rows if row.ppid == me)
 
 
 def mark_run() -> str:

@@ -132,7 +132,10 @@ class Watch:
         """Wait for the next event or deadline, at most `longest` seconds, and act on it."""
         ready = self._wait(min(longest, self._pause()))
         for message in self.channel.receive():
-            self._obey(message)
+            try:
+                self._obey(message)
+            except (ValueError, IndexError):
+                self._report("ERROR", f"watchdog: not understood: {message}")
         self._look_at_main(ready)
         self._bury(ready)
         now = time.monotonic()
@@ -155,14 +158,16 @@ class Watch:
         due = [NEVER if self.phase == FINISHED else self._next_scan]
         if self.phase in _MAIN_LIVES:
             due.append(self.deadline)
+        dumping = any(member.kill_at is not None for member in self.members.values())
         for member in self.members.values():
             if not member.killed:
                 due.append(self.drain_by)
-                due.extend(filter(None, (member.ready_by, member.dump_at, member.end_by)))
-                due.extend(filter(None, (member.kill_at,)))
+                due.extend(filter(None, (member.ready_by, member.end_by, member.kill_at)))
+                due.extend(filter(None, (None if dumping else member.dump_at,)))
         if self._hung_up is not None:
             due.append(self._hung_up + HANG_UP)
-        if self.main.fd is None or any(m.handle.fd is None for m in self.members.values()):
+        blind_for_main = self.main.fd is None and self.phase in _MAIN_LIVES
+        if blind_for_main or any(m.handle.fd is None for m in self.members.values()):
             due.append(now + NO_DESCRIPTOR)
         return max(0.0, min(due) - now)
 
@@ -191,6 +196,8 @@ class Watch:
         elif word == "kill":
             self.forced = True
             self._stop(0.0, time.monotonic() + TAIL)
+        elif word == "spare":
+            self.remains.spare((int(rest[0]), int(rest[1])))
         elif word == "began":
             self.server_began = int(rest[0])
         elif word == "finish":
@@ -206,7 +213,7 @@ class Watch:
                 member.end_by = float(rest[2])
 
     def _adopt(self, pid: int, start: int, role: str, ready_by: float, name: str) -> None:
-        handle = Handle.open(pid, start)
+        handle = None if (pid, start) in self.members else Handle.open(pid, start)
         if handle is None:
             return
         member = Member(handle, role, name, ready_by or None)
@@ -364,6 +371,7 @@ class Watch:
         if member.killed:
             return
         member.killed = True
+        member.kill_at = None
         evidence = f"registered by main, {why}"
         self._report_signal("WARNING", signal.SIGKILL, str(member), evidence)
         self._signal(member.handle, signal.SIGKILL)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from . import internals, platform
 from .internals import App
+from .platform.base import Identity
 from .process import Handle
 
 TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
@@ -46,6 +47,8 @@ class Orders(NamedTuple):
     orphan_grace: float
     unheard: tuple[int, ...]
     """Stop signals that main handles, so that this process need not hear them."""
+    forget: tuple[str, ...]
+    """Variables that were for the import of the main module only."""
     environment: dict[str, str]
     """Under forkserver the environment is the fork server's: App's worker name is not in it."""
 
@@ -56,10 +59,11 @@ def enter(orders: Orders) -> None:
     Must run in the main thread of the new process.
     """
     os.environ.update(orders.environment)
-    os.environ.pop("PYTHONFAULTHANDLER", None)  # for the import of the main module only
+    for name in orders.forget:
+        os.environ.pop(name, None)
     stop: _Drain | _Interrupt = (_Drain if orders.role == "worker" else _Interrupt)(orders)
     for signum in orders.unheard:
-        if signal.getsignal(signum) is not signal.SIG_IGN:
+        if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _unheard)
     stop.install()
     arm(orders.main_pid, orders.pdeathsig)
@@ -86,7 +90,7 @@ def arm(main_pid: int, signum: int) -> None:
             platform.reader_signal(parent.sentinel, signum)
 
 
-def enter_manager(main_pid: int, main_start: int, grace: float) -> None:
+def enter_manager(main_pid: int, main_start: int, grace: float, watchdog: Identity) -> None:
     """The initializer of a SyncManager: it ends after main, and after the workers.
 
     A service manager that signals every process at once must not take it from under workers that
@@ -99,6 +103,7 @@ def enter_manager(main_pid: int, main_start: int, grace: float) -> None:
 
     def orphaned(signum: int, frame: FrameType | None) -> None:
         nonlocal last_moment
+        Handle(*watchdog, None).send(signal.SIGCONT)  # somebody may have stopped it
         last_moment = time.monotonic() + grace
         signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
 
@@ -124,6 +129,9 @@ def enter_manager(main_pid: int, main_start: int, grace: float) -> None:
 
 
 def _main_lives(orders: Orders) -> bool:
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != orders.main_pid and not parent.is_alive():
+        return False  # its end of the pipe is closed, a moment before it is a zombie
     return Handle(orders.main_pid, orders.main_start, None).alive()
 
 
