@@ -23,6 +23,10 @@ HELLO = 5.0
 """Seconds that a watchdog may take to say that it is there; it needs about 20 milliseconds."""
 
 
+class NoInterpreter(OSError):
+    """There is nothing to start a watchdog with, and there never will be."""
+
+
 class Sidecar(Protocol):
     """Somebody who keeps the list of deadlines."""
 
@@ -41,14 +45,14 @@ class Watchdog:
     """The watchdog process, as main sees it.
 
     Raises:
-        OSError: it cannot be started.
-        TimeoutError: it was started and has not answered.
+        NoInterpreter: it can never be started here.
+        OSError: it could not be started now.
     """
 
     def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
         # A frozen program is its own `sys.executable`: it would start itself, again and again.
         if "watchdog" in platform.WITHOUT or not sys.executable or hasattr(sys, "frozen"):
-            raise OSError("there is no Python interpreter to start it with")
+            raise NoInterpreter("there is no Python interpreter to start it with")
         ours, its = socket.socketpair()
         with its:
             self._process = subprocess.Popen(
@@ -60,11 +64,16 @@ class Watchdog:
                 start_new_session=True,
             )
         self._channel = Channel(ours.detach())
-        self._ask_for_hello()
-        # A forked worker must not hold our end open. `_quiet` children are exec'ed: they do not.
+        self._heard: list[list[str]] = []
+        # A forked worker must not hold our end open. What is executed does not.
         os.register_at_fork(after_in_child=self._channel.close)
 
-    def _ask_for_hello(self) -> None:
+    def confirm(self) -> None:
+        """Wait until it is there. What it was told before waits in the channel.
+
+        Raises:
+            OSError: it is not.
+        """
         ready = select.poll()
         ready.register(self._channel.fd, select.POLLIN)
         answered = ready.poll(HELLO * 1000)

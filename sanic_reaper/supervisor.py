@@ -23,11 +23,14 @@ from .manager import SupervisedManager
 from .platform.base import Identity
 from .process import UNKNOWN, start_of
 from .processes import WatchedProcess
-from .sidecar import LEVELS, InlineWatch, Sidecar, Watchdog
+from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
+
+RETRY_AFTER = 0.5
+"""Seconds until a watchdog that could not be started is tried again; then twice as long."""
 
 REAP_EVERY = 2.0
 """Seconds between two reapings of adopted zombies: each looks through all objects of main's."""
@@ -67,6 +70,8 @@ class Supervisor:
         self._killed = 0
         self._next_check = 0.0
         self._next_reaping = 0.0
+        self._retry_at = float("inf")
+        self._retry_after = RETRY_AFTER
         self._zombies: set[Identity] = set()
         self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
@@ -99,19 +104,7 @@ class Supervisor:
                 "when main dies, and may miss a daemon that they have started",
                 error,
             )
-        self._sidecar = self._start_sidecar()
-        self._spare_earlier()
-        if isinstance(self._sidecar, Watchdog):
-            # The kernel's own clock for creation times, read off a process that is created now.
-            self._began = start_of(self._sidecar.pid)
-            self._watchdog = (self._sidecar.pid, self._began)
-            self._tell("began", self._began)
-        if self._stopping_since is not None:  # a signal came before there was anybody to tell
-            self._tell_stop()
-
-    def _spare_earlier(self) -> None:
-        for identity in earlier_children:
-            self._tell("spare", *identity)
+        self._start_sidecar()
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""
@@ -329,7 +322,7 @@ class Supervisor:
             self._next_check = now + CHECK_EVERY
             self._bury()
             self._reap_adopted()
-            if not sidecar.alive():
+            if not sidecar.alive() or now >= self._retry_at:
                 self._replace_sidecar()
 
     def _act(self, message: list[str]) -> None:
@@ -371,24 +364,34 @@ class Supervisor:
             self._ended += 1
             self._killed += process.exitcode == -signal.SIGKILL
 
-    def _start_sidecar(self) -> Sidecar:
+    def _start_sidecar(self) -> None:
+        """Have somebody who watches, and tell him everything; the watchdog, if that can be."""
         arguments = (self._main, self._run, self.settings.orphan_grace)
         try:
-            return Watchdog(*arguments)
-        except (OSError, TimeoutError) as error:
+            self._sidecar = watchdog = Watchdog(*arguments)
+            if not self._began:
+                # The kernel's own clock for creation times, read off a process created now.
+                self._began = start_of(watchdog.pid)
+                self._watchdog = (watchdog.pid, self._began)
+            # Before it answers: main may be killed in this moment too.
+            self._tell_everything()
+            watchdog.confirm()
+            self._retry_at, self._retry_after = float("inf"), RETRY_AFTER
+        except OSError as error:
+            if not isinstance(error, NoInterpreter):
+                self._retry_at = time.monotonic() + self._retry_after
+                self._retry_after = min(2 * self._retry_after, 60.0)
             log.warning(
                 "the watchdog cannot be started (%s): if main is killed, only what the kernel "
                 "signals will end",
                 error,
             )
-            return InlineWatch(*arguments)
+            self._sidecar = InlineWatch(*arguments)
+            self._tell_everything()
 
-    def _replace_sidecar(self) -> None:
-        log.warning("the watchdog has died; starting another")
-        assert self._sidecar is not None
-        self._sidecar.close()
-        self._sidecar = self._start_sidecar()
-        self._spare_earlier()
+    def _tell_everything(self) -> None:
+        for identity in earlier_children:
+            self._tell("spare", *identity)
         self._tell("began", self._began)
         for process in self._processes:
             self._adopt(process)
@@ -399,6 +402,12 @@ class Supervisor:
             self._tell("kill")
         if self._is_finishing:
             self._tell("finish")
+
+    def _replace_sidecar(self) -> None:
+        log.warning("the watchdog has died; starting another")
+        assert self._sidecar is not None
+        self._sidecar.close()
+        self._start_sidecar()
 
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:

@@ -27,7 +27,7 @@ def leaks(server: Server, count: int) -> bool:
     def left() -> int:
         return sum(row.state != "Z" for row in server.box.rows())
 
-    server.exit_code()
+    server.exit_code(START)
     return holds(lambda: left() >= count, STAYS)
 
 
@@ -112,7 +112,7 @@ def test_the_shell_that_launched_it_is_killed(launch, failure):
         # Not in the midst of its handler: that would be the crash that another control is for.
         wait_until(lambda: len(server.zombies) >= 2, 10, "both workers to end")
         server.send(SIGTERM)
-    assert server.exit_code() == -SIGKILL
+    assert server.exit_code(START) == -SIGKILL
     assert "next line" not in server.output()
 
 

@@ -125,6 +125,7 @@ def test_a_dead_watchdog_is_replaced(launch, without):
     watchdog = server.watchdog
     watchdog.send(SIGKILL)
     server.wait_watchdog_replaced(watchdog, 3)
+    assert holds(lambda: server.watchdogs, 1), "main has told it everything"
     server.send(SIGKILL)
     server.wait_gone()
 

@@ -56,6 +56,8 @@ def test_a_dead_one_is_replaced_and_the_new_one_knows_everything(launch, method)
         server.wait_watchdog_replaced(watchdog, REPLACED)
     assert server.output().count("the watchdog has died") == 2
     assert server.get()[0] == 200
+    # The promise is a second; a main that dies before that is the test of `both die together`.
+    assert holds(lambda: server.watchdog.alive, 1)
     server.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
 
