@@ -387,11 +387,13 @@ class Watch:
     def _clear(self, now: float) -> None:
         """End what workers left behind, and once main is gone its helpers too."""
         last = self.phase == CLEARING
+        # While main lives, what was left must be gone before main's own time is up.
+        deadline = self.deadline if last else self.deadline - TAIL / 2
         self._next_scan = now + self.remains.end(
             self._roots(),
             self.helpers if last else {},
             self.services,
-            0.0 if self.forced else self.deadline,
+            0.0 if self.forced else deadline,
             0 if last else self.server_began,
         )
         if not last:

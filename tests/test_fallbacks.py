@@ -58,9 +58,8 @@ def test_it_serves_and_stops(launch, method, without):
 
 
 @pytest.mark.parametrize("without", WARNED_OF)
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_a_worker_that_does_not_stop_is_killed(launch, method, without):
-    server = serve(launch, without, method, listeners={"before_server_stop": "block"})
+def test_a_worker_that_does_not_stop_is_killed(launch, without):
+    server = serve(launch, without, "fork", listeners={"before_server_stop": "block"})
     server.wait_serving()
     server.send(SIGTERM)
     server.wait_gone()
@@ -90,8 +89,10 @@ def test_a_start_that_takes_too_long(launch, without):
 
 
 @pytest.mark.parametrize("without", [one for one in WARNED_OF if one != "prctl,watchdog"])
-@pytest.mark.parametrize("state", ["serving", "start"])
-@methods
+@pytest.mark.parametrize(
+    ("method", "state"),
+    [("spawn", "serving"), ("fork", "serving"), ("forkserver", "serving"), ("spawn", "start")],
+)
 def test_main_is_killed(launch, method, state, without):
     """Without prctl and watchdog nobody is left who could act, save under forkserver."""
     listeners = {"before_server_start": "block"} if state == "start" else {}
@@ -106,11 +107,10 @@ def test_main_is_killed(launch, method, state, without):
 
 @pytest.mark.parametrize("without", [one for one in WARNED_OF if "watchdog" not in one])
 @signals(SIGTERM, SIGKILL)
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_descendants(launch, method, signum, without):
+def test_descendants(launch, signum, without):
     """(Without prctl there is no subreaper: a daemon with a cleaned environment may be missed.)"""
     children = ["plain", "setsid", "daemon", "cleaned", "deaf"]
-    server = serve(launch, without, method, workers=1, children=children)
+    server = serve(launch, without, "fork", workers=1, children=children)
     server.wait_serving()
     wait_until(lambda: len(server.children) == len(children), 5, server.describe)
     assert holds(lambda: len(server.children) == len(children), 1.5)

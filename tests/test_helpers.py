@@ -55,9 +55,11 @@ def serve(launch, ports, helper: Helper, method: str, subject: Subject = SUPERVI
     return server
 
 
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize(
+    ("method", "event"),
+    [("spawn", "SIGTERM"), ("spawn", "SIGKILL"), ("fork", "Ctrl+C"), ("fork", "SIGKILL")],
+)
 @pytest.mark.parametrize("helper", HELPERS, ids=lambda helper: helper.name)
-@pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_helper_ends_with_the_server(launch, ports, method, helper, event):
     server = serve(launch, ports, helper, method)
     hit = server.send_group if event == "Ctrl+C" else server.send

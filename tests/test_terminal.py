@@ -78,7 +78,7 @@ def test_closing_the_window_stops_it(launch, terminal):
 
 
 def test_closing_the_window_does_not_stop_it_under_nohup(launch, terminal):
-    script = ["nohup", "sh", "-c", '"$0" app.py >/dev/null 2>&1', sys.executable]
+    script = ["sh", "-c", 'nohup "$0" app.py >/dev/null 2>&1', sys.executable]
     server = start(launch, terminal, argv=script)
     terminal.close()
     assert holds(lambda: server.get()[0] == 200, 1)

@@ -94,14 +94,21 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("first", ["watchdog", "main"])
 @pytest.mark.parametrize("state", smoke_of(STATES, "serving"))
 @methods
-def test_it_dies_together_with_main(launch, method, state, first):
+def test_it_dies_together_with_main(launch, method, state):
     server = launch(STATES[state].with_(method=method))
     reach(server, state)
-    victims = [server.watchdog, server.main]
-    for victim in victims if first == "watchdog" else victims[::-1]:
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@methods
+def test_it_dies_right_after_main(launch, method):
+    server = launch(SUPERVISED.with_(method=method))
+    server.wait_serving()
+    for victim in (server.main, server.watchdog):
         victim.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
 

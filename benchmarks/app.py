@@ -1,0 +1,55 @@
+"""The server under measurement: the smallest Sanic app, with the Reaper or without it.
+
+It reads its shape from the environment, because under spawn each worker imports this file anew.
+Both shapes extend the app, so that the one difference between them is the Reaper itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.response import text
+
+READY = Path(os.environ["BENCH_READY"])
+"""Each worker leaves a file here, so that nobody has to guess when the tree is complete."""
+
+app = Sanic("Bench")
+if os.environ["BENCH_REAPER"] == "yes":
+    from sanic_reaper import Reaper
+
+    app.extend(extensions=[Reaper])
+else:
+    app.extend(extensions=[])
+
+
+@app.get("/")
+async def hello(request: Request) -> HTTPResponse:
+    return text("hello")
+
+
+@app.before_server_start
+async def slow_start(app: Sanic[Any, Any]) -> None:
+    """The users' bug report: a start-up that blocks the event loop and hears no signal."""
+    if os.environ["BENCH_STATE"] == "stuck":
+        (READY / str(os.getpid())).touch()
+        time.sleep(600)
+
+
+@app.after_server_start
+async def serving(app: Sanic[Any, Any]) -> None:
+    (READY / str(os.getpid())).touch()
+
+
+if __name__ == "__main__":
+    Sanic.start_method = os.environ["BENCH_METHOD"]  # type: ignore[assignment]
+    app.run(
+        host="127.0.0.1",
+        port=int(os.environ["BENCH_PORT"]),
+        workers=int(os.environ["BENCH_WORKERS"]),
+        access_log=False,
+        motd=False,
+    )

@@ -1,0 +1,168 @@
+"""What the Reaper takes while nothing happens: memory of the watchdog and the workers, CPU time.
+
+Memory is USS, the bytes that come free when the process ends. What two processes share does not
+count, so a bare interpreter of the same version runs beside the watchdog, and a plain server beside
+the one with the Reaper: each side then shares the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks.report import Section, Table, spread, verdict
+from benchmarks.support import (
+    Server,
+    Shape,
+    cpu_seconds,
+    first_answer,
+    running,
+    tidy_when_ended,
+    uss,
+)
+
+CROWD = 2000
+KB, MB = 1024, 1024 * 1024
+MORE_WATCHDOG = 3 * MB
+MORE_WORKER = 300 * KB
+SHARE = 0.002
+WITHOUT = ("", "children", "pidfd", "children,pidfd")
+"""Mechanisms of the kernel that are denied to the Reaper, as on an older or smaller one."""
+
+BARE = "import time; time.sleep(1000)"
+FORKING = """
+import os, sys
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        os.read(0, 1)
+        os._exit(0)
+print(flush=True)
+os.read(0, 1)
+"""
+"""Its children wait for the end of their input: they cannot outlive the benchmark, even if that
+is killed, and nobody has to find and end 2,000 processes."""
+
+
+@contextmanager
+def crowd(number: int) -> Iterator[None]:
+    """A host with many other processes."""
+    parent = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", FORKING, str(number)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdin
+    assert parent.stdout
+    try:
+        parent.stdout.readline()
+        yield
+    finally:
+        parent.stdin.close()
+        parent.wait()
+        parent.stdout.close()
+
+
+@contextmanager
+def bare_python() -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", BARE])
+    try:
+        time.sleep(0.3)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def shares(servers: Sequence[Server], seconds: float) -> list[float]:
+    """The share of a core that each watchdog took, all of them over the same stretch of time."""
+    pids = [server.watchdog().pid for server in servers]
+    start, before = time.perf_counter(), [cpu_seconds(pid) for pid in pids]
+    time.sleep(seconds)
+    took = time.perf_counter() - start
+    return [(cpu_seconds(pid) - b) / took for pid, b in zip(pids, before, strict=True)]
+
+
+def watchdog_tables(seconds: float) -> tuple[Table, Table]:
+    """Memory and CPU time of the watchdogs, one server for each set of missing mechanisms."""
+    memory = Table(["the Reaper does without", "watchdog, KB", "over bare, KB", "target, KB", ""])
+    cpu = Table(["the Reaper does without", "few processes, %", f"+{CROWD}, %", "target, %", ""])
+    shapes = [Shape(True, without=without) for without in WITHOUT]
+    with running(*shapes) as servers, bare_python() as bare:
+        quiet = shares(servers, seconds / 4)
+        with crowd(CROWD):
+            time.sleep(3)
+            busy = shares(servers, seconds)
+            for server, few, many in zip(servers, quiet, busy, strict=True):
+                name = server.shape.without or "nothing"
+                size = uss(server.watchdog().pid)
+                memory.rows.append([name, *watchdog_memory(size, uss(bare))])
+                figures = [f"{share * 100:.3f}" for share in (few, many, SHARE)]
+                cpu.rows.append([name, *figures, verdict(many < SHARE)])
+    return memory, cpu
+
+
+def watchdog_memory(size: int, bare: int) -> list[str]:
+    more = size - bare
+    limit = f"at most {MORE_WATCHDOG // KB}"
+    return [str(size // KB), str(more // KB), limit, verdict(more <= MORE_WATCHDOG)]
+
+
+def worker_sizes(server: Server) -> list[int]:
+    """The workers of a server that has answered, so that what is loaded late is there too."""
+    for _ in range(50):
+        first_answer(server)
+    return [uss(worker.pid) for worker in server.workers()]
+
+
+def worker_table(launches: int) -> Table:
+    table = Table(["start method", "with, KB", "without, KB", "more, KB", "target, KB", ""])
+    for method in ("spawn", "fork"):
+        ours: list[int] = []
+        plain: list[int] = []
+        for _ in range(launches):
+            with running(Shape(True, method), Shape(False, method)) as servers:
+                ours += worker_sizes(servers[0])
+                plain += worker_sizes(servers[1])
+        more = statistics.median(ours) - statistics.median(plain)
+        shown = [spread(sizes, 1 / KB, 0) for sizes in (ours, plain)]
+        limit = f"at most {MORE_WORKER // KB}"
+        met = verdict(more <= MORE_WORKER)
+        table.rows.append([method, *shown, f"{more / KB:.0f}", limit, met])
+    return table
+
+
+def measure(seconds: float = 60, launches: int = 5) -> Section:
+    command = f"python -m benchmarks.footprint --seconds {seconds:g} --launches {launches}"
+    memory, cpu = watchdog_tables(seconds)
+    return Section(
+        "Footprint",
+        command,
+        [
+            "The watchdog's memory over that of a bare `python -I -S` of the same version, "
+            f"after {seconds:g} s among {CROWD} other processes.",
+            memory,
+            f"The watchdog's CPU time as a share of one core while everybody is idle, on this host "
+            f"as it is ({seconds / 4:g} s) and with {CROWD} more processes ({seconds:g} s).",
+            cpu,
+            f"A worker of a server that has answered, {launches} launches of both, two workers.",
+            worker_table(launches),
+        ],
+    )
+
+
+def main() -> None:
+    tidy_when_ended()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--launches", type=int, default=5)
+    options = parser.parse_args()
+    print(measure(options.seconds, options.launches).markdown())
+
+
+if __name__ == "__main__":
+    main()
