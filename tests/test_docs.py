@@ -43,7 +43,7 @@ def test_the_example_of_the_readme_is_a_server():
     names: dict[str, object] = {"__name__": "readme"}
     exec(compile(example, "<the example>", "exec"), names)
     assert names["app"].ctx is not None
-    assert [extension.name for extension in names["app"].ext.extensions][0] == "reaper"
+    assert names["app"].ext.extensions[0].name == "reaper"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
