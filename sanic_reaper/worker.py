@@ -61,7 +61,7 @@ def enter(orders: Orders) -> None:
     os.environ.update(orders.environment)
     for name in orders.forget:
         os.environ.pop(name, None)
-    stop: _Drain | _Interrupt = (_Drain if orders.role == "worker" else _Interrupt)(orders)
+    stop = _stop_for(orders)
     for signum in orders.unheard:
         if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _unheard)
@@ -235,9 +235,6 @@ class _Interrupt(_Stop):
     def install(self) -> None:
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, self._terminate)
-        if self._orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
-            inspector = _Drain(self._orders, _INSPECTOR_PATIENCE)
-            internals.substitute_worker_signals(inspector._set_up, inspector._serve)
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         if self._first(signum):
@@ -249,3 +246,12 @@ class _Interrupt(_Stop):
             self._interrupt(signum, frame)
         elif callable(handler) and self._first(signum):
             handler(signal.SIGINT, frame)
+
+
+def _stop_for(orders: Orders) -> _Drain | _Interrupt:
+    """An Inspector is a server too: a KeyboardInterrupt in it would be logged as a failed one."""
+    if orders.role == "worker":
+        return _Drain(orders)
+    if orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
+        return _Drain(orders, _INSPECTOR_PATIENCE)
+    return _Interrupt(orders)

@@ -154,6 +154,7 @@ def test_a_stopped_one_is_woken_up(launch):
     server = launch(SUPERVISED.with_(method="fork", children=["cleaned-daemon"]))
     server.wait_serving()
     watchdog = server.watchdog
+    assert holds(lambda: len(server.children) == 2, 1.5), "it looks once a second"
     watchdog.freeze()
     wait_until(lambda: not watchdog.stopped, REPLACED, "main to wake it up")
     server.send(SIGKILL)
