@@ -136,7 +136,7 @@ def worker_table(launches: int) -> Table:
     return table
 
 
-def measure(seconds: float = 60, launches: int = 5) -> Section:
+def measure(seconds: float = 45, launches: int = 5) -> Section:
     command = f"python -m benchmarks.footprint --seconds {seconds:g} --launches {launches}"
     memory, cpu = watchdog_tables(seconds)
     return Section(
@@ -158,7 +158,7 @@ def measure(seconds: float = 60, launches: int = 5) -> Section:
 def main() -> None:
     tidy_when_ended()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=45)
     parser.add_argument("--launches", type=int, default=5)
     options = parser.parse_args()
     print(measure(options.seconds, options.launches).markdown())
