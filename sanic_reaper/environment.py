@@ -30,6 +30,21 @@ def new_run() -> str:
     return run
 
 
+def run_that_begins() -> str:
+    """The id of the run that begins here.
+
+    Never that of a server which started this one, nor of one which ran in this process before.
+    """
+    run = os.environ.get(RUN)
+    if run is None or run in _used:
+        run = new_run()
+    _used.add(run)
+    return run
+
+
+_used = {os.environ.get(RUN)}
+
+
 def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a child that is *meant* to outlive the server.
 

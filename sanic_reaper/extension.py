@@ -19,15 +19,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sanic_ext import Extension
 
 from . import environment, internals, platform
-from .config import BAD_CONFIGURATION, KEYS, BadSetting, Settings, unknown_keys
 from .internals import App
 from .log import log
-from .supervisor import Supervisor, mark_run, note_earlier_children
+from .process import children_of
+
+if TYPE_CHECKING:
+    from .platform.base import Identity
+    from .supervisor import Supervisor
 
 
 class Reaper(Extension):  # type: ignore[no-untyped-call]
@@ -47,7 +50,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         if environment.RUN not in os.environ:
             environment.new_run()
         if multiprocessing.parent_process() is None:
-            note_earlier_children()
+            _earlier_children.update(children_of(os.getpid()))
         server = app.ctx.reaper = _Server(app)
         internals.substitute_manager_factory(_start_manager)
         internals.listeners(app, "main_process_start").insert(0, server.main_process_start)
@@ -57,6 +60,11 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
 
     def label(self) -> str:
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
+
+
+_earlier_children: set[Identity] = set()
+"""Children that main had before the Reaper came: a shell may have started them, and then have
+become main by exec. They are not the server's."""
 
 
 def _start_manager() -> Any:
@@ -81,10 +89,10 @@ class _Server:
     def begin(self) -> Supervisor | None:
         """Read the settings and start to supervise, unless that is done. `None`: disabled."""
         if not self._has_begun:
-            settings = _read_settings(self._app)
-            if settings.enabled:
-                self._supervisor = Supervisor(settings, mark_run())
-                self._supervisor.begin()
+            # Not above: a worker imports this module too, and has no use for main's half.
+            from .supervisor import supervise
+
+            self._supervisor = supervise(self._app, _earlier_children)
             self._has_begun = True
         return self._supervisor
 
@@ -125,14 +133,3 @@ class _Server:
                 app.name,
                 primary,
             )
-
-
-def _read_settings(app: App) -> Settings:
-    try:
-        settings = Settings.read(app.config)
-    except BadSetting as error:
-        log.error("%s", error)
-        raise SystemExit(BAD_CONFIGURATION) from None
-    for key in unknown_keys(app.config):
-        log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
-    return settings

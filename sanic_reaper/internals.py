@@ -12,6 +12,7 @@ import atexit
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import shutil
 import sys
@@ -174,8 +175,17 @@ def services() -> list[tuple[int, str]]:
     return [(pid, name) for pid, name in found if pid]
 
 
+def ensure_temporary_directory() -> None:
+    """Make the directory for sockets now: a `Process` made later is told where it is.
+
+    Else main, where the fork server listens, and the SyncManager would each have their own, and the
+    one that survives a SIGKILL of main could remove only its own.
+    """
+    multiprocessing.util.get_temp_dir()
+
+
 def remove_temporary_directory() -> None:
-    """Where a SyncManager has its socket: `multiprocessing.util.get_temp_dir` makes it at need."""
+    """Where main and a SyncManager have their sockets; main's own finalizer is gone with main."""
     process: Any = multiprocessing.current_process()
     directory = process._config.get("tempdir")
     if directory:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import signal
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sanic.exceptions import ServerKilled
 from sanic.worker.constants import ProcessState
@@ -24,8 +24,11 @@ from sanic.worker.process import Worker, WorkerProcess
 
 from . import internals
 from .log import log
-from .processes import Context, WatchedContext, WatchedProcess, Watcher
-from .signals import StopRequested, StopSignals
+from .processes import Context, WatchedContext, WatchedProcess
+from .signals import StopRequested
+
+if TYPE_CHECKING:
+    from .interfaces import Supervision
 
 PAUSE = 0.1
 """Seconds between two looks at the workers' states, which only the SyncManager knows."""
@@ -33,34 +36,6 @@ PAUSE = 0.1
 
 class StartFailed(Exception):
     """A worker did not come up, and the server can't start without it."""
-
-
-class Supervision(Watcher, Protocol):
-    """What the manager asks of the supervisor."""
-
-    signals: StopSignals
-
-    def turn(self) -> None:
-        """Hear the watchdog, and act on what it says."""
-
-    def ready(self, process: WatchedProcess) -> None:
-        """Its worker has acked."""
-
-    def has_expired(self, process: WatchedProcess) -> bool:
-        """Whether its time to start is over."""
-
-    def stop(self) -> None:
-        """Begin to stop, unless that has begun."""
-
-    def kill(self) -> None:
-        """End everything at once."""
-
-    def wait_for_end(self) -> None:
-        """Return when every process has ended: by its own, or by the watchdog's doing."""
-
-    @property
-    def forced(self) -> bool:
-        """Whether a second signal has cut the stop short."""
 
 
 class SupervisedManager(WorkerManager):

@@ -89,6 +89,13 @@ def start_of(pid: int) -> int:
     return UNKNOWN if row is None else row.start
 
 
+def children_of(pid: int) -> set[Identity]:
+    """Those that the process has now."""
+    table = platform.subtree([pid])
+    rows = (platform.table() if table is None else table).values()
+    return {row.identity for row in rows if row.ppid == pid}
+
+
 def _answers(pid: int) -> bool:
     try:
         os.kill(pid, 0)

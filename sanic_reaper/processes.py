@@ -7,6 +7,7 @@ a manager has made already would miss those that it makes later.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import multiprocessing.context
 import os
@@ -14,26 +15,16 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from . import environment, internals, worker
-from .platform.base import Identity
+
+if TYPE_CHECKING:
+    from .interfaces import Watcher
+    from .platform.base import Identity
 
 Context = Any
 """A `multiprocessing` context; its stubs know no `Process` of the base class."""
-
-
-class Watcher(Protocol):
-    """Who wants to know of the processes: the supervisor."""
-
-    def orders(self, process: WatchedProcess) -> worker.Orders:
-        """What to tell a process that is about to start."""
-
-    def starting(self, process: WatchedProcess) -> Any:
-        """A context manager around its start."""
-
-    def replaced(self, process: WatchedProcess) -> None:
-        """It has been told to end, while the server goes on."""
 
 
 class QuietProcess(BaseProcess):
@@ -83,7 +74,11 @@ class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):
 
 
 class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
-    pass
+    def run(self) -> None:
+        # Or the first collection in a worker writes to every object that it has from main, and the
+        # kernel copies all their pages: more than 250 KB a worker for the Reaper's own alone.
+        gc.freeze()
+        super().run()
 
 
 class WatchedForkServerProcess(WatchedProcess, multiprocessing.context.ForkServerProcess):
@@ -148,6 +143,7 @@ def guarded_manager(main: Identity, grace: float, watchdog: Identity) -> Any:
     """`multiprocessing.Manager()`, with a manager process that ends with main."""
     from multiprocessing.managers import SyncManager
 
+    internals.ensure_temporary_directory()
     context: Any = QuietContext(multiprocessing.get_context())
     manager = SyncManager(ctx=context)
     manager.start(worker.enter_manager, (*main, grace, watchdog))
@@ -166,7 +162,7 @@ def _quiet_terminal(method: str) -> Iterator[None]:
     blocked = set(worker.TERMINAL_SIGNALS)
     if method == "fork":
         blocked.add(signal.SIGTERM)
-    with _environment(IMPORT_VARIABLES if method == "spawn" else {}):
+    with _environment(IMPORT_VARIABLES if method != "fork" else {}):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             yield
@@ -175,7 +171,8 @@ def _quiet_terminal(method: str) -> Iterator[None]:
 
 
 IMPORT_VARIABLES = {"PYTHONFAULTHANDLER": "1"}
-"""With it, an import that hangs can show its stack, before any code of ours has run."""
+"""With it, an import that hangs can show its stack, before any code of ours has run. The fork
+server needs it for the workers that it forks."""
 
 
 @contextmanager

@@ -30,6 +30,8 @@ class NoInterpreter(OSError):
 class Sidecar(Protocol):
     """Somebody who keeps the list of deadlines."""
 
+    def confirm(self) -> None: ...
+
     def tell(self, *words: object) -> bool: ...
 
     def heard(self) -> list[list[str]]: ...
@@ -65,15 +67,18 @@ class Watchdog:
             )
         self._channel = Channel(ours.detach())
         self._heard: list[list[str]] = []
+        self._is_there = False
         # A forked worker must not hold our end open. What is executed does not.
         os.register_at_fork(after_in_child=self._channel.close)
 
     def confirm(self) -> None:
-        """Wait until it is there. What it was told before waits in the channel.
+        """Wait until it is there, once. What it was told before waits in the channel.
 
         Raises:
             OSError: it is not.
         """
+        if self._is_there:
+            return
         ready = select.poll()
         ready.register(self._channel.fd, select.POLLIN)
         answered = ready.poll(HELLO * 1000)
@@ -85,6 +90,7 @@ class Watchdog:
         if ["hello"] not in self._heard:
             self.end()
             raise OSError("it has ended at once")
+        self._is_there = True
 
     @property
     def pid(self) -> int:
@@ -167,6 +173,9 @@ class InlineWatch:
 
         def close(self) -> None:
             pass
+
+    def confirm(self) -> None:
+        pass
 
     def tell(self, *words: object) -> bool:
         self._inbox.append(list(map(str, words)))

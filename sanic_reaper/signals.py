@@ -76,6 +76,13 @@ class StopSignals:
         """
         self._is_over = is_over
 
+    def ignore(self) -> None:
+        """The interpreter exits, and has somebody who sees to it that this takes no longer than it
+        may. A late signal shall not make an orderly stop look like a death by signal."""
+        for signum in self.handled:
+            if signal.getsignal(signum) == self._handle:
+                signal.signal(signum, signal.SIG_IGN)
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             # A child that main forked and that has not yet set up its own: it has nothing to lose.

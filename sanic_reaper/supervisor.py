@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable
@@ -16,7 +16,7 @@ from typing import Any
 
 from . import environment, internals, platform, processes, worker
 from .children import OwnChildren
-from .config import Settings
+from .config import BAD_CONFIGURATION, KEYS, BadSetting, Settings, unknown_keys
 from .internals import App
 from .log import log
 from .manager import SupervisedManager
@@ -42,20 +42,45 @@ HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed."""
 
 
+def supervise(app: App, earlier: Set[Identity]) -> Supervisor | None:
+    """Begin to supervise the server whose primary app this is, unless it says not to.
+
+    Args:
+        earlier: children of main's that are not the server's.
+
+    Raises:
+        SystemExit: a setting has a bad value. Nothing has been started yet.
+    """
+    try:
+        settings = Settings.read(app.config)
+    except BadSetting as error:
+        log.error("%s", error)
+        raise SystemExit(BAD_CONFIGURATION) from None
+    for key in unknown_keys(app.config):
+        log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
+    if not settings.enabled:
+        return None
+    supervisor = Supervisor(settings, environment.run_that_begins(), earlier)
+    supervisor.begin()
+    return supervisor
+
+
 class Supervisor:
     """What the Reaper does in the main process of one server.
 
     Args:
         settings: those of the primary app.
         run: the id of this run.
+        earlier: children of main's that are not the server's.
     """
 
-    def __init__(self, settings: Settings, run: str) -> None:
+    def __init__(self, settings: Settings, run: str, earlier: Set[Identity]) -> None:
         self.settings = settings
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
-        self._run = run
         self._main = (os.getpid(), start_of(os.getpid()))
+        self._charge = (self._main, run, settings.orphan_grace)
+        self._earlier = earlier
         self._processes: dict[WatchedProcess, float] = {}
         self._starts: dict[WatchedProcess, int] = {}
         self._unready: set[WatchedProcess] = set()
@@ -108,6 +133,8 @@ class Supervisor:
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""
+        # Only now: it has started while the SyncManager did, which takes longer.
+        self._confirm_sidecar()
         internals.set_ack_threshold(self.settings.startup_timeout)
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = internals.substitute_worker_manager(manager)
@@ -162,6 +189,8 @@ class Supervisor:
         """The interpreter ends. It joins every thread first, and one of them may not end."""
         by = max(self._deadline, time.monotonic() + EXIT_PATIENCE)
         self._tell("stop", by, by)
+        if threading.current_thread() is threading.main_thread():
+            self.signals.ignore()
 
     def release(self) -> None:
         """Another server begins in this process."""
@@ -366,31 +395,41 @@ class Supervisor:
 
     def _start_sidecar(self) -> None:
         """Have somebody who watches, and tell him everything; the watchdog, if that can be."""
-        arguments = (self._main, self._run, self.settings.orphan_grace)
         try:
-            self._sidecar = watchdog = Watchdog(*arguments)
-            if not self._began:
-                # The kernel's own clock for creation times, read off a process created now.
-                self._began = start_of(watchdog.pid)
-                self._watchdog = (watchdog.pid, self._began)
-            # Before it answers: main may be killed in this moment too.
-            self._tell_everything()
-            watchdog.confirm()
-            self._retry_at, self._retry_after = float("inf"), RETRY_AFTER
+            self._sidecar = watchdog = Watchdog(*self._charge)
         except OSError as error:
-            if not isinstance(error, NoInterpreter):
-                self._retry_at = time.monotonic() + self._retry_after
-                self._retry_after = min(2 * self._retry_after, 60.0)
-            log.warning(
-                "the watchdog cannot be started (%s): if main is killed, only what the kernel "
-                "signals will end",
-                error,
-            )
-            self._sidecar = InlineWatch(*arguments)
-            self._tell_everything()
+            self._do_without(error)
+            return
+        if not self._began:
+            # The kernel's own clock for creation times, read off a process created now.
+            self._began = start_of(watchdog.pid)
+            self._watchdog = (watchdog.pid, self._began)
+        # Before it answers: main may be killed in this moment too.
+        self._tell_everything()
+
+    def _confirm_sidecar(self) -> None:
+        assert self._sidecar is not None
+        try:
+            self._sidecar.confirm()
+        except OSError as error:
+            self._do_without(error)
+        else:
+            self._retry_after = RETRY_AFTER
+
+    def _do_without(self, error: OSError) -> None:
+        log.warning(
+            "the watchdog cannot be started (%s): if main is killed, only what the kernel "
+            "signals will end",
+            error,
+        )
+        if not isinstance(error, NoInterpreter):
+            self._retry_at = time.monotonic() + self._retry_after
+            self._retry_after = min(2 * self._retry_after, 60.0)
+        self._sidecar = InlineWatch(*self._charge)
+        self._tell_everything()
 
     def _tell_everything(self) -> None:
-        for identity in earlier_children:
+        for identity in self._earlier:
             self._tell("spare", *identity)
         self._tell("began", self._began)
         for process in self._processes:
@@ -407,7 +446,9 @@ class Supervisor:
         log.warning("the watchdog has died; starting another")
         assert self._sidecar is not None
         self._sidecar.close()
+        self._retry_at = float("inf")
         self._start_sidecar()
+        self._confirm_sidecar()
 
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:
@@ -438,30 +479,3 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if pending:
         loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-
-
-earlier_children: set[Identity] = set()
-"""Children that main had before the Reaper came: a shell may have started them, and then have
-become main by exec. They are not the server's."""
-
-
-def note_earlier_children() -> None:
-    me = os.getpid()
-    table = platform.subtree([me])
-    rows = (platform.table() if table is None else table).values()
-    earlier_children.update(row.identity for row in rows if row.ppid == me)
-
-
-def mark_run() -> str:
-    """The id of the run that begins here.
-
-    Never that of a server which started this one, nor of one which ran in this process before.
-    """
-    run = os.environ.get(environment.RUN)
-    if run is None or run in _used:
-        run = environment.new_run()
-    _used.add(run)
-    return run
-
-
-_used = {os.environ.get(environment.RUN)}

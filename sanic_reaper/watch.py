@@ -34,7 +34,11 @@ HANG_UP = 1.0
 """Seconds that main may live on after it closed the channel; then it has let us go."""
 
 NO_DESCRIPTOR = 0.05
-"""Seconds between two looks at a process whose end no descriptor tells."""
+"""Seconds between two looks at a process whose end no descriptor tells, where its end is due."""
+
+NO_DESCRIPTOR_YET = 0.25
+"""The same while the server runs, for hours and days. Main's end is seen at once all the same: the
+channel breaks."""
 
 WATCHING = "watching"  # main runs, and so do its workers
 STOPPING = "stopping"  # main stops: workers drain
@@ -168,7 +172,7 @@ class Watch:
             due.append(self._hung_up + HANG_UP)
         blind_for_main = self.main.fd is None and self.phase in _MAIN_LIVES
         if blind_for_main or any(m.handle.fd is None for m in self.members.values()):
-            due.append(now + NO_DESCRIPTOR)
+            due.append(now + (NO_DESCRIPTOR_YET if self.phase == WATCHING else NO_DESCRIPTOR))
         return max(0.0, min(due) - now)
 
     def _register(self, fd: int | None) -> None:

@@ -10,11 +10,27 @@ from typing import Any
 import pytest
 from support.box import Box, isolation
 from support.http import Ports
+from support.marks import repetitions
 from support.server import Server, Subject
 
 
 def pytest_report_header() -> str:
     return f"boxes: {isolation()[0]}" if sys.platform == "linux" else "boxes: none on this system"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="run each case under each start method, not under one of them in turn",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("exhaustive"):
+        left_out = repetitions(items)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

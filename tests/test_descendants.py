@@ -100,9 +100,13 @@ def test_children_of_workers_that_die_together_with_main(launch):
     server.wait_gone()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cleaned-daemon"])
 def test_a_child_that_is_only_just_born_when_main_is_killed(launch, kind):
-    """The watchdog has had no time to look around: it must find them when main is gone."""
+    """The watchdog has had no time to look around: it must find them when main is gone.
+
+    Of a daemon with a cleaned environment nothing tells whose it is once main, which had adopted
+    it, is gone: that one needs a look before (docs/architecture.md, Limits).
+    """
     server = launch(SUPERVISED.with_(method="fork", workers=1))
     server.wait_serving()
     assert server.get(f"/start/{kind}") == (200, "done")

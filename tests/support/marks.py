@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pytest
@@ -24,3 +24,29 @@ def smoke_of(values: Iterable[Any], *chosen: Any) -> list[Any]:
         pytest.param(value, marks=pytest.mark.smoke) if value in chosen else value
         for value in values
     ]
+
+
+every_method = pytest.mark.every_method
+"""For a case that is always run under each start method."""
+
+
+def repetitions(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """What a run may leave out: a case under a start method, where another one stands for it.
+
+    The methods take turns from case to case, so that each meets a third of the cases of a test.
+    What is marked as smoke or as `every_method` is always run.
+    """
+    cases: dict[Hashable, list[pytest.Item]] = {}
+    for item in items:
+        params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+        if params and "method" in params:
+            others = tuple(sorted((k, str(v)) for k, v in params.items() if k != "method"))
+            cases.setdefault((item.nodeid.partition("[")[0], others), []).append(item)
+    left_out: set[pytest.Item] = set()
+    for turn, case in enumerate(cases.values()):
+        chosen = case[turn % len(case)]
+        for item in case:
+            needed = item.get_closest_marker("smoke") or item.get_closest_marker("every_method")
+            if item is not chosen and not needed:
+                left_out.add(item)
+    return left_out

@@ -1,0 +1,54 @@
+"""What one module asks of another, for the type checker alone.
+
+Nobody imports this at run time: a Protocol is not free, and a worker would pay for it too.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from . import worker
+from .processes import WatchedProcess
+from .signals import StopSignals
+
+
+class Watcher(Protocol):
+    """Who wants to know of the processes that main starts: the supervisor."""
+
+    def orders(self, process: WatchedProcess) -> worker.Orders:
+        """What to tell a process that is about to start."""
+
+    def starting(self, process: WatchedProcess) -> AbstractContextManager[None]:
+        """What to start it in."""
+
+    def replaced(self, process: WatchedProcess) -> None:
+        """It has been told to end, while the server goes on."""
+
+
+class Supervision(Watcher, Protocol):
+    """What the manager asks of the supervisor."""
+
+    signals: StopSignals
+
+    def turn(self) -> None:
+        """Hear the watchdog, and act on what it says."""
+
+    def ready(self, process: WatchedProcess) -> None:
+        """Its worker has acked."""
+
+    def has_expired(self, process: WatchedProcess) -> bool:
+        """Whether its time to start is over."""
+
+    def stop(self) -> None:
+        """Begin to stop, unless that has begun."""
+
+    def kill(self) -> None:
+        """End everything at once."""
+
+    def wait_for_end(self) -> None:
+        """Return when every process has ended: by its own, or by the watchdog's doing."""
+
+    @property
+    def forced(self) -> bool:
+        """Whether a second signal has cut the stop short."""
