@@ -294,6 +294,28 @@ def test_a_stranger_with_the_pid_of_a_dead_child(launch, tmp_path, signum):
     wait_only(server, stranger, *shell_of(server, stranger))
 
 
+REGISTRATIONS = {
+    "helper": ["SyncManager-1"],
+    "service": ["resource tracker"],
+    "adopt": ["worker", "0", "Sanic-Server-0-0"],
+}
+"""What main tells its watchdog of, and what it says of it besides pid and creation time."""
+
+
+@pytest.mark.parametrize("age", [-1, 0, 1], ids=["older", "the one that was meant", "younger"])
+@pytest.mark.parametrize("word", REGISTRATIONS)
+def test_a_stranger_with_the_pid_of_what_main_has_registered(launch, new_box, tmp_path, word, age):
+    """It is the creation time that tells it from the one that was meant, which is ended."""
+    box = new_box()
+    stranger = sleeper(box, tmp_path)
+    identity = [stranger.inner_pid, stranger.start - age]
+    argv = [sys.executable, "registrar.py", word, *map(str, identity), *REGISTRATIONS[word]]
+    server = launch(SUPERVISED, box=box, argv=argv)
+    server.wait_for("registered")
+    server.command.process.send(SIGKILL)
+    wait_only(server, *([stranger] if age else []))
+
+
 def take_pid(box: Box, folder: Path, pid: int) -> Process:
     """Start a process that gets this pid."""
     script = f"echo {pid - 1} >/proc/sys/kernel/ns_last_pid; sleep 700 & wait"

@@ -105,6 +105,20 @@ def test_no_time_to_stop(launch):
     server.wait_gone(SLACK)
 
 
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_no_time_to_stop_leaves_nothing_all_the_same(launch, method):
+    """Main has to see its workers off within the watchdog's own second, and its children too."""
+    kinds = ["plain", "cleaned-daemon", "deaf"]
+    subject = SUPERVISED.with_(method=method, children=kinds, main_children=kinds)
+    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=0))
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 9, 10, server.describe)
+    server.send(SIGTERM)
+    server.wait_gone(SLACK)
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+
+
 def test_the_time_to_stop_follows_sanics_own(launch):
     """Default: GRACEFUL_SHUTDOWN_TIMEOUT + 5. What blocks is killed within that, not before."""
     server = launch(DEFAULTS.with_config(GRACEFUL_SHUTDOWN_TIMEOUT=1.0))

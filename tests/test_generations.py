@@ -7,9 +7,9 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import pytest
-from support.census import Process, wait_until
+from support.census import Process, holds, wait_until
 from support.marks import methods, signals
-from support.server import SHUTDOWN_TIMEOUT, SLACK, SUBJECTS, SUPERVISED, Server
+from support.server import ORPHAN_GRACE, SHUTDOWN_TIMEOUT, SLACK, SUBJECTS, SUPERVISED, Server
 
 
 def wait_replaced(server: Server, old: list[Process], within: float = 15) -> list[Process]:
@@ -113,3 +113,51 @@ def test_a_reload(launch, tmp_path, method, signum):
     wait_replaced(server, old, 20)
     server.send(signum)
     server.wait_gone()
+
+
+# -- a restart without downtime -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["async", "block"])
+@methods
+def test_a_stop_overtakes_a_restart_without_downtime(launch, method, action):
+    """Sanic has a thread that waits for the new worker's ack, which now never comes; and a process
+    can't exit before its threads."""
+    server = launch(SUPERVISED.with_(method=method, successor=action))
+    server.wait_serving()
+    server.get("/restart-without-downtime")
+    server.wait_for("holding")
+    assert server.get()[0] == 200, "the old ones serve until the new ones do"
+    server.send(SIGTERM)
+    server.wait_gone(SHUTDOWN_TIMEOUT + SLACK)
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+
+
+def test_main_is_killed_during_a_restart_without_downtime(launch):
+    server = launch(SUPERVISED.with_(successor="block"))
+    server.wait_serving()
+    server.get("/restart-without-downtime")
+    server.wait_for("holding")
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+# -- workers that a thread of main's has started --------------------------------------------------
+
+
+@signals(SIGTERM, SIGKILL)
+@pytest.mark.parametrize("action", ["restart", "scale"])
+@methods
+def test_workers_outlive_the_thread_that_started_them_and_not_main(launch, method, action, signum):
+    """The kernel takes the end of that thread for the death of their parent."""
+    server = launch(SUPERVISED.with_(method=method, in_thread=action))
+    server.wait_for("thread ends")
+    count = 2 if action == "restart" else 4
+    wait_until(lambda: len(server.workers) == count, 15, server.describe)
+    workers = server.workers
+    assert holds(lambda: all(worker.alive for worker in workers), 1)
+    assert server.get()[0] == 200
+    server.send(signum)
+    server.wait_gone(ORPHAN_GRACE + SLACK if signum == SIGKILL else SHUTDOWN_TIMEOUT + SLACK)
+    assert server.exit_code() == (-SIGKILL if signum == SIGKILL else 0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from signal import SIGINT, SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
 from support.census import wait_until
-from support.server import SUPERVISED, Server, Subject
+from support.http import can_bind
+from support.server import ORPHAN_GRACE, SLACK, SUPERVISED, Server, Subject
 
 EVENTS = {"SIGTERM": SIGTERM, "SIGKILL": SIGKILL, "Ctrl+C": SIGINT}
 
@@ -154,3 +156,36 @@ def test_the_server_survives_the_death_of_its_fork_server(launch):
     wait_until(lambda: not fork_server.alive, 5, "the fork server to die")
     server.send(SIGKILL)
     server.wait_gone()
+
+
+# -- a SyncManager that is not there yet ----------------------------------------------------------
+
+EARLY: dict[str, Callable[[Server], None]] = {
+    "SIGTERM": lambda server: server.command.process.send(SIGTERM),
+    "SIGINT": lambda server: server.command.process.send(SIGINT),
+    "Ctrl+C": lambda server: os.killpg(server.command.process.pid, SIGINT),
+}
+
+
+@pytest.mark.parametrize("event", EARLY)
+@pytest.mark.parametrize("action", ["block", "hold_gil"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_stop_does_not_wait_for_the_import_of_the_sync_manager(launch, method, action, event):
+    """Main does nothing then but wait for it. Without main_process_start nobody is called main yet,
+    so the signal goes to what was launched."""
+    server = launch(SUPERVISED.with_(method=method, helper_importing=action))
+    server.wait_for("holding")
+    EARLY[event](server)
+    server.wait_gone(SLACK)
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+    assert not server.events("main_process_start")
+    assert can_bind(server.port)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_main_is_killed_during_the_import_of_the_sync_manager(launch, method):
+    server = launch(SUPERVISED.with_(method=method, helper_importing="block"))
+    server.wait_for("holding")
+    server.command.process.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
+from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 import pytest
 import sanic
 from support.box import container
-from support.census import holds, wait_until
+from support.census import Row, holds, wait_until
 from support.marks import methods, signals, smoke_of
 from support.server import (
     CONTAINER_SCRIPT,
@@ -211,3 +211,114 @@ def test_a_shell_is_pid_1(launch, failure):
     server.wait_gone(START)
     assert "next line, after 1" in server.output()
     assert "the other lived" in server.output()
+
+
+# -- a service manager ----------------------------------------------------------------------------
+
+ORDERS: dict[str, Callable[[list[Row]], list[Row]]] = {
+    "main first": lambda rows: rows,
+    "main last": lambda rows: [*reversed(rows)],
+}
+
+
+@pytest.mark.parametrize("order", smoke_of(ORDERS, "main first"))
+@methods
+def test_the_stop_of_a_service(launch, method, order):
+    """As systemd does it by default: SIGTERM to every process of the service, the SyncManager and
+    the watchdog among them, then SIGCONT. What is being answered is answered all the same."""
+    server = launch(SUPERVISED.with_(method=method))
+    server.wait_serving()
+    exchange = server.request("/do/async:1.2")
+    service = ORDERS[order](server.box.rows())
+    for signum in (SIGTERM, SIGCONT):
+        for row in service:
+            row.process.send(signum)
+    assert exchange.answer() == (200, "done")
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+
+
+# -- a launcher that does not wait for its children -----------------------------------------------
+
+CARELESS = (
+    "import os, signal, sys;"
+    "signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+    "os.execv(sys.executable, [sys.executable, 'app.py'])"
+)
+"""What ignores SIGCHLD passes that on by exec. The kernel then reaps whatever main has started, and
+nobody learns any more how it ended."""
+
+
+@methods
+def test_sigchld_is_ignored_by_the_launcher(launch, method):
+    server = launch(SUPERVISED.with_(method=method), argv=[sys.executable, "-c", CARELESS])
+    server.wait_serving()
+    assert server.get()[0] == 200
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+    assert "processes that ended: 2, of these by SIGKILL: 0" in server.output()
+
+
+@methods
+def test_how_a_worker_has_ended_is_known_although_the_launcher_ignores_sigchld(launch, method):
+    subject = SUPERVISED.with_(method=method, listeners={"before_server_start": "block"})
+    server = launch(subject, argv=[sys.executable, "-c", CARELESS])
+    event = server.wait_for("holding", 2)[0]
+    worker = server.process_of(event)
+    assert worker is not None
+    worker.send(SIGKILL)
+    server.wait_gone()
+    assert server.exit_code() == 1
+    assert f"[{event.pid}] has ended before it was ready, killed by SIGKILL" in server.output()
+
+
+# -- a frozen program -----------------------------------------------------------------------------
+
+FROZEN = """\
+#!{python} -B
+import os, runpy, sys
+sys.path.insert(0, os.getcwd())
+sys.frozen = True
+sys.executable = os.path.abspath(__file__)
+from events import emit
+emit("program starts")
+runpy.run_path("app.py", run_name="__main__")
+"""
+"""As PyInstaller makes it: `sys.executable` is the program itself, and whatever it is started with
+it runs the server. (Only fork starts no process by way of `sys.executable`.)"""
+
+
+def frozen(folder: Path) -> list[str]:
+    program = folder / "program"
+    program.write_text(FROZEN.format(python=sys.executable))
+    program.chmod(0o755)
+    return [str(program)]
+
+
+@signals(SIGTERM, SIGKILL)
+def test_a_frozen_program(launch, tmp_path, signum):
+    """There is no interpreter for a watchdog: one warning, and the other layers hold."""
+    server = launch(SUPERVISED.with_(method="fork"), argv=frozen(tmp_path))
+    server.wait_serving()
+    assert server.get()[0] == 200
+    assert not server.watchdogs
+    assert holds(lambda: len(server.events("program starts")) == 1, 2), "main looks twice a second"
+    server.send(signum)
+    server.wait_gone()
+    assert server.exit_code() == (-SIGKILL if signum == SIGKILL else 0)
+    assert server.output().count("the watchdog cannot be started") == 1
+    assert "Traceback" not in server.output()
+
+
+def test_a_frozen_program_ends_a_worker_that_does_not_stop(launch, tmp_path):
+    """Then main keeps the deadlines itself."""
+    subject = SUPERVISED.with_(method="fork", listeners={"before_server_stop": "block"})
+    server = launch(subject, argv=frozen(tmp_path))
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert len(server.events("program starts")) == 1

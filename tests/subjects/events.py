@@ -19,6 +19,12 @@ def emit(event: str, **more: object) -> None:
         os.close(fd)
 
 
+def count(event: str) -> int:
+    """How often this has happened so far, in whatever process."""
+    with open(os.environ["EVENTS"]) as lines:
+        return sum(json.loads(line)["event"] == event for line in lines)
+
+
 def start_of(pid: int | str | None) -> int:
     """The creation time of a process: with it a pid names one process for good."""
     with open(f"/proc/{pid}/stat") as stat:

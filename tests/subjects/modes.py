@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from typing import Any
 
+from children import NAP, popen
 from sanic import Sanic
 from sanic.response import text
 from subject import SUBJECT, build, emit
@@ -94,9 +96,30 @@ def single() -> None:
     app.run(HOST, PORT, single_process=True, motd=False, debug="debug" in SUBJECT["run"])
 
 
+def twice() -> None:
+    """A script that goes on when its server has stopped: with another, and with its own work."""
+    run_and_go_on(app)
+    run_and_go_on(app)
+    time.sleep(600)
+
+
+def one_after_the_other() -> None:
+    run_and_go_on(app)
+    run_and_go_on(other)
+    time.sleep(600)
+
+
+def run_and_go_on(served: Sanic) -> None:
+    served.run(HOST, PORT, workers=2, motd=False, access_log=False)
+    popen(NAP)
+    emit("goes on")
+
+
 app = build("Primary")
 if MODE in ("secondary", "two apps"):
     other = add_app("Secondary")
+elif MODE == "one after the other":
+    other = build("Other")
 
 MODES = {
     "create_server": create_server,
@@ -104,6 +127,8 @@ MODES = {
     "single": single,
     "secondary": two_apps,
     "two apps": two_apps,
+    "twice": twice,
+    "one after the other": one_after_the_other,
 }
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from multiprocessing import active_children
+from threading import Event, Thread
 from typing import Any
 
 from children import CHILDREN
-from events import emit, start_of
+from events import count, emit, start_of
 from sanic import HTTPResponse, Request, Sanic
 from sanic.response import json as json_response
 from sanic.response import text
@@ -142,6 +143,7 @@ def build(name: str = "Subject") -> Sanic:
     for event in LISTENERS:
         app.listener(event)(listener(event))
     app.before_server_start(start_children)
+    app.before_server_start(succeed)
     add_routes(app)
     return app
 
@@ -201,8 +203,37 @@ def introduce_main(app: Sanic) -> None:
     def wait_and_say_so() -> None:
         wait_for_ack()
         emit("all acked", family={child.name: identity(child) for child in active_children()})
+        if SUBJECT["in_thread"]:
+            use_thread(manager)
 
     manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
+
+
+THREADS: dict[str, Callable[[Any], None]] = {
+    "restart": lambda manager: manager.restart(),
+    "scale": lambda manager: manager.scale(2 * SUBJECT["workers"]),
+}
+
+
+def use_thread(manager: Any) -> None:
+    """Have workers started by a thread that ends when they serve.
+
+    Main waits for their start: Sanic's manager is not made to be used by two threads at once.
+    """
+    started = Event()
+    enough = 2 * SUBJECT["workers"]
+
+    def start_workers() -> None:
+        try:
+            THREADS[SUBJECT["in_thread"]](manager)
+        finally:
+            started.set()
+        while count("after_server_start done") < enough:
+            time.sleep(0.05)
+        emit("thread ends")
+
+    Thread(target=start_workers, daemon=True).start()
+    started.wait()
 
 
 def identity(process: Any) -> tuple[int, int]:
@@ -221,6 +252,12 @@ def start_children(app: Sanic) -> None:
     for kind in SUBJECT["children"]:
         CHILDREN[kind]()
         emit("child started", kind=kind)
+
+
+async def succeed(app: Sanic) -> None:
+    if SUBJECT["successor"] and count("all acked"):
+        emit("successor")
+        await perform(SUBJECT["successor"])
 
 
 def add_routes(app: Sanic) -> None:
@@ -248,6 +285,11 @@ def add_routes(app: Sanic) -> None:
         app.m.restart("__ALL_PROCESSES__")
         return text("done")
 
+    @app.get("/restart-without-downtime")
+    async def restart_without_downtime(request: Request) -> HTTPResponse:
+        app.m.restart(all_workers=True, zero_downtime=True)
+        return text("done")
+
     @app.get("/scale/<number:int>")
     async def scale(request: Request, number: int) -> HTTPResponse:
         app.m.scale(number)
@@ -268,6 +310,8 @@ def note_import() -> None:
     if in_server_worker():
         emit("importing")
         act(SUBJECT["importing"])
+    elif multiprocessing.current_process().name.startswith("SyncManager-"):
+        act(SUBJECT["helper_importing"])
     elif multiprocessing.parent_process() is None:
         if SUBJECT["trap"]:
             signal.signal(signal.Signals[SUBJECT["trap"]], lambda *_: emit("trapped"))

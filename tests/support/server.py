@@ -44,6 +44,12 @@ class Subject:
     workers: int = 2
     importing: str = ""
     """The action of the module that has the app, where a worker imports it."""
+    helper_importing: str = ""
+    """The same where one of the helpers of `multiprocessing` imports it: the SyncManager."""
+    successor: str = ""
+    """The action of the start of a worker that comes when the server serves already."""
+    in_thread: str = ""
+    """What a thread of main's does to the workers when they serve; then it ends: THREADS there."""
     listeners: Mapping[str, str] = field(default_factory=dict)
     """The action of each listener, by the name of its event."""
     children: Sequence[str] = ()

@@ -1,0 +1,115 @@
+"""Who is registered is signalled, and nobody else who has his pid: with real processes.
+
+Only `Remains` and a `Watch` that has not come to its end are asked here. What a watch does then it
+does to all that descends from its own process, which is here the one that runs the tests.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sanic_reaper import platform
+from sanic_reaper.channel import Channel
+from sanic_reaper.process import Handle, start_of
+from sanic_reaper.remains import Remains
+from sanic_reaper.watch import STOPPING, Watch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+RUN = "no process bears this mark"
+AGES = pytest.mark.parametrize("age", [-1, 0, 1], ids=["older", "right", "younger"])
+"""Of the one that is signalled, beside the one that was registered. In ticks."""
+
+
+@pytest.fixture
+def new_sleeper():
+    processes = []
+
+    def start() -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen(["sleep", "60"]))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(params=["pidfd", "no pidfd"])
+def way(request, monkeypatch):
+    if request.param == "no pidfd":
+        monkeypatch.setattr("sanic_reaper.platform.linux.WITHOUT", frozenset({"pidfd"}))
+
+
+def ended(process: subprocess.Popen[bytes], within: float) -> bool:
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+@AGES
+@pytest.mark.usefixtures("way")
+def test_what_is_to_be_ended(new_sleeper, age):
+    main, sleeper = new_sleeper(), new_sleeper()
+    identity = (sleeper.pid, start_of(sleeper.pid) - age)
+    signalled = []
+    remains = Remains(
+        Handle(main.pid, start_of(main.pid), None),
+        RUN,
+        select.poll(),
+        lambda level, signum, who, evidence: signalled.append(who),
+    )
+    remains.known = {identity: "remembered from an earlier look"}
+    for deadline in (time.monotonic() + 60, 0.0):  # first SIGTERM, then SIGKILL
+        remains.end({}, {identity: "SyncManager-1"}, set(), deadline, 0)
+    assert ended(sleeper, 0.3 if age else 5) == (not age)
+    assert bool(signalled) == (not age)
+
+
+@AGES
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("word", ["helper", "adopt"])
+def test_what_is_to_be_stopped_or_woken(new_sleeper, word, age):
+    """At a stop workers get SIGTERM, and a helper that somebody has stopped gets SIGCONT."""
+    main, sleeper = new_sleeper(), new_sleeper()
+    identity = (sleeper.pid, start_of(sleeper.pid) - age)
+    sleeper.send_signal(signal.SIGSTOP)
+    wait_for(lambda: platform.row(sleeper.pid).stopped)
+    ours, its = socket.socketpair()
+    channel = Channel(ours.detach())
+    watch = Watch(Handle(main.pid, start_of(main.pid), None), RUN, 60.0, Channel(its.detach()), log)
+    details = ["SyncManager-1"] if word == "helper" else ["worker", 0.0, "Sanic-Server-0-0"]
+    channel.send(word, *identity, *details)
+    channel.send("stop", time.monotonic() + 60, time.monotonic() + 60)
+    for _ in range(3):
+        watch.turn(0.0)
+    assert watch.phase == STOPPING
+    if age:
+        assert not ended(sleeper, 0.3)
+        assert platform.row(sleeper.pid).stopped
+    elif word == "adopt":
+        assert sleeper.wait(5) == -signal.SIGTERM
+    else:
+        wait_for(lambda: not platform.row(sleeper.pid).stopped)
+    channel.close()
+    watch.channel.close()
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def log(level: str, text: str) -> None:
+    pass
