@@ -7,10 +7,10 @@ import sys
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
-from support.census import holds
+from support.census import Process, holds, wait_until
 from support.http import get
 from support.marks import signals
-from support.server import SLACK, SUPERVISED, Server, Subject
+from support.server import SHUTDOWN_TIMEOUT, SLACK, SUPERVISED, Server, Subject
 
 
 def serve(launch, mode: str, subject: Subject = SUPERVISED, **options) -> Server:
@@ -109,6 +109,54 @@ def test_the_reaper_on_a_secondary_app_only(launch, ports, method):
     assert "Primary" in warnings[0]
     server.send(SIGTERM)
     server.wait_gone(15)
+
+
+# -- one server after another ---------------------------------------------------------------------
+
+
+def stop_and_go_on(server: Server, count: int) -> list[Process]:
+    """Stop the server that runs; return what the script has started since it was launched."""
+    server.send(SIGTERM)
+    server.wait_for("goes on", count)
+    wait_until(lambda: len(server.children) == count, 5, server.describe)
+    wait_until(lambda: not server.workers, SHUTDOWN_TIMEOUT, server.describe)
+    return server.children
+
+
+@pytest.mark.parametrize("mode", ["twice", "one after the other"])
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_a_script_runs_a_server_and_another_one(launch, method, mode):
+    """Each is supervised and cleans up, and neither touches what the script has started itself."""
+    server = serve(launch, mode, SUPERVISED.with_(method=method, children=["cleaned-daemon"]))
+    server.wait_for("all acked")
+    first_manager, first_watchdog = server.sync_manager, server.watchdog
+    assert server.get()[0] == 200
+    wait_until(lambda: len(server.children) == 2, 5, server.describe)
+    assert holds(lambda: len(server.children) == 2, 1.5), "the watchdog looks once a second"
+    assert len(stop_and_go_on(server, 1)) == 1
+    assert not first_manager.alive
+
+    server.wait_for("all acked", 2)
+    assert len(server.workers) == 2
+    assert server.get()[0] == 200
+    wait_until(lambda: not first_watchdog.alive, 5, "the first server's watchdog to end")
+    assert server.watchdog != first_watchdog
+    own = stop_and_go_on(server, 2)
+    assert holds(lambda: server.main.alive and all(child.alive for child in own), SHUTDOWN_TIMEOUT)
+    assert "Traceback" not in server.output()
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == -SIGTERM, "no server is there to turn the signal into a stop"
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_main_is_killed_while_the_second_server_runs(launch, method):
+    server = serve(launch, "twice", SUPERVISED.with_(method=method, children=["daemon"]))
+    server.wait_for("all acked")
+    stop_and_go_on(server, 1)
+    server.wait_for("all acked", 2)
+    server.send(SIGKILL)
+    server.wait_gone()
 
 
 # -- switched off ---------------------------------------------------------------------------------

@@ -85,6 +85,53 @@ def test_it_dies_during_the_stop(launch, method):
     assert server.exit_code() == 0
 
 
+@methods
+def test_it_dies_while_main_waits_for_what_workers_left_behind(launch, method):
+    """The workers are gone, their deaf children are not: the new one has to find them by itself."""
+    server = launch(SUPERVISED.with_(method=method, children=["deaf"]))
+    server.wait_serving()
+    watchdog = server.watchdog
+    server.send(SIGTERM)
+    # The last of the user's own listeners has run: from here on main waits for nothing else.
+    server.wait_for("main_process_stop done")
+    watchdog.send(SIGKILL)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert server.output().count("the watchdog has died") == 1, "it was still needed"
+    assert "Traceback" not in server.output()
+
+
+@signals(SIGTERM, SIGKILL)
+def test_they_die_one_after_the_other_during_the_stop(launch, signum):
+    """First the watchdog, then, when there is another, main: asked once more, or killed."""
+    subject = SUPERVISED.with_(method="fork", listeners={"before_server_stop": "block"})
+    subject = subject.with_(children=["cleaned-daemon"]).with_config(REAPER_SHUTDOWN_TIMEOUT=60.0)
+    server = launch(subject)
+    server.wait_serving()
+    watchdog = server.watchdog
+    server.send(SIGTERM)
+    server.wait_for("holding", 2)
+    watchdog.send(SIGKILL)
+    server.wait_watchdog_replaced(watchdog, REPLACED)
+    assert holds(lambda: server.watchdog.alive, 1), "by now it has been told everything"
+    server.send(signum)
+    server.wait_gone(SLACK if signum == SIGTERM else ORPHAN_GRACE + SLACK)
+    assert server.exit_code() == (1 if signum == SIGTERM else -SIGKILL)
+
+
+@methods
+def test_it_dies_together_with_main_during_the_stop(launch, method):
+    """The workers have had their SIGTERM, and that is all that the kernel can send once more."""
+    subject = SUPERVISED.with_(method=method, listeners={"before_server_stop": "block"})
+    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=60.0))
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_for("holding", 2)
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
 STATES = {
     "serving": SUPERVISED,
     "blocking start": SUPERVISED.with_(listeners={"before_server_start": "block"}),
