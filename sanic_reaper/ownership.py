@@ -110,15 +110,26 @@ def _younger(children: Mapping[int, list[Row]], parent: Row) -> list[Row]:
     return [row for row in children.get(parent.pid, ()) if row.start >= parent.start]
 
 
-def precedes(row: Row, began: int, table: Mapping[int, Row], roots: Mapping[Identity, str]) -> bool:
+def precedes(
+    row: Row,
+    began: int,
+    predecessors: set[Identity],
+    table: Mapping[int, Row],
+    roots: Mapping[Identity, str],
+) -> bool:
     """Whether a process, or an ancestor of it below the roots, is older than the server.
 
     A script may have started something before it ran the server, and may want to end it itself
     when the server has stopped: so that is not ours to end while main lives.
+
+    Args:
+        began: the creation time of the first process of the server.
+        predecessors: older ones that are too young for the clock to tell: it ticks 100 times a
+            second, and a script that goes on with another server is faster than that.
     """
     ancestor: Row | None = row
     while ancestor is not None and ancestor.identity not in roots:
-        if ancestor.start < began:
+        if ancestor.start < began or ancestor.identity in predecessors:
             return True
         ancestor = table.get(ancestor.ppid)
     return False

@@ -144,6 +144,7 @@ class Remains:
         services: set[Identity],
         deadline: float,
         began: int,
+        predecessors: set[Identity],
     ) -> float:
         """Signal what is there; to be called again until `targets` is empty.
 
@@ -152,7 +153,8 @@ class Remains:
             helpers: what was registered and is to be ended here all the same.
             services: those of them that end by themselves when nobody uses them any more.
             deadline: when SIGKILL needs no SIGTERM before it.
-            began: what is older than this is not to be ended here.
+            began: what is older than this is not to be ended here,
+            predecessors: nor are these.
 
         Returns:
             Seconds until the next look, unless one of them ends sooner (`has_ended`).
@@ -162,7 +164,9 @@ class Remains:
         claims = {
             identity: evidence
             for identity, evidence in self._judge(table, roots, marks=True).items()
-            if not ownership.precedes(table[identity[0]], began, table, roots)
+            if not ownership.precedes(
+                table[identity[0]], began, predecessors, table, roots
+            )
         }
         claims.update(_living(helpers))
         for identity in self._refused:

@@ -21,10 +21,13 @@ from .internals import App
 from .log import log
 from .manager import SupervisedManager
 from .platform.base import Identity
-from .process import UNKNOWN, start_of
+from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
+
+INTERRUPTIBLE = ("main_process_start", "main_process_ready")
+"""Events whose listeners a stop need not wait for."""
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
@@ -81,6 +84,7 @@ class Supervisor:
         self._main = (os.getpid(), start_of(os.getpid()))
         self._charge = (self._main, run, settings.orphan_grace)
         self._earlier = earlier
+        self._predecessors: set[Identity] = set()
         self._processes: dict[WatchedProcess, float] = {}
         self._starts: dict[WatchedProcess, int] = {}
         self._unready: set[WatchedProcess] = set()
@@ -101,6 +105,8 @@ class Supervisor:
         self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
+        self._listeners: list[list[Callable[..., Any]]] = []
+        self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     # -- the life of a server ---------------------------------------------------------------------
 
@@ -129,6 +135,7 @@ class Supervisor:
                 "when main dies, and may miss a daemon that they have started",
                 error,
             )
+        self._predecessors = children_of(self._main[0])
         self._start_sidecar()
 
     def adopt(self, app: App) -> None:
@@ -138,8 +145,8 @@ class Supervisor:
         internals.set_ack_threshold(self.settings.startup_timeout)
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = internals.substitute_worker_manager(manager)
-        for event in ("main_process_start", "main_process_ready"):
-            self._make_interruptible(internals.listeners(app, event))
+        self._listeners = [internals.listeners(app, event) for event in INTERRUPTIBLE]
+        self._make_interruptible()
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -179,6 +186,7 @@ class Supervisor:
             self.turn(wait=0.02)
         self._shut_down_managers()
         self._say_goodbye()
+        self._restore_listeners()
         if self._replaced_manager is not None:
             internals.substitute_worker_manager(self._replaced_manager)
         _finished.append(self)
@@ -227,8 +235,16 @@ class Supervisor:
 
     # -- user listeners that a stop need not wait for ---------------------------------------------
 
-    def _make_interruptible(self, listeners: list[Callable[..., Any]]) -> None:
-        listeners[:] = map(self._interruptible, listeners)
+    def _make_interruptible(self) -> None:
+        for listeners in self._listeners:
+            for index, listener in enumerate(listeners):
+                listeners[index] = self._interruptible(listener)
+                self._originals[listeners[index]] = listener
+
+    def _restore_listeners(self) -> None:
+        """The same app may be served once more, by another supervisor."""
+        for listeners in self._listeners:
+            listeners[:] = [self._originals.get(listener, listener) for listener in listeners]
 
     def _interruptible(self, listener: Callable[..., Any]) -> Callable[..., None]:
         """A listener that a stop signal ends, or skips where it came before.
@@ -432,6 +448,8 @@ class Supervisor:
         for identity in self._earlier:
             self._tell("spare", *identity)
         self._tell("began", self._began)
+        for identity in self._predecessors:
+            self._tell("precedes", *identity)
         for process in self._processes:
             self._adopt(process)
         self.register_helpers()

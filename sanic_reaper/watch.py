@@ -115,6 +115,7 @@ class Watch:
         self.deadline = NEVER
         self.forced = False
         self.server_began = 0
+        self.predecessors: set[Identity] = set()
         self.members: dict[Identity, Member] = {}
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
@@ -204,6 +205,8 @@ class Watch:
             self.remains.spare((int(rest[0]), int(rest[1])))
         elif word == "began":
             self.server_began = int(rest[0])
+        elif word == "precedes":
+            self.predecessors.add((int(rest[0]), int(rest[1])))
         elif word == "finish":
             self._finish()
         elif word == "seen":
@@ -399,6 +402,7 @@ class Watch:
             self.services,
             0.0 if self.forced else deadline,
             0 if last else self.server_began,
+            set() if last else self.predecessors,
         )
         if not last:
             self._report_zombies()

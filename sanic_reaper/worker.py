@@ -159,6 +159,7 @@ class _Stop:
         self._orders = orders
         self._pid = os.getpid()
         self._stopping = False
+        self._orphaned = False
 
     def _first(self, signum: int) -> bool:
         """Whether this is the one stop signal that counts, and counts here."""
@@ -166,13 +167,13 @@ class _Stop:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return False
-        if self._stopping:
-            return False
-        self._stopping = True
-        if not _main_lives(self._orders):
-            # Perhaps nobody is left to end us if we don't manage to: let the kernel do it.
+        if not self._orphaned and not _main_lives(self._orders):
+            # Perhaps nobody is left to end us if we don't manage to: let the kernel do it. Main may
+            # also have died since it asked us to stop.
+            self._orphaned = True
             _end_in(self._orders.orphan_grace + 1.0)
-        return True
+        first, self._stopping = not self._stopping, True
+        return first
 
 
 class _Drain(_Stop):

@@ -286,14 +286,19 @@ def test_the_example_starts_serves_and_stops(mark: str, reaper: str):
     )
     try:
         assert wait_until(lambda: b"Hello from process" in get(port))
-        time.sleep(0.3)  # plain Sanic loses a SIGTERM that comes before main has seen every ack
-        server.terminate()
-        output, _ = server.communicate(timeout=20)
+        if reaper == "yes":
+            server.terminate()
+            server.wait(20)
     finally:
+        # Plain Sanic's main may crash at a signal, and stay: a call to its SyncManager in the midst
+        # of another.
         for process in marked(mark):
             process.kill()
-    assert server.returncode == 0, output
+    output, _ = server.communicate(timeout=20)
     assert output.count("Loading for 0.1 s") == 2
+    if reaper == "yes":
+        assert server.returncode == 0, output
+        assert "Traceback" not in output
 
 
 def get(port: int) -> bytes:

@@ -146,9 +146,9 @@ class TestDetached:
 
 
 class TestPrecedes:
-    def precedes(self, row, *rows, began=55):
+    def precedes(self, row, *rows, began=55, predecessors=()):
         table = {each.pid: each for each in (*TREE, row, *rows)}
-        return ownership.precedes(row, began, table, ROOTS)
+        return ownership.precedes(row, began, set(predecessors), table, ROOTS)
 
     def test_older_than_the_server(self):
         assert self.precedes(Row(95, MAIN, 52, "S"))
@@ -158,6 +158,10 @@ class TestPrecedes:
 
     def test_younger(self):
         assert not self.precedes(Row(200, MAIN, 55, "S"))
+
+    def test_born_in_the_same_tick_of_the_clock_but_known_to_be_older(self):
+        assert self.precedes(Row(200, MAIN, 55, "S"), predecessors={(200, 55)})
+        assert not self.precedes(Row(200, MAIN, 56, "S"), predecessors={(200, 55)})
 
     def test_below_an_old_root_but_not_old_itself(self):
         assert not self.precedes(Row(200, MAIN, 80, "S"), began=80)

@@ -70,7 +70,7 @@ def test_what_is_to_be_ended(new_sleeper, age):
     )
     remains.known = {identity: "remembered from an earlier look"}
     for deadline in (time.monotonic() + 60, 0.0):  # first SIGTERM, then SIGKILL
-        remains.end({}, {identity: "SyncManager-1"}, set(), deadline, 0)
+        remains.end({}, {identity: "SyncManager-1"}, set(), deadline, 0, set())
     assert ended(sleeper, 0.3 if age else 5) == (not age)
     assert bool(signalled) == (not age)
 
