@@ -164,9 +164,7 @@ class Remains:
         claims = {
             identity: evidence
             for identity, evidence in self._judge(table, roots, marks=True).items()
-            if not ownership.precedes(
-                table[identity[0]], began, predecessors, table, roots
-            )
+            if not ownership.precedes(table[identity[0]], began, predecessors, table, roots)
         }
         claims.update(_living(helpers))
         for identity in self._refused:
