@@ -19,17 +19,9 @@ import pytest
 
 from sanic_reaper import __version__
 from sanic_reaper import demo as demo_module
-from sanic_reaper.demo import (
-    ROWS,
-    Leftover,
-    Outcome,
-    Result,
-    Style,
-    render_end,
-    render_head,
-    render_row,
-    render_tree,
-)
+from sanic_reaper.demo import servers
+from sanic_reaper.demo.results import ROWS, Leftover, Outcome, Result
+from sanic_reaper.demo.table import Style, render_end, render_head, render_row, render_tree
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "slow_start.py"
 COMMAND = [sys.executable, "-m", "sanic_reaper.cli"]
@@ -159,14 +151,14 @@ def test_the_command_imports_nothing_heavy():
 
 def test_the_example_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch, capsys):
     package = tmp_path / "sanic_reaper"
-    monkeypatch.setattr(demo_module, "__file__", str(package / "demo.py"))
+    monkeypatch.setattr(servers, "__file__", str(package / "demo" / "servers.py"))
     assert demo_module.main([]) == 2
     assert str(package / "examples" / "slow_start.py") in capsys.readouterr().err
     for folder in (tmp_path, package):  # the second is looked at first
         place = folder / "examples" / "slow_start.py"
         place.parent.mkdir(parents=True)
         place.touch()
-        assert demo_module.find_example() == place
+        assert servers.find_example() == place
 
 
 # --- Real runs -----------------------------------------------------------------------------------

@@ -1,0 +1,70 @@
+"""What the demo tries, and what comes of it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+WORKERS = 2  # as in slow_start.py
+SETTLE = 2.0  # seconds after the signal until what still lives counts as left behind
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: main gets this signal in this state."""
+
+    name: str
+    event: str
+    state: str
+    signal: signal.Signals
+    to_group: bool = False
+    serving: bool = False
+
+
+STARTING, SERVING = "in start-up", "while serving"
+ROWS = (
+    Row("sigterm-startup", "SIGTERM", STARTING, signal.SIGTERM),
+    Row("ctrl-c-startup", "Ctrl+C", STARTING, signal.SIGINT, to_group=True),
+    Row("sigkill-startup", "SIGKILL", STARTING, signal.SIGKILL),
+    Row("sighup-startup", "SIGHUP", STARTING, signal.SIGHUP),
+    Row("sigkill-serving", "SIGKILL", SERVING, signal.SIGKILL, serving=True),
+    Row("sigterm-serving", "SIGTERM", SERVING, signal.SIGTERM, serving=True),
+)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A process that a server left behind, as `ps` shows it."""
+
+    pid: int
+    ppid: int
+    state: str  # R running, S sleeping, T stopped, Z defunct
+    cpu: float  # per cent of a core since the signal
+    role: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one server left behind."""
+
+    started: bool  # False: it never came to the state in which its row would hurt it
+    left: int = 0  # processes that still live
+    port_held: bool = False
+    main: str = "gone"  # or "spins", "idle"
+    cpu: float = 0.0  # per cent of a core that those left use up
+    gone_after: float | None = None  # seconds; None: not gone
+    exit_code: int | None = None  # of main, negative for a signal; None: main still lives
+    processes: tuple[Leftover, ...] = ()  # those left, and the defunct among them
+    output: str = ""  # the last words of a server that did not start
+
+    @property
+    def clean(self) -> bool:
+        return self.started and not self.left and not self.port_held
+
+
+@dataclass(frozen=True)
+class Result:
+    row: Row
+    plain: Outcome
+    reaper: Outcome

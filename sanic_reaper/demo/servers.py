@@ -1,0 +1,199 @@
+"""One server of the demo's, and one row of two servers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.request import ProxyHandler, build_opener
+
+import psutil
+
+from .family import MARKER, Family, cpu_seconds, describe, role_of, state_of_main
+from .results import SETTLE, WORKERS, Leftover, Outcome, Result, Row
+
+DELAY = 60  # seconds that a worker loads in the rows that hurt a start: none of them ends by itself
+START_LIMIT = 20.0  # seconds until a server must be in the state that its row asks for
+
+# Main looks for its workers' acks ten times a second, and nothing tells from outside when it has
+# seen the last one. A server that has answered for this long is past that.
+ACK_TIME = 0.3
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all servers of one demo have in common."""
+
+    program: Path
+    start_method: str
+    marker: str
+
+
+class Server:
+    """slow_start.py, in a session of its own, so that a Ctrl+C of the demo does not reach it."""
+
+    def __init__(self, row: Row, stage: Stage, *, reaper: bool, port: int) -> None:
+        self.row = row
+        self.port = port
+        self.family = Family(f"{stage.marker}-{row.name}-{reaper}")
+        self.answers_since: float | None = None
+        self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        settings = {
+            MARKER: self.family.marker,
+            "SANIC_CUSTOM_DELAY": "0" if row.serving else str(DELAY),
+            "SANIC_CUSTOM_REAPER": "yes" if reaper else "no",
+            "SANIC_PORT": str(port),
+            "SANIC_START_METHOD": stage.start_method,
+        }
+        self.main = subprocess.Popen(
+            [sys.executable, str(stage.program)],
+            env={**environment_without_sanic(), **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=self.output,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.family.kill()
+        self.main.kill()
+        self.main.wait()
+        self.output.close()
+
+    def is_ready(self) -> bool:
+        """Whether the server is in the state in which its row hurts it."""
+        self.family.look()
+        if not self.row.serving:
+            return self.said().count("Loading for") == WORKERS
+        if self.said().count("Loaded") < WORKERS or not answers(self.port):
+            return False
+        self.answers_since = self.answers_since or time.monotonic()
+        return time.monotonic() - self.answers_since > ACK_TIME
+
+    def said(self) -> str:
+        return os.pread(self.output.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def hurt(self) -> Outcome:
+        """Send the signal, wait until all are gone or the settle time is over, and count."""
+        self.family.look()
+        used = {process: cpu_seconds(process) for process in self.family.living()}
+        struck = time.monotonic()
+        if self.row.to_group:
+            os.killpg(self.main.pid, self.row.signal)
+        else:
+            self.main.send_signal(self.row.signal)
+        gone = self.family.wait_until_gone(struck + SETTLE)
+        shown = self.leftovers(used, time.monotonic() - struck)
+        left = [process for process in shown if process.state != "Z"]
+        return Outcome(
+            started=True,
+            left=len(left),
+            port_held=is_held(self.port),
+            main=state_of_main(left),
+            cpu=round(sum((process.cpu for process in left), 0.0), 1),
+            gone_after=None if gone is None else round(gone - struck, 3),
+            exit_code=self.main.poll(),
+            processes=tuple(shown),
+        )
+
+    def leftovers(self, used: dict[psutil.Process, float], elapsed: float) -> list[Leftover]:
+        """Who is left, in the order of their birth."""
+        self.main.poll()  # waited for: a main that is gone shall not look defunct for our sake
+        self.family.look()
+        left = []
+        for process in sorted(self.family.members, key=lambda one: (one.create_time(), one.pid)):
+            if process.is_running():
+                cpu = max(0.0, cpu_seconds(process) - used.get(process, 0.0)) / elapsed
+                role = "main" if process.pid == self.main.pid else role_of(process)
+                left.append(describe(process, role, round(100 * cpu, 1)))
+        return left
+
+
+def play(row: Row, stage: Stage, say: Callable[[str], None]) -> Result:
+    """Run one row: both servers start, then the Reaper's is hurt, then the plain one."""
+    first, second = free_ports(2)
+    with (
+        Server(row, stage, reaper=True, port=first) as reaper,
+        Server(row, stage, reaper=False, port=second) as plain,
+    ):
+        say("two servers start")
+        late = wait_until_ready([reaper, plain])
+        say("what does the Reaper leave?")
+        with_reaper = did_not_start(reaper) if reaper in late else reaper.hurt()
+        say("what does plain Sanic leave?")
+        without = did_not_start(plain) if plain in late else plain.hurt()
+        return Result(row, plain=without, reaper=with_reaper)
+
+
+def wait_until_ready(servers: Sequence[Server]) -> list[Server]:
+    """Wait for all of them, and return those that did not make it."""
+    deadline = time.monotonic() + START_LIMIT
+    late = list(servers)
+    while late := [server for server in late if not server.is_ready()]:
+        if time.monotonic() > deadline or all(server.main.poll() is not None for server in late):
+            break
+        time.sleep(0.05)
+    return late
+
+
+def did_not_start(server: Server) -> Outcome:
+    return Outcome(started=False, exit_code=server.main.poll(), output=server.said()[-2000:])
+
+
+class CannotRun(Exception):
+    """Something that the demo needs is missing."""
+
+
+def find_example() -> Path:
+    """slow_start.py lies in the package in an installed wheel, and next to it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    places = [folder / "examples" / "slow_start.py" for folder in (package, package.parent)]
+    for place in places:
+        if place.is_file():
+            return place
+    raise CannotRun(f"the example is neither at {places[0]} nor at {places[1]}")
+
+
+def environment_without_sanic() -> dict[str, str]:
+    """Our environment without the settings of a server that the user may run from this shell."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SANIC_")}
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports of the loopback interface, held all at once so that no two are the same."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def is_held(port: int) -> bool:
+    """Whether the next server would find the port taken; it binds as Sanic does."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
+
+
+def answers(port: int) -> bool:
+    without_proxy = build_opener(ProxyHandler({}))
+    try:
+        with without_proxy.open(f"http://127.0.0.1:{port}/", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -1,0 +1,169 @@
+"""The text of the demo: made from results, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from sanic_reaper import __version__
+
+from .results import SETTLE, WORKERS, Leftover, Outcome, Result, Row
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colours, or none."""
+
+    colour: bool = False
+
+    def paint(self, code: int, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+    def bold(self, text: str) -> str:
+        return self.paint(1, text)
+
+    def dim(self, text: str) -> str:
+        return self.paint(2, text)
+
+    def judge(self, outcome: Outcome, text: str) -> str:
+        return self.paint(32 if outcome.clean else 31, text)
+
+
+EVENT = "{:<9}{:<15}"
+PLAIN = "{:>4}  {:<6}{:<8}{:>5}    "
+REAPER = "{:>4}  {:<6}{:>8}"
+PROCESS = "{:>8}{:>8}  {:<4}{:>6}  {:<18}{}"
+
+
+def render_head(start_method: str, style: Style) -> list[str]:
+    program = ", ".join(f"{name} {number}" for name, number in versions().items())
+    title = f"{program}; {start_method}, {WORKERS} workers"
+    plain = PLAIN.format("left", "port", "main", "CPU")
+    reaper = REAPER.format("left", "port", "gone in")
+    over = f"plain Sanic, after {SETTLE:g} s".ljust(len(plain)) + "with the Reaper"
+    return [
+        style.dim(title),
+        "",
+        style.bold(EVENT.format("", "") + over),
+        style.dim(EVENT.format("main gets", "") + plain + reaper),
+    ]
+
+
+def render_row(result: Result, style: Style) -> str:
+    """One line of the table. A cell is padded before it is painted: colours have no width."""
+    return (
+        EVENT.format(result.row.event, result.row.state)
+        + style.judge(result.plain, render_plain(result.plain))
+        + style.judge(result.reaper, render_reaper(result.reaper))
+    )
+
+
+def render_plain(outcome: Outcome) -> str:
+    if not outcome.started:
+        return PLAIN.format("?", "", "no start", "")
+    cpu = f"{outcome.cpu:.0f} %" if outcome.cpu >= 1 else ""
+    return PLAIN.format(outcome.left, port_of(outcome), outcome.main, cpu)
+
+
+def render_reaper(outcome: Outcome) -> str:
+    if not outcome.started:
+        return REAPER.format("?", "", "no start")
+    gone_in = "never" if outcome.gone_after is None else f"{outcome.gone_after:.2f} s"
+    return REAPER.format(outcome.left, port_of(outcome), gone_in)
+
+
+def port_of(outcome: Outcome) -> str:
+    return "held" if outcome.port_held else "free"
+
+
+Outcomes = Sequence[tuple[Row, Outcome]]
+
+
+def render_end(results: Sequence[Result], style: Style, width: int) -> list[str]:
+    """Below the table: what each side left, seen in one row as `ps` shows it, and the verdicts."""
+    plain = [(result.row, result.plain) for result in results]
+    reaper = [(result.row, result.reaper) for result in results]
+    return [
+        *render_example("plain Sanic", plain, style, width),
+        *render_example("the Reaper", reaper, style, width),
+        "",
+        render_verdict("Plain Sanic", plain),
+        render_verdict("The Reaper", reaper),
+    ]
+
+
+def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> list[str]:
+    """The first row in which something was left, or in which the server did not even start."""
+    for row, outcome in outcomes:
+        if not outcome.started:
+            said = [style.dim(line) for line in outcome.output.splitlines()]
+            return ["", style.bold(f"How {name} did not start ({row.name}):"), *said]
+        if outcome.left:
+            tree = render_tree(outcome.processes, style, width)
+            return ["", style.bold(f"What {name} left after {row.event} {row.state}:"), *tree]
+    return []
+
+
+def render_verdict(name: str, outcomes: Outcomes) -> str:
+    dirty = [outcome for _, outcome in outcomes if not outcome.clean]
+    if not dirty:
+        slowest = max(outcome.gone_after or 0 for _, outcome in outcomes)
+        return f"{name} left nothing, and was gone in {slowest:.2f} s at most."
+    if not all(outcome.started for outcome in dirty):
+        return f"{name} did not start."
+    left = sum(outcome.left for outcome in dirty)
+    where = f"in {len(dirty)} of {len(outcomes)} rows"
+    return f"{name} left {left} processes, {where}. They have been killed."
+
+
+def render_tree(processes: Sequence[Leftover], style: Style, width: int) -> list[str]:
+    lines = [style.dim(PROCESS.format("PID", "PPID", "STAT", "%CPU", "ROLE", "COMMAND"))]
+    for depth, process in walk(processes):
+        command = ("  " * (depth - 1) + "\\_ " if depth else "") + process.command
+        shown = (process.pid, process.ppid, process.state, process.cpu, process.role)
+        line = PROCESS.format(*shown, command)
+        lines.append(line if len(line) <= width else line[: width - 3] + "...")
+    return lines
+
+
+def walk(
+    processes: Sequence[Leftover], parent: int | None = None
+) -> Iterator[tuple[int, Leftover]]:
+    """Each process with its depth, parents before children. Who has lost its parent is a root."""
+    pids = {process.pid for process in processes}
+    for process in processes:
+        if process.ppid == parent or (parent is None and process.ppid not in pids):
+            yield 0, process
+            yield from ((depth + 1, child) for depth, child in walk(processes, process.pid))
+
+
+def render_json(results: Sequence[Result], start_method: str, seconds: float) -> str:
+    return json.dumps(
+        {
+            "versions": versions(),
+            "start_method": start_method,
+            "workers": WORKERS,
+            "settle": SETTLE,
+            "seconds": round(seconds, 1),
+            "clean": all(result.reaper.clean for result in results),
+            "rows": [
+                {
+                    "row": result.row.name,
+                    "event": result.row.event,
+                    "state": result.row.state,
+                    "plain": asdict(result.plain),
+                    "reaper": asdict(result.reaper),
+                }
+                for result in results
+            ],
+        },
+        indent=2,
+    )
+
+
+def versions() -> dict[str, str]:
+    python = sys.version.split()[0]
+    return {"sanic-reaper": __version__, "sanic": version("sanic"), "python": python}
