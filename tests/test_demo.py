@@ -248,6 +248,8 @@ def test_an_interrupted_demo_leaves_nothing(mark: str, number: signal.Signals):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        # A job in the background of a shell ignores SIGINT, under nohup SIGHUP too: so does the demo.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert wait_until(lambda: len(marked(mark)) > 4), "the servers of the first row are starting"
     demo.send_signal(number)
