@@ -248,7 +248,7 @@ def test_an_interrupted_demo_leaves_nothing(mark: str, number: signal.Signals):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        # A job in the background of a shell ignores SIGINT, under nohup SIGHUP too: so does the demo.
+        # A background job ignores SIGINT, and under nohup SIGHUP too: then the demo does as well.
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert wait_until(lambda: len(marked(mark)) > 4), "the servers of the first row are starting"
@@ -260,7 +260,7 @@ def test_an_interrupted_demo_leaves_nothing(mark: str, number: signal.Signals):
 
 
 @pytest.mark.parametrize("reaper", ["yes", "no"])
-def test_the_example_starts_serves_and_stops(mark: str, reaper: str):
+def test_the_example_starts_serves_and_stops(mark: str, reaper: str, tmp_path: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -270,15 +270,17 @@ def test_the_example_starts_serves_and_stops(mark: str, reaper: str):
         "SANIC_PORT": str(port),
         MARK: mark,
     }
-    server = subprocess.Popen(
-        [sys.executable, EXAMPLE],
-        env={**os.environ, **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, EXAMPLE],
+            env={**os.environ, **settings},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
+        assert wait_until(lambda: log.read_text().count("Loading for 0.1 s") == 2)
         assert wait_until(lambda: b"Hello from process" in get(port))
         if reaper == "yes":
             server.terminate()
@@ -288,11 +290,10 @@ def test_the_example_starts_serves_and_stops(mark: str, reaper: str):
         # of another.
         for process in marked(mark):
             process.kill()
-    output, _ = server.communicate(timeout=20)
-    assert output.count("Loading for 0.1 s") == 2
+        server.wait(20)
     if reaper == "yes":
-        assert server.returncode == 0, output
-        assert "Traceback" not in output
+        assert server.returncode == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
 
 
 def get(port: int) -> bytes:
