@@ -22,6 +22,10 @@ DEBOUNCE = 0.05
 """Seconds within which a second signal is the same one: launchers forward a Ctrl+C that the
 terminal has delivered already, and nobody presses it twice as fast."""
 
+AFTERMATH = 0.5
+"""Seconds after the server's end in which a signal was still meant for it: a stop may take less
+time than a second Ctrl+C, and what comes after the server shall not die of that."""
+
 ALWAYS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 UNLESS_TAKEN: tuple[int, ...] = (signal.SIGHUP, signal.SIGQUIT)
 """These only where nobody ignores them (nohup) or handles them (the user, Sanic's daemon)."""
@@ -56,6 +60,7 @@ class StopSignals:
         self._held_back = 0
         self._before: dict[int, Any] = {}
         self._is_over: Callable[[FrameType | None], bool] | None = None
+        self._retired_at = 0.0
 
     def install(self) -> None:
         """Take the signals over; again, where Sanic has taken them meanwhile."""
@@ -75,6 +80,7 @@ class StopSignals:
                 presses Ctrl+C twice shall not see a traceback of the last lines of `serve`.
         """
         self._is_over = is_over
+        self._retired_at = time.monotonic()
 
     def ignore(self) -> None:
         """The interpreter exits, and has somebody who sees to it that this takes no longer than it
@@ -90,7 +96,7 @@ class StopSignals:
             os.kill(os.getpid(), signum)
             return
         if self._is_over is not None:
-            if self._is_over(frame):
+            if self._is_over(frame) and time.monotonic() - self._retired_at >= AFTERMATH:
                 signal.signal(signum, self._before[signum])
                 os.kill(os.getpid(), signum)
             return
