@@ -10,14 +10,31 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .deferred import NotReady
     from .environment import detached_env
     from .extension import Reaper
+    from .handlers import StartupTimeout, background, startup_timeout
 
 __version__ = "0.1.0"
 
-__all__ = ["Reaper", "__version__", "detached_env"]
+__all__ = [
+    "NotReady",
+    "Reaper",
+    "StartupTimeout",
+    "__version__",
+    "background",
+    "detached_env",
+    "startup_timeout",
+]
 
-_HOMES = {"Reaper": "extension", "detached_env": "environment"}
+_HOMES = {
+    "NotReady": "deferred",
+    "Reaper": "extension",
+    "StartupTimeout": "handlers",
+    "background": "handlers",
+    "detached_env": "environment",
+    "startup_timeout": "handlers",
+}
 
 
 def __getattr__(name: str) -> object:

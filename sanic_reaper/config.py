@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .log import log
+
 BAD_CONFIGURATION = 78
 """Exit code of a start that is stopped by a bad value: EX_CONFIG of sysexits.h."""
 
@@ -38,6 +40,12 @@ class Settings:
     """How long workers may drain after main died."""
     pdeathsig: int
     """What the kernel sends a worker when its parent dies. 0: nothing."""
+    handler_timeout: float
+    """What a `before_server_start` handler may take that has no limit of its own. 0: no limit."""
+    slow_handler: float
+    """After this a handler that still runs is reported, once. 0: never."""
+    startup_retries: int
+    """How often a worker whose start has failed is started again."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Settings:
@@ -56,7 +64,26 @@ class Settings:
             shutdown_timeout=_duration(config, "REAPER_SHUTDOWN_TIMEOUT", grace + MARGIN),
             orphan_grace=_duration(config, "REAPER_ORPHAN_GRACE", 5.0),
             pdeathsig=_signal(config, "REAPER_PDEATHSIG", "SIGTERM"),
+            handler_timeout=_duration(config, "REAPER_HANDLER_TIMEOUT", 0.0),
+            slow_handler=_duration(config, "REAPER_SLOW_HANDLER", 5.0),
+            startup_retries=_count(config, "REAPER_STARTUP_RETRIES", 0),
         )
+
+    @classmethod
+    def read_or_exit(cls, config: Mapping[str, Any]) -> Settings:
+        """The same, for a start that a bad value is to stop.
+
+        Raises:
+            SystemExit: with `BAD_CONFIGURATION`; the one line that says why is in the log.
+        """
+        try:
+            settings = cls.read(config)
+        except BadSetting as error:
+            log.error("%s", error)
+            raise SystemExit(BAD_CONFIGURATION) from None
+        for key in unknown_keys(config):
+            log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
+        return settings
 
 
 KEYS = (
@@ -65,6 +92,9 @@ KEYS = (
     "REAPER_SHUTDOWN_TIMEOUT",
     "REAPER_ORPHAN_GRACE",
     "REAPER_PDEATHSIG",
+    "REAPER_HANDLER_TIMEOUT",
+    "REAPER_SLOW_HANDLER",
+    "REAPER_STARTUP_RETRIES",
 )
 
 _OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_WITHOUT")
@@ -94,6 +124,13 @@ def _duration(config: Mapping[str, Any], key: str, default: float) -> float:
         none = ", or None" if key == "REAPER_STARTUP_TIMEOUT" else ""
         raise BadSetting(key, value, f"a number of seconds, 0 or more{none}")
     return float(value)
+
+
+def _count(config: Mapping[str, Any], key: str, default: int) -> int:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadSetting(key, value, "a whole number, 0 or more")
+    return value
 
 
 def _signal(config: Mapping[str, Any], key: str, default: str) -> int:

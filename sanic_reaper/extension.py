@@ -19,14 +19,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sanic_ext import Extension
 
-from . import environment, internals, platform
+from . import environment, internals, platform, startup
 from .internals import App
 from .log import log
 from .process import children_of
+from .startup import Record
 
 if TYPE_CHECKING:
     from .platform.base import Identity
@@ -57,6 +59,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
         app.listener("before_server_start")(server.before_server_start)
+        internals.instrument_start(_on_start, _on_serving)
 
     def label(self) -> str:
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
@@ -78,6 +81,17 @@ def _start_manager() -> Any:
     return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
 
 
+async def _on_start(app: App, run_handlers: Callable[[], Awaitable[None]]) -> None:
+    start = startup.of_this_process(app)
+    await (run_handlers() if start is None else start.start(app, run_handlers))
+
+
+def _on_serving(app: App) -> None:
+    start = startup.of_this_process(app)
+    if start is not None:
+        start.serves()
+
+
 class _Server:
     """The hooks of one app, and what they share."""
 
@@ -85,6 +99,18 @@ class _Server:
         self._app = app
         self._has_begun = False
         self._supervisor: Supervisor | None = None
+
+    @property
+    def startup(self) -> list[Record]:
+        """In a worker: its `before_server_start` handlers, in the order in which they ended."""
+        start = startup.of_this_process(self._app)
+        return [] if start is None else start.records
+
+    @property
+    def ready(self) -> bool:
+        """In a worker: whether it serves and its background work is done."""
+        start = startup.of_this_process(self._app)
+        return start is None or start.ready
 
     def begin(self) -> Supervisor | None:
         """Read the settings and start to supervise, unless that is done. `None`: disabled."""

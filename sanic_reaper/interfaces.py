@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from . import worker
+from .config import Settings
 from .processes import WatchedProcess
 from .signals import StopSignals
 
@@ -16,11 +17,8 @@ from .signals import StopSignals
 class Watcher(Protocol):
     """Who wants to know of the processes that main starts: the supervisor."""
 
-    def orders(self, process: WatchedProcess) -> worker.Orders:
-        """What to tell a process that is about to start."""
-
-    def starting(self, process: WatchedProcess) -> AbstractContextManager[None]:
-        """What to start it in."""
+    def starting(self, process: WatchedProcess) -> AbstractContextManager[worker.Orders]:
+        """What to start it in, and what to tell it."""
 
     def replaced(self, process: WatchedProcess) -> None:
         """It has been told to end, while the server goes on."""
@@ -30,15 +28,13 @@ class Supervision(Watcher, Protocol):
     """What the manager asks of the supervisor."""
 
     signals: StopSignals
+    settings: Settings
 
     def turn(self) -> None:
         """Hear the watchdog, and act on what it says."""
 
     def ready(self, process: WatchedProcess) -> None:
         """Its worker has acked."""
-
-    def has_expired(self, process: WatchedProcess) -> bool:
-        """Whether its time to start is over."""
 
     def stop(self) -> None:
         """Begin to stop, unless that has begun."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
@@ -17,7 +18,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 from typing import Any, TypeAlias
 
@@ -85,6 +87,11 @@ def listeners(app: App, event: str) -> list[Callable[..., Any]]:
     return found
 
 
+def reloads() -> bool:
+    """Whether files are watched, and workers started again when one changes."""
+    return any(app.state.auto_reload for app in Sanic._app_registry.values())
+
+
 def primary_name() -> str | None:
     """In a worker: the name of the app whose `serve` started it, from the process's arguments."""
     kwargs = getattr(multiprocessing.current_process(), "_kwargs", {})
@@ -122,6 +129,61 @@ def substitute_worker_signals(
     vars(runners).update(
         _setup_system_signals=_setup_system_signals, _run_server_forever=_run_server_forever
     )
+
+
+def instrument_start(
+    on_start: Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]],
+    on_serving: Callable[[App], None],
+) -> None:
+    """Stand around `before_server_start`, in whatever process and server an app is started.
+
+    Each of them calls `Sanic._server_event` and looks it up on the instance; an instance has slots,
+    so it is replaced in the class, once. `on_serving` is called when the worker has acked.
+    """
+    original: Callable[..., Awaitable[None]] = Sanic._server_event
+    if hasattr(original, "reaper_stands_around"):
+        return
+
+    async def _server_event(self: App, concern: str, action: str, loop: Any = None) -> None:
+        if (concern, action) == ("init", "before"):
+            await on_start(self, partial(original, self, concern, action, loop))
+            return
+        if (concern, action) == ("init", "after"):
+            on_serving(self)
+        await original(self, concern, action, loop)
+
+    _server_event.reaper_stands_around = True  # type: ignore[attr-defined]
+    Sanic._server_event = _server_event  # type: ignore[method-assign]
+
+
+def start_handlers(app: App) -> list[Any]:
+    """The routes of the signal `server.init.before`; each calls its `handler`, read at the call.
+
+    A listener's is a partial of `Sanic._listener`.
+    """
+    routes: Any = app.signal_router.routes
+    return [route for route in routes if route.ctx.definition == "server.init.before"]
+
+
+def listener_of(handler: Any) -> Any:
+    """What the user registered, given a signal's handler."""
+    return getattr(handler, "keywords", {}).get("listener", handler)
+
+
+def listener_arguments(listener: Callable[..., Any], app: App) -> tuple[Any, ...]:
+    """With what Sanic calls a listener: the app, and the loop if it asks for that too."""
+    try:
+        inspect.signature(listener).bind(app)
+    except TypeError:
+        return (app, asyncio.get_running_loop())
+    except ValueError:
+        pass
+    return (app,)
+
+
+def routes() -> list[Any]:
+    """The routes of every app in this process."""
+    return [route for app in Sanic._app_registry.values() for route in app.router.routes]
 
 
 def managers() -> list[tuple[int, str]]:

@@ -13,6 +13,7 @@ What each override is for (line numbers of Sanic 25.12.1, `sanic/worker/manager.
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import suppress
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,54 @@ from .signals import StopRequested
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
+    from .launch import Launch
 
 PAUSE = 0.1
 """Seconds between two looks at the workers' states, which only the SyncManager knows."""
 
 
+TERMINATE_EARLY = "__TERMINATE_EARLY__"
+"""What a worker sends when Sanic has caught, and logged, an error in its start."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds before a start that has failed is tried again, at most: 1, 2, 4, 8, 16, 30, 30 ..."""
+
+
 class StartFailed(Exception):
     """A worker did not come up, and the server can't start without it."""
+
+
+class Retries:
+    """Which workers are to be started again, and when.
+
+    Args:
+        allowed: how often that may be tried for one worker, until it is ready.
+    """
+
+    def __init__(self, allowed: int) -> None:
+        self.due: dict[str, float] = {}
+        self._allowed = allowed
+        self._made: dict[str, int] = {}
+
+    def pause(self, name: str) -> float | None:
+        """Seconds until it is tried again, from now. `None`: it has used up its tries."""
+        made = self._made.get(name, 0)
+        if made >= self._allowed:
+            return None
+        pause = min(2.0**made, LONGEST_PAUSE)
+        self._made[name] = made + 1
+        self.due[name] = time.monotonic() + pause
+        return pause
+
+    def is_due(self, name: str) -> bool:
+        """Whether its pause is over; true once."""
+        if time.monotonic() < self.due[name]:
+            return False
+        del self.due[name]
+        return True
+
+    def forget(self, name: str) -> None:
+        self._made.pop(name, None)
 
 
 class SupervisedManager(WorkerManager):
@@ -50,6 +92,8 @@ class SupervisedManager(WorkerManager):
         **kwargs: Any,
     ) -> None:
         self._supervisor = supervisor
+        self._has_started = False
+        self._retries = Retries(supervisor.settings.startup_retries)
         watched: Any = WatchedContext(context, supervisor)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
         supervisor.signals.install()  # the constructor has just taken them for Sanic
@@ -69,11 +113,11 @@ class SupervisedManager(WorkerManager):
         except StopRequested:
             log.info("%s", _reason(self._supervisor.signals.received))
         except StartFailed as failure:
-            log.error("%s; the server ends with exit code 1", failure)
+            log.error("the server ends with exit code 1: %s", failure)
             failed = True
         except (EOFError, ConnectionError) as error:
             # Every state is gone with it, so there is nothing to go on with.
-            log.error("the SyncManager has died (%r); the server ends with exit code 1", error)
+            log.error("the server ends with exit code 1: the SyncManager has died (%r)", error)
             failed = True
         finally:
             self._shutting_down = True
@@ -100,52 +144,102 @@ class SupervisedManager(WorkerManager):
         later = []
         while unready := self._not_acked():
             self._supervisor.turn()
-            for process in unready:
-                self._check_start(process)
+            self._tend_starts()
             if not self._wait_for_news(unready):
                 continue
             message = self.monitor_subscriber.recv()
-            if message == "__TERMINATE_EARLY__":
-                raise StartFailed("a worker has failed to start: its error stands above")
+            if message == TERMINATE_EARLY:
+                continue  # it ends at once, and `_tend_starts` sees which one it was
             if not message or message == "__TERMINATE__":
                 raise StopRequested
             later.append(message)  # a request for the monitor, which begins after this
+        self._has_started = True
         for message in later:
             self.monitor_publisher.send(message)
 
     def _not_acked(self) -> list[WorkerProcess]:
         states = self.worker_state.copy()  # type: ignore[attr-defined]  # one call for all
-        servers = [
-            process for process in self.processes if _watched(process).reaper_role == "worker"
-        ]
+        servers = [process for process in self.processes if _watched(process).is_server]
         return [process for process in servers if not self._note_ack(process, states)]
 
     def _note_ack(self, process: WorkerProcess, states: Any) -> bool:
+        launch = _watched(process).launch
+        if launch is not None and launch.has_acked:
+            return True
         if states.get(process.name, {}).get("state") != ProcessState.ACKED.name:
             return False
+        if process.name in self._retries.due:
+            return False  # that was the one before
         self._supervisor.ready(_watched(process))
         return True
 
-    def _check_start(self, process: WorkerProcess) -> None:
-        if process.exitcode is None:
+    def _tend_starts(self) -> None:
+        """See whose start has failed, and start those again that may try again.
+
+        Raises:
+            StartFailed: one has, and may not.
+        """
+        for process in list(self.processes):
+            launch = _watched(process).launch
+            if launch is None or launch.is_given_up:
+                continue
+            if process.name in self._retries.due:
+                self._try_again(process)
+            elif launch.is_ready:
+                self._retries.forget(process.name)
+            elif why := self._why_it_failed(process, launch):
+                self._give_up_on(process, launch, why)
+
+    def _why_it_failed(self, process: WorkerProcess, launch: Launch) -> str | None:
+        ended = process.exitcode is not None
+        if ended:
+            launch.hear()
+        if launch.failure is not None:
+            return launch.failure if ended or launch.has_acked else None
+        if not ended or launch.has_acked:
+            return None
+        if launch.has_expired:
+            return "it has not started in time"
+        assert process.exitcode is not None
+        return f"it has ended before it was ready, {_how(process.exitcode)}"
+
+    def _give_up_on(self, process: WorkerProcess, launch: Launch, why: str) -> None:
+        failure = f"{process.name} [{process.pid}] did not start: {why}"
+        pause = self._retries.pause(process.name)
+        if pause is None and self._has_started and internals.reloads():
+            launch.is_given_up = True
+            log.error("%s; the next change of a file starts it again", failure)
             return
-        if self._supervisor.has_expired(_watched(process)):
-            raise StartFailed(f"{process.name} has not started in time")
-        raise StartFailed(
-            f"{process.name} [{process.pid}] has ended before it was ready, "
-            f"{_how(process.exitcode)}"
-        )
+        if pause is None:
+            raise StartFailed(failure)
+        log.error("%s", failure)
+        log.warning("%s is started again in %g s", process.name, pause)
+        if process.exitcode is None:
+            _watched(process).terminate()
+
+    def _try_again(self, process: WorkerProcess) -> None:
+        if process.exitcode is None or not self._retries.is_due(process.name):
+            return
+        process.set_state(ProcessState.RESTARTING, force=True)
+        process.restart()  # type: ignore[no-untyped-call]
 
     def _wait_for_news(self, unready: list[WorkerProcess]) -> bool:
         """Whether there is a message. Also returns when a worker ends, and after a pause."""
-        sentinels = [_watched(process).sentinel for process in unready]
+        alive = [process for process in unready if process.exitcode is None]
+        sentinels = [_watched(process).sentinel for process in alive]
         return self.monitor_subscriber in connection.wait(
             [self.monitor_subscriber, *sentinels], PAUSE
         )
 
     def _poll_monitor(self) -> MonitorCycle | None:
         self._supervisor.turn()
+        self._tend_starts()
         return super()._poll_monitor()
+
+    def _handle_message(self, message: str) -> MonitorCycle | None:
+        if message == TERMINATE_EARLY:  # Sanic would take it for the name of a worker
+            return MonitorCycle.CONTINUE
+        return super()._handle_message(message)
 
     def _sync_states(self) -> None:
         super()._sync_states()  # type: ignore[no-untyped-call]

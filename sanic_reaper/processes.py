@@ -21,6 +21,7 @@ from . import environment, internals, worker
 
 if TYPE_CHECKING:
     from .interfaces import Watcher
+    from .launch import Launch
     from .platform.base import Identity
 
 Context = Any
@@ -42,14 +43,17 @@ class WatchedProcess(QuietProcess):
     """A process that is reported to the watchdog, and that guards itself when it runs."""
 
     reaper_role: str
+    reaper_start: int = 0
+    """Its creation time, once it has been started."""
+    launch: Launch | None = None
+    """Of a worker, in main: what is known of its start."""
     _watcher: Watcher | None
     _orders: worker.Orders
 
     def start(self) -> None:
         watcher = self._watcher
         assert watcher is not None
-        self._orders = watcher.orders(self)
-        with watcher.starting(self):
+        with watcher.starting(self) as self._orders:
             super().start()
 
     def run(self) -> None:
@@ -57,7 +61,7 @@ class WatchedProcess(QuietProcess):
         try:
             super().run()
         except KeyboardInterrupt:
-            if self.reaper_role == "worker":
+            if self.is_server:
                 raise
 
     def terminate(self) -> None:
@@ -67,6 +71,15 @@ class WatchedProcess(QuietProcess):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_watcher": None}
+
+    @property
+    def is_server(self) -> bool:
+        return self.reaper_role == "worker"
+
+    @property
+    def identity(self) -> Identity:
+        assert self.pid is not None
+        return (self.pid, self.reaper_start)
 
 
 class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):

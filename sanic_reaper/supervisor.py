@@ -11,13 +11,15 @@ from collections.abc import Awaitable, Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable
-from multiprocessing import connection
+from multiprocessing import Pipe, connection
+from multiprocessing.connection import Connection
 from typing import Any
 
 from . import environment, internals, platform, processes, worker
 from .children import OwnChildren
-from .config import BAD_CONFIGURATION, KEYS, BadSetting, Settings, unknown_keys
+from .config import Settings
 from .internals import App
+from .launch import Launch
 from .log import log
 from .manager import SupervisedManager
 from .platform.base import Identity
@@ -25,6 +27,7 @@ from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
+from .startup import Frame
 
 INTERRUPTIBLE = ("main_process_start", "main_process_ready")
 """Events whose listeners a stop need not wait for."""
@@ -54,13 +57,7 @@ def supervise(app: App, earlier: Set[Identity]) -> Supervisor | None:
     Raises:
         SystemExit: a setting has a bad value. Nothing has been started yet.
     """
-    try:
-        settings = Settings.read(app.config)
-    except BadSetting as error:
-        log.error("%s", error)
-        raise SystemExit(BAD_CONFIGURATION) from None
-    for key in unknown_keys(app.config):
-        log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
+    settings = Settings.read_or_exit(app.config)
     if not settings.enabled:
         return None
     supervisor = Supervisor(settings, environment.run_that_begins(), earlier)
@@ -85,10 +82,7 @@ class Supervisor:
         self._charge = (self._main, run, settings.orphan_grace)
         self._earlier = earlier
         self._predecessors: set[Identity] = set()
-        self._processes: dict[WatchedProcess, float] = {}
-        self._starts: dict[WatchedProcess, int] = {}
-        self._unready: set[WatchedProcess] = set()
-        self._expired: set[WatchedProcess] = set()
+        self._processes: list[WatchedProcess] = []
         self._managers: list[Any] = []
         self._began = 0
         self._watchdog: Identity = (0, -1)
@@ -267,7 +261,22 @@ class Supervisor:
 
     # -- what the processes report (processes.Watcher) --------------------------------------------
 
-    def orders(self, process: WatchedProcess) -> worker.Orders:
+    @contextmanager
+    def starting(self, process: WatchedProcess) -> Iterator[worker.Orders]:
+        began = time.monotonic()
+        reports, report = Pipe(duplex=False) if process.is_server else (None, None)
+        try:
+            with self.signals.held_back():
+                yield self._orders(process, report, began)
+                self._started(process, reports, began)
+        finally:
+            for end in (reports if process.launch is None else None, report):
+                if end is not None:
+                    end.close()
+
+    def _orders(
+        self, process: WatchedProcess, report: Connection | None, began: float
+    ) -> worker.Orders:
         return worker.Orders(
             role=process.reaper_role,
             main_pid=self._main[0],
@@ -276,41 +285,46 @@ class Supervisor:
             orphan_grace=self.settings.orphan_grace,
             unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
             forget=tuple(name for name in processes.IMPORT_VARIABLES if name not in os.environ),
+            report=report,
+            handler_timeout=self.settings.handler_timeout,
+            began=began,
             environment=processes.child_environment(),
         )
 
-    @contextmanager
-    def starting(self, process: WatchedProcess) -> Iterator[None]:
-        timeout = self.settings.startup_timeout if process.reaper_role == "worker" else None
-        ready_by = time.monotonic() + timeout if timeout else 0.0
-        with self.signals.held_back():
-            yield
-            assert process.pid is not None
-            self._processes[process] = ready_by
-            self._starts[process] = start_of(process.pid)
-            if process.reaper_role == "worker":
-                self._unready.add(process)
-            self._adopt(process)
+    def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
+        assert process.pid is not None
+        process.reaper_start = start_of(process.pid)
+        if reports is not None:
+            process.launch = Launch(
+                process.name,
+                process.pid,
+                reports,
+                self.settings,
+                began,
+                partial(self._due, process),
+            )
+        self._processes.append(process)
+        self._adopt(process)
 
     def _adopt(self, process: WatchedProcess) -> None:
-        assert process.pid is not None
-        ready_by = self._processes[process] if process in self._unready else 0.0
-        start = self._starts[process]
-        self._tell("adopt", process.pid, start, process.reaper_role, ready_by, process.name)
+        due = process.launch.due if process.launch is not None else 0.0
+        self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
+
+    def _due(self, process: WatchedProcess) -> None:
+        if process.launch is not None:
+            self._tell("due", *process.identity, process.launch.due)
 
     def replaced(self, process: WatchedProcess) -> None:
-        if process in self._starts:
+        if process in self._processes:
             by = time.monotonic() + self.settings.shutdown_timeout
-            self._tell("end", process.pid, self._starts[process], by)
+            self._tell("end", *process.identity, by)
 
     def ready(self, process: WatchedProcess) -> None:
-        if process in self._unready:
-            self._unready.discard(process)
-            self._tell("ready", process.pid, self._starts[process])
+        launch = process.launch
+        if launch is not None and not launch.has_acked:
+            launch.has_acked = True
+            self._due(process)
             self.register_helpers()
-
-    def has_expired(self, process: WatchedProcess) -> bool:
-        return process in self._expired
 
     # -- stopping ---------------------------------------------------------------------------------
 
@@ -362,6 +376,9 @@ class Supervisor:
             connection.wait([sidecar.fileno()] if sidecar.fileno() >= 0 else [], wait)
         for message in sidecar.heard():
             self._act(message)
+        for process in self._processes:
+            if process.launch is not None:
+                process.launch.turn()
         now = time.monotonic()
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY
@@ -377,22 +394,33 @@ class Supervisor:
         elif word == "done":
             self._left_behind = int(rest[0])
         elif word == "expired":
-            self._announce_expired(int(rest[0]), int(rest[1]))
+            self._on_expired(int(rest[0]), int(rest[1]))
         elif word == "zombie":
             self._zombies.add((int(rest[0]), int(rest[1])))
 
-    def _announce_expired(self, pid: int, start: int) -> None:
+    def _on_expired(self, pid: int, start: int) -> None:
+        """A worker is late: find out where it is, say so, and let the watchdog end it."""
         for process in self._processes:
-            if process.pid == pid and process.exitcode is None:
-                self._expired.add(process)
-                log.error(
-                    "%s [%d] has not started within REAPER_STARTUP_TIMEOUT = %g s; "
-                    "its stack follows, then it is killed",
-                    process.name,
-                    pid,
-                    self.settings.startup_timeout,
-                )
+            launch = process.launch
+            if process.identity != (pid, start) or launch is None:
+                continue
+            launch.has_expired = True
+            if launch.can_be_asked:
+                launch.ask(partial(self._condemn, process))
+                return
+            log.error(
+                "%s [%d] has not started within REAPER_STARTUP_TIMEOUT = %g s; "
+                "its stack follows, then it is killed",
+                process.name,
+                pid,
+                self.settings.startup_timeout,
+            )
         self._tell("dump", pid, start)
+
+    def _condemn(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
+        assert process.launch is not None
+        process.launch.failure = process.launch.overdue(frames, how)
+        self._tell("shown", *process.identity)
 
     def _reap_adopted(self) -> None:
         zombies, self._zombies = self._zombies, set()
@@ -403,9 +431,10 @@ class Supervisor:
     def _bury(self) -> None:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
         for process in [ended for ended in self._processes if ended.exitcode is not None]:
-            del self._processes[process], self._starts[process]
-            self._unready.discard(process)
-            self._expired.discard(process)
+            self._processes.remove(process)
+            if process.launch is not None:
+                process.launch.hear()
+                process.launch.close()
             self._ended += 1
             self._killed += process.exitcode == -signal.SIGKILL
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 DUMP = 1.0
 """Seconds that a worker has, after SIGABRT, to write its stack and die."""
 
-ANSWER = 0.5
-"""Seconds that main has to announce an expired worker before its stack is asked for."""
+ANSWER = 1.0
+"""Seconds that main has to find out where an expired worker is, before that is done from here."""
 
 HANG_UP = 1.0
 """Seconds that main may live on after it closed the channel; then it has let us go."""
@@ -212,8 +212,10 @@ class Watch:
         elif word == "seen":
             del self._unseen[: int(rest[0])]
         elif member := self.members.get((int(rest[0]), int(rest[1]))):
-            if word == "ready":
-                member.ready_by = None
+            if word == "due" and member.dump_at is None and member.kill_at is None:
+                member.ready_by = float(rest[2]) or None
+            elif word == "shown" and member.dump_at is not None:
+                member.dump_at, member.kill_at = None, time.monotonic()
             elif word == "dump" and member.dump_at is not None:
                 member.dump_at = time.monotonic()
             elif word == "end":

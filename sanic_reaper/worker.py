@@ -16,13 +16,16 @@ import signal
 import sys
 import threading
 import time
+from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NamedTuple
 
-from . import internals, platform
+from . import internals, platform, startup
 from .internals import App
 from .platform.base import Identity
 from .process import Handle
+from .reports import Reports
+from .startup import Startup
 
 TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """What a terminal sends to the whole group. They are for main, which passes on what is meant."""
@@ -49,6 +52,11 @@ class Orders(NamedTuple):
     """Stop signals that main handles, so that this process need not hear them."""
     forget: tuple[str, ...]
     """Variables that were for the import of the main module only."""
+    report: Connection | None
+    """Through it a worker tells main of its start."""
+    handler_timeout: float
+    began: float
+    """When main started it, on the monotonic clock that all processes share."""
     environment: dict[str, str]
     """Under forkserver the environment is the fork server's: App's worker name is not in it."""
 
@@ -70,7 +78,15 @@ def enter(orders: Orders) -> None:
     if not _main_lives(orders):
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
+    if orders.report is not None:
+        _report_to_main(orders.report, orders)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
+
+
+def _report_to_main(connection: Connection, orders: Orders) -> None:
+    start = Startup(orders.handler_timeout, orders.began)
+    start.tell = Reports(connection, start.where).send
+    startup.take_over(start)
 
 
 def arm(main_pid: int, signum: int) -> None:

@@ -1,0 +1,178 @@
+"""Work that a worker does beside its first requests: `@background`.
+
+It begins when the worker has acked. Until all of it is done, requests are answered with `NotReady`
+by a middleware that stands in each route's own list, and is taken out again: afterwards a request
+costs what it did before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from typing import Any
+
+from sanic import Request
+from sanic.exceptions import ServiceUnavailable
+
+from . import handlers, internals, startup
+from .handlers import Background, Handler, Place, StartupTimeout
+from .internals import App
+from .log import log
+from .startup import Frame, Run, Startup, call_with, frames_of_thread
+
+SWALLOWED = 1.0
+"""Seconds that work may take to end after `StartupTimeout` was raised in it."""
+
+RETRY_AFTER = 2
+"""Seconds that a client is told to wait."""
+
+EXEMPT = "reaper_exempt"
+"""What a route says that answers meanwhile: `@app.get("/health", ctx_reaper_exempt=True)`."""
+
+
+class NotReady(ServiceUnavailable):
+    """The worker still does background work. `@app.exception(NotReady)` replaces the response."""
+
+    def __init__(self) -> None:
+        super().__init__("not ready yet", quiet=True, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+class Work:
+    """One handler that goes on in the background."""
+
+    def __init__(self, app: App, handler: Handler, place: Place, options: Background) -> None:
+        self.app = app
+        self.handler = handler
+        self.place = place
+        self.options = options
+        self.began = 0.0
+
+    @property
+    def timeout(self) -> StartupTimeout:
+        limit = self.options.timeout
+        return StartupTimeout(self.place, limit, f"@background(timeout={limit:g})")
+
+
+class Backgrounds:
+    """All of one worker's background work."""
+
+    def __init__(self, process: Startup) -> None:
+        self.pending: list[Work] = []
+        self._process = process
+        self._gated: list[tuple[Any, Any]] = []
+        self._failed = False
+
+    @property
+    def ready(self) -> bool:
+        return not any(work.options.ready_when_done for work in self.pending)
+
+    def add(self, app: App, handler: Handler, place: Place) -> None:
+        assert handler.background is not None
+        self.pending.append(Work(app, handler, place, handler.background))
+
+    def begin(self) -> None:
+        """The worker has acked, its loop is about to run for good."""
+        for work in self.pending:
+            work.began = time.monotonic()
+            run = self._run_coroutine if _is_async(work.handler) else self._run_thread
+            work.app.add_task(run(work))
+        if not self.pending:
+            self._process.tell("ready")
+
+    def close_gate(self) -> None:
+        """Before the first request can come."""
+        if self.ready:
+            return
+        for route in internals.routes():
+            if not getattr(route.ctx, EXEMPT, False):
+                before = route.extra.request_middleware
+                self._gated.append((route, before))
+                route.extra.request_middleware = [_turn_away, *before]
+
+    def _open_gate(self) -> None:
+        for route, before in self._gated:
+            route.extra.request_middleware = before
+        self._gated.clear()
+
+    async def _run_coroutine(self, work: Work) -> None:
+        run = Run(call_with(work.handler, *internals.listener_arguments(work.handler, work.app)))
+        task = asyncio.ensure_future(_awaited(run))
+        try:
+            done, _ = await asyncio.wait([task], timeout=work.options.timeout or None)
+            if not done:
+                frames = run.awaiting()
+                run.expire(work.timeout)
+                done, _ = await asyncio.wait([task], timeout=SWALLOWED)
+                self._fail(work, work.timeout, frames)
+                return
+            task.result()
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        except Exception as error:
+            self._fail(work, error, [])
+        else:
+            self._done(work)
+
+    async def _run_thread(self, work: Work) -> None:
+        """In a thread of its own: the loop's executor would have the interpreter's exit wait."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def note(error: BaseException | None) -> None:
+            if not ended.done():
+                ended.set_result(error)
+
+        def run() -> None:
+            error = None
+            try:
+                work.handler(*internals.listener_arguments(work.handler, work.app))
+            except BaseException as raised:
+                error = raised
+            try:
+                loop.call_soon_threadsafe(note, error)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                pass
+
+        thread = threading.Thread(target=run, name=f"background {work.place.name}", daemon=True)
+        thread.start()
+        await asyncio.wait([ended], timeout=work.options.timeout or None)
+        if not ended.done():
+            self._fail(work, work.timeout, frames_of_thread(thread.ident))
+        elif (error := ended.result()) is not None:
+            self._fail(work, error, [])
+        else:
+            self._done(work)
+
+    def _done(self, work: Work) -> None:
+        self.pending.remove(work)
+        log.info("%s is done after %.2f s", work.place, time.monotonic() - work.began)
+        if self.ready:
+            self._open_gate()
+        if not self.pending:
+            self._process.tell("ready")
+
+    def _fail(self, work: Work, error: BaseException, frames: list[Frame]) -> None:
+        """The worker can't do what it was started for: a failed start, later than others."""
+        if self._failed:
+            return
+        self._failed = True
+        seconds = time.monotonic() - work.began
+        what = f"its background work {work.place.name}"
+        self._process.fail(startup.explain(error, what, work.place, seconds, frames))
+        if not self._process.supervised:
+            work.app.stop(terminate=False)
+
+
+async def _turn_away(request: Request) -> None:
+    raise NotReady
+
+
+async def _awaited(run: Run) -> Any:
+    return await run
+
+
+def _is_async(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handlers.unwrapped(handler))

@@ -1,0 +1,472 @@
+"""A worker's start: its `before_server_start` handlers, each timed, limited and told of.
+
+Every handler is run by a `Run`, which sees each of its steps. So it knows at any moment whether
+the handler blocks the event loop or awaits something, and at its limit can raise `StartupTimeout`
+inside it in either case: a handler that blocks in Python code is interrupted by a signal, one that
+awaits is woken. What neither reaches, code in C and a handler that swallows everything, main ends
+from outside a second later (`launch`).
+
+This works in any process that starts an app. What goes to main goes nowhere where there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from . import handlers, internals
+from .handlers import Handler, Place, StartupTimeout
+from .internals import App
+from .log import log
+
+if TYPE_CHECKING:
+    from .deferred import Backgrounds
+
+BLOCKED = 0.1
+"""Seconds that a handler may hold the event loop before the summary says so."""
+
+KEY = "REAPER_HANDLER_TIMEOUT"
+
+BLOCKING = "blocking the event loop"
+AWAITING = "awaiting"
+BESIDE = "in the background"
+
+ADVICE = (
+    "let the worker serve meanwhile: @background; or give the event loop room: "
+    "await asyncio.to_thread(...)"
+)
+
+
+Frame: TypeAlias = "tuple[str, int, str]"
+"""A line that something sits in: file, line, function."""
+
+
+class Record(NamedTuple):
+    """One handler of a worker's start, as `app.ctx.reaper.startup` lists it."""
+
+    name: str
+    file: str
+    line: int
+    seconds: float
+    """From its first step to its last."""
+    blocked: float
+    """Seconds of the longest stretch in which nothing else could run in the event loop."""
+    error: BaseException | None
+
+
+class Startup:
+    """The start of this process.
+
+    Args:
+        handler_timeout: seconds that a handler may take that has no limit of its own. 0: no limit.
+        began: when the process was started, on the monotonic clock.
+
+    Attributes:
+        tell: takes what main is to know, and says whether it will; nobody, where there is no main.
+    """
+
+    def __init__(self, handler_timeout: float, began: float) -> None:
+        self.records: list[Record] = []
+        self._handler_timeout = handler_timeout
+        self._began = began
+        self.tell: Callable[..., bool] = _nobody
+        self._imported: float | None = None
+        self._failed: Place | None = None
+        self.has_served = False
+        self._running: list[Run] = []
+        """Nested, as a handler of Sanic's runs those of secondary apps."""
+        self.background: Backgrounds | None = None
+
+    # -- what Sanic calls -------------------------------------------------------------------------
+
+    async def start(self, app: App, run_handlers: Callable[[], Awaitable[None]]) -> None:
+        """Run an app's handlers.
+
+        Raises:
+            SystemExit: a handler has failed in a supervised worker. Main has been told why, and
+                says it once; Sanic would print what it has already printed, and more.
+        """
+        outermost = self._imported is None
+        if outermost:
+            self._imported = time.monotonic() - self._began
+        for route in internals.start_handlers(app):
+            self._wrap(route)
+        try:
+            await run_handlers()
+        except (Exception, SystemExit) as error:
+            if not outermost or not self.supervised:
+                raise
+            self.fail(self.explain(error))
+            raise error if isinstance(error, SystemExit) else SystemExit(1) from None
+        if outermost:
+            self._summarise()
+            if self.background is not None:
+                self.background.close_gate()
+
+    def serves(self) -> None:
+        """The worker has acked; what was put off begins."""
+        if self.has_served:
+            return
+        self.has_served = True
+        if self.background is not None:
+            self.background.begin()
+        else:
+            self.tell("ready")
+
+    @property
+    def supervised(self) -> bool:
+        return self.tell is not _nobody
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered: the worker serves, its background work is done."""
+        return self.has_served and (self.background is None or self.background.ready)
+
+    def _wrap(self, route: Any) -> None:
+        handler = route.handler
+        listener = internals.listener_of(handler)
+        if handlers.is_internal(listener) or getattr(handler, "reaper_wrapped", False):
+            return
+        place = handlers.describe(listener)
+        noted = _noted(listener)
+
+        async def run(**params: Any) -> Any:
+            if noted is not None and noted.background:
+                self._defer(params["app"], noted, place)
+                return None
+            return await self._run(handler, params, place, *self._limit(noted))
+
+        run.reaper_wrapped = True  # type: ignore[attr-defined]
+        route.handler = run
+
+    def _defer(self, app: App, noted: Handler, place: Place) -> None:
+        if self.background is None:
+            from .deferred import Backgrounds  # most workers have none
+
+            self.background = Backgrounds(self)
+        self.background.add(app, noted, place)
+
+    def _limit(self, noted: Handler | None) -> tuple[float, str]:
+        if noted is not None and noted.timeout is not None:
+            return noted.timeout, f"@startup_timeout({noted.timeout:g})"
+        return self._handler_timeout, f"{KEY} = {self._handler_timeout:g}"
+
+    async def _run(
+        self, handler: Callable[..., Any], params: Any, place: Place, limit: float, source: str
+    ) -> Any:
+        error: BaseException | None = None
+        self.tell("begin", *place, limit, source)
+        run = Run(
+            call_with(handler, **params), StartupTimeout(place, limit, source) if limit else None
+        )
+        self._running.append(run)
+        try:
+            return await run
+        except BaseException as raised:
+            error = raised
+            self._failed = self._failed or place
+            raise
+        finally:
+            self._running.pop()
+            self.tell("end")
+            record = Record(*place, time.perf_counter() - run.began, run.longest, error)
+            self.records.append(record)
+
+    # -- what it says -----------------------------------------------------------------------------
+
+    def _summarise(self) -> None:
+        parts = [f"import {_seconds(self._imported or 0.0)}"]
+        for record in self.records:
+            mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
+            parts.append(f"{record.name} {_seconds(record.seconds)}{mark}")
+        total = time.monotonic() - self._began
+        name = os.environ.get("SANIC_WORKER_NAME", "server")
+        log.info("%s [%d] is up after %s: %s", name, os.getpid(), _seconds(total), ", ".join(parts))
+
+    def fail(self, why: str) -> None:
+        """Have main say why this worker can't start, and do what follows from that."""
+        if not self.tell("failed", why):
+            log.error("this worker does not start: %s", why)
+
+    def explain(self, error: BaseException) -> str:
+        """Why a handler has failed, in the words of the log."""
+        place = self._failed
+        if place is None:
+            return "".join(traceback.format_exception(error)).rstrip()
+        what = f"its before_server_start handler {place.name}"
+        return explain(error, what, place, self.records[-1].seconds)
+
+    def where(self, frame: FrameType | None) -> list[object]:
+        """Whether the handler awaits, and the frames in which it does, innermost first.
+
+        Frames on the stack are not repeated: main has them already.
+        """
+        run = self._running[-1] if self._running else None
+        if run is None or run.is_running:
+            return [False, []]
+        return [True, run.awaiting()]
+
+
+def of_this_process(app: App) -> Startup | None:
+    """The start that this process is in; `None` where the Reaper is switched off.
+
+    Raises:
+        SystemExit: a setting has a bad value. In a worker main has seen to that.
+    """
+    global _current
+    if _current is None:
+        from .config import Settings
+
+        settings = Settings.read_or_exit(app.config)
+        if settings.enabled:
+            _current = Startup(settings.handler_timeout, time.monotonic())
+    return _current
+
+
+def take_over(startup: Startup) -> None:
+    """In a worker, before anything else: this is its start."""
+    global _current
+    _current = startup
+
+
+_current: Startup | None = None
+
+
+def explain(
+    error: BaseException, what: str, place: Place, seconds: float, frames: Sequence[Frame] = ()
+) -> str:
+    """The lines that tell what has become of a handler, where it sat, and what to do about it.
+
+    Args:
+        frames: where it sat, innermost first, if the error itself does not tell.
+    """
+    if isinstance(error, StartupTimeout):
+        found = [
+            (entry.f_code.co_filename, line, entry.f_code.co_name)
+            for entry, line in traceback.walk_tb(error.__traceback__)
+        ]
+        beside = error.source.startswith("@background")
+        return report(
+            f"{what} took longer than {error.limit:g} s",
+            place,
+            seconds,
+            BESIDE if beside else BLOCKING if error.blocked else AWAITING,
+            found[::-1] or frames,
+            f"a larger limit ({error.source})" + ("" if beside else f"; or {ADVICE}"),
+        )
+    if isinstance(error, SystemExit):
+        return f"{what} ({place.file}:{place.line}) called sys.exit({error.code!r})"
+    lines = traceback.format_exception(type(error), error, _from_user_code(error, place))
+    return (
+        f"{what} ({place.file}:{place.line}) failed after {_seconds(seconds)}\n"
+        + "".join(lines).rstrip()
+    )
+
+
+def report(
+    what: str,
+    place: Place | None,
+    seconds: float,
+    how: str,
+    frames: Sequence[Frame],
+    remedy: str,
+) -> str:
+    """A failed or slow start in a few lines: what, who, where exactly, and what can be done.
+
+    Args:
+        frames: of the thread or the coroutine, innermost first.
+    """
+    lines = [what]
+    if place is not None:
+        lines.append(f"    handler  {place}, for {_seconds(seconds)}, {how}")
+    sits = innermost(frames, place)
+    if sits is not None:
+        lines.append(f"    sits in  {sits[0]}:{sits[1]} in {sits[2]}{_source(sits[0], sits[1])}")
+    if place is not None:
+        lines.append(f"    remedy   {remedy}")
+    return "\n".join(lines)
+
+
+def innermost(frames: Sequence[Frame], place: Place | None) -> Frame | None:
+    """The first frame of the user's own code; where there is none, of anybody's but ours."""
+    home = place.file if place is not None else None
+    for frame in frames:
+        if frame[0] == home or handlers.is_user_code(frame[0]):
+            return frame
+    return next((frame for frame in frames if not handlers.is_ours(frame[0])), None)
+
+
+def _source(file: str, line: int) -> str:
+    import linecache
+
+    text = linecache.getline(file, line).strip()
+    return f":  {text}" if text else ""
+
+
+def _from_user_code(error: BaseException, place: Place) -> TracebackType | None:
+    """The traceback from the handler on: nobody needs to read how Sanic came to call it."""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file == place.file or handlers.is_user_code(file):
+            return trace
+        trace = trace.tb_next
+    return error.__traceback__
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s"
+
+
+def _nobody(*words: object) -> bool:
+    return False
+
+
+def _noted(listener: Any) -> Handler | None:
+    while not isinstance(listener, Handler):
+        listener = getattr(listener, "func", None)  # a partial of what was decorated
+        if listener is None:
+            return None
+    return listener
+
+
+async def call_with(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    result = handler(*args, **kwargs)
+    return await result if inspect.isawaitable(result) else result
+
+
+def frames_of_thread(ident: int | None) -> list[Frame]:
+    """Where a thread of this process is, innermost first."""
+    found: list[Frame] = []
+    frame = sys._current_frames().get(ident or 0)
+    while frame is not None:
+        found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    return found
+
+
+class Run:
+    """One handler, run step by step in the task that awaits this.
+
+    Args:
+        coroutine: the handler.
+        timeout: what to raise inside it at its limit, if it has one.
+    """
+
+    def __init__(self, coroutine: Any, timeout: StartupTimeout | None = None) -> None:
+        self.began = time.perf_counter()
+        self.longest = 0.0
+        self.is_running = False
+        self._coroutine = coroutine
+        self._timeout = timeout
+        self._expired = False
+        self._task: asyncio.Task[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        with _Alarm(self._timeout.limit if self._timeout else 0.0, self._expire):
+            step: Callable[[], Any] = lambda: self._coroutine.send(None)  # noqa: E731
+            while True:
+                began = time.perf_counter()
+                self.is_running = True
+                try:
+                    awaited = step()
+                except StopIteration as end:
+                    return end.value
+                finally:
+                    self.is_running = False
+                    self.longest = max(self.longest, time.perf_counter() - began)
+                try:
+                    yield awaited
+                except GeneratorExit:
+                    self._coroutine.close()
+                    raise
+                except BaseException as error:
+                    thrown = self._what_was_meant(error)
+                    step = lambda: self._coroutine.throw(thrown)  # noqa: B023, E731
+                else:
+                    step = lambda: self._coroutine.send(None)  # noqa: E731
+
+    def _what_was_meant(self, error: BaseException) -> BaseException:
+        """A cancellation of ours is the timeout, in the words that asyncio understands."""
+        if not self._expired or not isinstance(error, asyncio.CancelledError):
+            return error
+        self._expired = False
+        if sys.version_info >= (3, 11) and self._task is not None:
+            self._task.uncancel()
+        assert self._timeout is not None
+        return self._timeout
+
+    def _expire(self) -> None:
+        """In a signal handler."""
+        assert self._timeout is not None
+        if self.is_running:
+            self._timeout.blocked = True
+            raise self._timeout
+        self._expired = True
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def expire(self, timeout: StartupTimeout) -> None:
+        """Raise it inside the handler now, which awaits something: we are another task."""
+        self._timeout, self._expired = timeout, True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._expired and self._task is not None:
+            self._task.cancel()
+
+    def awaiting(self) -> list[Frame]:
+        """The lines in which it and what it awaits are suspended, innermost first."""
+        found: list[Frame] = []
+        awaited = self._coroutine
+        while awaited is not None and len(found) < 100:
+            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+            if frame is None and isinstance(awaited, asyncio.Task):
+                awaited = awaited.get_coro()
+                continue
+            if frame is None:
+                break
+            found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+        return found[::-1]
+
+
+class _Alarm:
+    """The process's own alarm clock, for one handler. It interrupts system calls and locks.
+
+    A thread was the alternative: it could wake a coroutine, and interrupt nothing.
+    """
+
+    def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._ring = ring
+        self._before: Any = None
+        self._is_set = False
+
+    def __enter__(self) -> None:
+        if self._seconds and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGALRM, self._handle)
+            self._is_set = True
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_set:
+            self._ring()
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_set:
+            self._is_set = False
+            if signal.getsignal(signal.SIGALRM) == self._handle:  # the user may have his own by now
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, self._before)
