@@ -1,0 +1,218 @@
+"""What users say of a handler, what is refused at import time, and what a handler is called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from pathlib import Path
+
+import pytest
+from sanic import Sanic
+
+from sanic_reaper import StartupTimeout, background, startup_timeout
+from sanic_reaper.handlers import Handler, Place, describe, is_internal, is_ours, is_user_code
+
+
+def sync(app):
+    return "value"
+
+
+async def coroutine(app):
+    return "value"
+
+
+def with_loop(app, loop): ...
+
+
+class Service:
+    def method(self, app): ...
+
+    @startup_timeout(3)
+    def decorated(self, app):
+        return self, app
+
+    def __call__(self, app, loop): ...
+
+
+@pytest.fixture
+def app():
+    yield Sanic("Handlers")
+    Sanic._app_registry.pop("Handlers")
+
+
+# -- a decorated function is the function ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("decorate", [startup_timeout(3), background, background(timeout=3)])
+def test_a_decorated_function_is_still_that_function(decorate):
+    handler = decorate(sync)
+    assert handler(None) == "value"
+    assert (handler.__name__, handler.__doc__) == (sync.__name__, sync.__doc__)
+    assert inspect.signature(handler) == inspect.signature(sync)
+
+
+def test_a_decorated_method_is_bound():
+    service = Service()
+    assert service.decorated("app") == (service, "app")
+    assert service.decorated.timeout == 3
+    assert isinstance(Service.decorated, Handler)
+
+
+def test_what_was_said_is_kept():
+    assert startup_timeout(30)(sync).timeout == 30
+    assert startup_timeout(0)(sync).timeout == 0
+    assert startup_timeout(2.5)(sync).background is None
+    assert background(sync).background == (0.0, True)
+    assert background(timeout=300, ready_when_done=False)(sync).background == (300.0, False)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [sync, coroutine, with_loop, Service().method, Service(), functools.partial(with_loop, loop=1)],
+)
+def test_every_kind_of_handler_is_taken(function):
+    assert isinstance(startup_timeout(1)(function), Handler)
+    assert isinstance(background(function), Handler)
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["x", None, True, [], 1j])
+def test_a_limit_that_is_no_number(value):
+    with pytest.raises(TypeError, match=r"@startup_timeout.*is no number.*@startup_timeout\(30\)"):
+        startup_timeout(value)
+    with pytest.raises(TypeError, match="@background"):
+        background(timeout=value)
+
+
+@pytest.mark.parametrize("value", [-1, -0.001, math.inf, math.nan])
+def test_a_number_that_is_no_limit(value):
+    with pytest.raises(ValueError, match=r"@startup_timeout: .* is no number of seconds, 0 or mor"):
+        startup_timeout(value)
+    with pytest.raises(ValueError, match="@background"):
+        background(timeout=value)
+
+
+def test_a_decorator_without_its_seconds():
+    with pytest.raises(TypeError, match="used without its seconds"):
+        startup_timeout(sync)
+
+
+@pytest.mark.parametrize("value", ["handler", None, 3, Service])
+@pytest.mark.parametrize("decorate", [startup_timeout(3), background(timeout=3)])
+def test_something_that_is_no_handler(decorate, value):
+    with pytest.raises(TypeError, match="belongs on a before_server_start handler"):
+        decorate(value)
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda a, b, c, d: None])
+def test_a_function_that_takes_no_app(function):
+    with pytest.raises(TypeError, match="a function that takes the app"):
+        startup_timeout(3)(function)
+
+
+@pytest.mark.parametrize("decorate", [startup_timeout(3), background])
+def test_the_wrong_order(app, decorate):
+    registered = app.before_server_start(coroutine)
+    with pytest.raises(TypeError, match=r"stands above .* coroutine .* put it below"):
+        decorate(registered)
+
+
+def test_the_right_order(app):
+    handler = startup_timeout(3)(coroutine)
+    assert app.before_server_start(handler) is handler
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (startup_timeout(3), startup_timeout(4)),
+        (background, startup_timeout(3)),
+        (startup_timeout(3), background),
+    ],
+)
+def test_two_that_contradict_each_other(first, second):
+    with pytest.raises(TypeError):
+        second(first(sync))
+
+
+def test_ready_when_done_is_a_yes_or_a_no():
+    with pytest.raises(TypeError, match="True or False"):
+        background(ready_when_done="no")
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def wrapping(function):
+    @functools.wraps(function)
+    def wrapper(app):
+        return function(app)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "listener, name, function",
+    [
+        (sync, "sync", sync),
+        (coroutine, "coroutine", coroutine),
+        (Service().method, "Service.method", Service.method),
+        (Service(), "Service", Service.__call__),
+        (functools.partial(with_loop, loop=1), "with_loop", with_loop),
+        (functools.partial(functools.partial(sync)), "sync", sync),
+        (startup_timeout(3)(sync), "sync", sync),
+        (functools.partial(background(sync)), "sync", sync),
+        (Service().decorated, "Service.decorated", Service.__dict__["decorated"].__wrapped__),
+        (wrapping(sync), "sync", sync),
+    ],
+)
+def test_a_handler_is_called_by_its_own_name_and_line(listener, name, function):
+    code = function.__code__
+    assert describe(listener) == Place(name, code.co_filename, code.co_firstlineno)
+
+
+def test_a_local_function_is_called_without_its_surroundings():
+    def local(app): ...
+
+    assert describe(local).name == "local"
+
+
+def test_a_handler_in_c_has_a_name_and_no_line():
+    assert describe(print) == Place("print", "", 0)
+    assert str(describe(print)) == "print"
+
+
+def test_the_message_names_handler_place_and_limit():
+    error = StartupTimeout(describe(sync), 2.5, "@startup_timeout(2.5)")
+    assert isinstance(error, TimeoutError)
+    line = sync.__code__.co_firstlineno
+    assert str(error) == (
+        f"sync ({__file__}:{line}) has not finished within 2.5 s (@startup_timeout(2.5))"
+    )
+
+
+# -- whose code -----------------------------------------------------------------------------------
+
+
+def test_whose_code_it_is():
+    import asyncio
+
+    import sanic.app
+
+    package = Path(inspect.getfile(Handler)).parent
+    assert is_user_code(__file__)
+    assert is_user_code("/srv/app/main.py")
+    for other in (asyncio.__file__, sanic.app.__file__, "<frozen importlib>", "<string>"):
+        assert not is_user_code(other)
+    assert is_ours(str(package / "startup.py"))
+    assert not is_user_code(str(package / "startup.py"))
+
+
+def test_sanics_own_listeners_are_not_the_users(app):
+    assert is_internal(app.finalize)
+    assert is_internal(functools.partial(app.finalize))
+    assert not is_internal(sync)
+    assert not is_internal(startup_timeout(3)(sync)), "wrapped by us, and still the user's"

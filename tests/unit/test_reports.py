@@ -1,0 +1,202 @@
+"""The pipe on which a worker tells main of its start, with both ends in this process."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import threading
+from multiprocessing import Pipe
+
+import pytest
+
+from sanic_reaper.config import Settings
+from sanic_reaper.launch import HARD, Launch
+from sanic_reaper.manager import LONGEST_PAUSE, Retries
+from sanic_reaper.reports import REQUEST, Reader, Reports, frames_of, other_threads
+
+
+@pytest.fixture
+def pipe():
+    before = signal.getsignal(REQUEST)
+    receiver, sender = Pipe(duplex=False)
+    yield receiver, sender
+    faulthandler.unregister(REQUEST)
+    signal.signal(REQUEST, before)
+    receiver.close()
+    sender.close()
+
+
+def nowhere(frame):
+    return [False, []]
+
+
+def test_messages_arrive_in_order(pipe):
+    reader, reports = Reader(pipe[0]), Reports(pipe[1], nowhere)
+    assert reports.send("begin", "handler", "file\nwith a break", 3, 0.5)
+    assert reports.send("end")
+    messages, stack = reader.read()
+    assert messages == [["hello"], ["begin", "handler", "file\nwith a break", 3, 0.5], ["end"]]
+    assert stack == ""
+
+
+def test_nothing_to_read_is_no_error(pipe):
+    reader = Reader(pipe[0])
+    assert reader.read() == ([], "")
+    pipe[1].close()
+    assert reader.read() == ([], "")
+
+
+def test_half_a_message_waits_for_its_rest(pipe):
+    reader = Reader(pipe[0])
+    os.write(pipe[1].fileno(), b'\x1e["be')
+    assert reader.read() == ([], "")
+    os.write(pipe[1].fileno(), b'gin"]\n')
+    assert reader.read() == ([["begin"]], "")
+
+
+def test_a_message_that_a_stack_has_torn_is_dropped(pipe):
+    reader = Reader(pipe[0])
+    os.write(pipe[1].fileno(), b'\x1e["beThread 0x1:\n  File "a.py", line 1 in f\n\x1e["end"]\n')
+    messages, stack = reader.read()
+    assert messages == [["end"]]
+    assert stack == '  File "a.py", line 1 in f\n'
+
+
+def test_main_that_does_not_read_holds_nobody_up(pipe):
+    reports = Reports(pipe[1], nowhere)
+    while reports.send("x" * 1000):
+        pass
+    assert not reports.send("x" * 1000)
+
+
+def test_main_that_is_gone_holds_nobody_up(pipe):
+    reports = Reports(pipe[1], nowhere)
+    pipe[0].close()
+    assert not reports.send("begin")
+
+
+def test_a_child_of_the_workers_tells_nothing(pipe):
+    reports = Reports(pipe[1], nowhere)
+    child = os.fork()
+    if child == 0:
+        os._exit(int(reports.send("I am not the worker")))
+    assert os.waitpid(child, 0)[1] == 0
+    assert Reader(pipe[0]).read()[0] == [["hello"]]
+
+
+def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
+    reader = Reader(pipe[0])
+    Reports(pipe[1], lambda frame: [True, [("app.py", 7, "load")]])
+
+    def asked_here():
+        os.kill(os.getpid(), REQUEST)
+
+    asked_here()
+    messages, stack = reader.read()
+    assert messages == [["hello"], ["where", True, [["app.py", 7, "load"]]]]
+    file, _, name = frames_of(stack)[0]
+    assert (file, name) == (__file__, "asked_here")
+
+
+def test_other_threads_are_shown_apart(pipe):
+    reader = Reader(pipe[0])
+    Reports(pipe[1], nowhere)
+    release = threading.Event()
+
+    def waiting_elsewhere():
+        release.wait(5)
+
+    thread = threading.Thread(target=waiting_elsewhere)
+    thread.start()
+    os.kill(os.getpid(), REQUEST)
+    _, stack = reader.read()
+    release.set()
+    thread.join()
+    assert any("waiting_elsewhere" in line for line in other_threads(stack))
+    assert not any("test_other_threads" in line for line in other_threads(stack))
+
+
+STACK = """\
+Thread 0x00007f (most recent call first):
+  File "/lib/threading.py", line 1 in wait
+
+Current thread 0x00007e (most recent call first):
+  File "/srv/a b.py", line 12 in load
+  File "/srv/app.py", line 3 in <module>
+"""
+
+
+@pytest.mark.parametrize(
+    "stack, frames",
+    [
+        (STACK, [("/srv/a b.py", 12, "load"), ("/srv/app.py", 3, "<module>")]),
+        (STACK.partition("Current")[0], [("/lib/threading.py", 1, "wait")]),
+        ('Stack (most recent call first):\n  File "a.py", line 1 in f\n', [("a.py", 1, "f")]),
+        ('Current thread 0x1 (x):\n  File "a.py", line ??? in f\n', [("a.py", 0, "f")]),
+        ("", []),
+        ("Segmentation fault\n", []),
+    ],
+)
+def test_what_faulthandler_writes(stack, frames):
+    assert frames_of(stack) == frames
+
+
+# -- main's view ----------------------------------------------------------------------------------
+
+
+def launch_of(pipe, **config):
+    settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
+    return Launch("Sanic-Server-0-0", os.getpid(), pipe[0], settings, 1000.0, lambda: None)
+
+
+def test_a_start_is_due_at_the_end_of_its_time(pipe):
+    assert launch_of(pipe, startup_timeout=20).due == 1020.0
+    assert launch_of(pipe, startup_timeout=0).due == 0.0
+
+
+def test_a_handler_is_due_a_second_after_its_own_limit(pipe, monkeypatch):
+    monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
+    launch, reports = launch_of(pipe, startup_timeout=20), Reports(pipe[1], nowhere)
+    reports.send("begin", "load", "app.py", 3, 2.0, "@startup_timeout(2)")
+    launch.hear()
+    assert launch.due == 1003.0 + 2 + HARD
+    reports.send("end")
+    launch.hear()
+    assert launch.due == 1020.0
+
+
+def test_a_start_that_has_succeeded_is_never_due(pipe):
+    launch = launch_of(pipe, startup_timeout=20)
+    launch.has_acked = True
+    assert launch.due == 0.0
+
+
+# -- retries --------------------------------------------------------------------------------------
+
+
+def test_pauses_grow_up_to_a_limit():
+    retries = Retries(8)
+    assert [retries.pause("a") for _ in range(9)] == [1, 2, 4, 8, 16, *[LONGEST_PAUSE] * 3, None]
+
+
+def test_workers_are_counted_apart_and_forgotten_when_they_are_ready():
+    retries = Retries(1)
+    assert (retries.pause("a"), retries.pause("b"), retries.pause("a")) == (1, 1, None)
+    retries.forget("a")
+    assert retries.pause("a") == 1
+
+
+def test_no_retries():
+    assert Retries(0).pause("a") is None
+
+
+def test_a_pause_is_over_once(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("sanic_reaper.manager.time.monotonic", lambda: now)
+    retries = Retries(1)
+    retries.pause("a")
+    assert not retries.is_due("a")
+    now = 101.0
+    assert retries.is_due("a")
+    assert "a" not in retries.due

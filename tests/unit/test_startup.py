@@ -1,0 +1,311 @@
+"""`Run`: each step of a handler is seen, and a limit reaches it wherever it is. In this process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from sanic_reaper.handlers import Place, StartupTimeout
+from sanic_reaper.startup import Run, Startup, call_with, explain, innermost
+
+LIMIT = 0.1
+PLACE = Place("handler", __file__, 1)
+
+
+def loops():
+    kinds = {"asyncio": asyncio.new_event_loop}
+    with suppress(ImportError):
+        import uvloop
+
+        kinds["uvloop"] = uvloop.new_event_loop
+    return kinds
+
+
+@pytest.fixture(params=loops().items(), ids=loops().keys())
+def loop(request):
+    loop = request.param[1]()
+    yield loop
+    loop.close()
+
+
+def timeout(limit=LIMIT):
+    return StartupTimeout(PLACE, limit, "@startup_timeout")
+
+
+def perform(loop, handler, limit=0.0):
+    """Run a handler to its end; return its run."""
+    runs = []
+
+    async def main():
+        runs.append(Run(call_with(handler, None), timeout(limit) if limit else None))
+        return await runs[0]
+
+    return loop.run_until_complete(main()), runs[0]
+
+
+def blocking_sleep(app):
+    time.sleep(5)
+
+
+def blocking_socket(app):
+    ours, _theirs = socket.socketpair()
+    ours.recv(1)
+
+
+def blocking_lock(app):
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+async def awaiting_sleep(app):
+    await asyncio.sleep(5)
+
+
+async def awaiting_future(app):
+    await asyncio.get_running_loop().create_future()
+
+
+async def awaiting_thread(app):
+    await asyncio.to_thread(time.sleep, 0.5)
+
+
+async def blocking_in_a_coroutine(app):
+    await asyncio.sleep(0)
+    time.sleep(5)
+
+
+async def awaiting_after_work(app):
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await asyncio.gather(asyncio.sleep(5), asyncio.sleep(5))
+
+
+BLOCKING = [blocking_sleep, blocking_socket, blocking_lock, blocking_in_a_coroutine]
+AWAITING = [awaiting_sleep, awaiting_future, awaiting_thread, awaiting_after_work]
+
+
+@pytest.mark.parametrize("handler", [*BLOCKING, *AWAITING])
+def test_the_limit_is_raised_inside_the_handler(loop, handler):
+    seen = []
+
+    async def with_a_finally(app):
+        try:
+            return await call_with(handler, app)
+        except BaseException as error:
+            seen.append(error)
+            raise
+        finally:
+            seen.append("finally")
+
+    began = time.perf_counter()
+    with pytest.raises(StartupTimeout) as raised:
+        perform(loop, with_a_finally, LIMIT)
+    assert LIMIT <= time.perf_counter() - began < 1
+    assert seen == [raised.value, "finally"]
+    assert raised.value.blocked == (handler in BLOCKING)
+
+
+@pytest.mark.parametrize("handler", [blocking_sleep, awaiting_sleep])
+def test_nothing_is_left_of_a_limit(loop, handler):
+    before, threads = signal.getsignal(signal.SIGALRM), threading.enumerate()
+    with pytest.raises(StartupTimeout):
+        perform(loop, handler, LIMIT)
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert set(threading.enumerate()) <= set(threads)
+    assert not asyncio.all_tasks(loop)
+
+
+def test_a_handler_that_is_in_time_gives_what_it_gives(loop):
+    async def answer(app):
+        await asyncio.sleep(0.01)
+        return "value"
+
+    value, run = perform(loop, answer, 5)
+    assert value == "value"
+    assert run.longest < 0.1
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_its_exceptions_are_its_own(loop):
+    async def fail(app):
+        await asyncio.sleep(0)
+        raise KeyError("x")
+
+    with pytest.raises(KeyError, match="x"):
+        perform(loop, fail, 5)
+
+
+def test_a_handler_may_have_limits_of_its_own(loop):
+    """Of asyncio's kinds, all of which cancel the task: none of them is taken for ours."""
+
+    async def limited(app):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(5), 0.02)
+        task = asyncio.current_task()
+        assert not getattr(task, "cancelling", lambda: 0)()
+        return "went on"
+
+    assert perform(loop, limited, 5)[0] == "went on"
+
+
+def test_a_limit_inside_the_handlers_own(loop):
+    async def limited(app):
+        await asyncio.wait_for(asyncio.sleep(5), 4)
+
+    with pytest.raises(StartupTimeout):
+        perform(loop, limited, LIMIT)
+
+
+def test_a_cancellation_from_elsewhere_stays_one(loop):
+    async def main():
+        task = asyncio.ensure_future(_awaited(Run(awaiting_sleep(None), timeout(5))))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    loop.run_until_complete(main())
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+async def _awaited(run):
+    return await run
+
+
+def test_one_that_swallows_it_goes_on(loop):
+    """Whoever ends it does that from outside."""
+
+    async def swallow(app):
+        with suppress(BaseException):
+            await asyncio.sleep(5)
+        return "went on"
+
+    assert perform(loop, swallow, LIMIT)[0] == "went on"
+
+
+def test_the_longest_step_is_measured(loop):
+    async def steps(app):
+        await asyncio.sleep(0.15)
+        time.sleep(0.06)
+        await asyncio.sleep(0)
+        time.sleep(0.02)
+
+    _, run = perform(loop, steps)
+    assert 0.05 < run.longest < 0.14
+
+
+def test_where_it_awaits(loop):
+    async def inner():
+        await asyncio.sleep(0.2)
+
+    async def outer(app):
+        await inner()
+
+    async def main():
+        run = Run(outer(None))
+        task = asyncio.ensure_future(_awaited(run))
+        await asyncio.sleep(0.05)
+        frames = run.awaiting()
+        await task
+        return frames
+
+    names = [name for _, _, name in loop.run_until_complete(main())]
+    assert names[-1] == "outer"
+    assert "inner" in names
+    assert names.index("inner") < names.index("outer"), "innermost first"
+
+
+def test_a_handler_in_another_thread_has_no_limit():
+    """There is no signal for it; main's limit holds."""
+    results = []
+
+    async def main():
+        results.append(
+            await Run(call_with(lambda app: time.sleep(0.2) or "went on", None), timeout(0.05))
+        )
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    thread.join(5)
+    assert results == ["went on"]
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def raised(function):
+    try:
+        function()
+    except BaseException as error:
+        return error
+    raise AssertionError
+
+
+def test_a_timeout_in_words():
+    def handler():
+        error = timeout(2)
+        error.blocked = True
+        raise error
+
+    place = Place("load", __file__, handler.__code__.co_firstlineno)
+    text = explain(raised(handler), "its handler load", place, 2.004)
+    lines = text.splitlines()
+    assert lines[0] == "its handler load took longer than 2 s"
+    assert f"load ({__file__}:{place.line}), for 2.00 s, blocking the event loop" in lines[1]
+    assert f"{__file__}:{place.line + 3} in handler:  raise error" in lines[2]
+    assert "@startup_timeout" in lines[3]
+    assert "asyncio.to_thread" in lines[3]
+    assert "@background" in lines[3]
+
+
+def test_an_error_in_words_begins_in_the_users_code():
+    def handler():
+        raise RuntimeError("no such host")
+
+    text = explain(raised(handler), "its handler load", Place("load", __file__, 7), 0.5)
+    assert text.startswith(f"its handler load ({__file__}:7) failed after 0.50 s\nTraceback")
+    assert text.endswith("RuntimeError: no such host")
+
+
+def test_sys_exit_in_words():
+    text = explain(SystemExit(3), "its handler load", Place("load", "app.py", 7), 0.5)
+    assert text == "its handler load (app.py:7) called sys.exit(3)"
+
+
+USER = ("/srv/app.py", 3, "load")
+LIBRARY = (asyncio.__file__, 7, "run")
+OURS = (Run.__init__.__code__.co_filename, 9, "step")
+
+
+@pytest.mark.parametrize(
+    "frames, expected",
+    [
+        ([LIBRARY, USER, OURS], USER),
+        ([OURS, LIBRARY], LIBRARY),
+        ([OURS], None),
+        ([], None),
+        ([LIBRARY, ("/srv/lib.py", 1, "f"), USER], ("/srv/lib.py", 1, "f")),
+    ],
+)
+def test_the_line_that_it_sits_in(frames, expected):
+    assert innermost(frames, None) == expected
+
+
+def test_a_handler_of_a_librarys_sits_in_its_own_file():
+    assert innermost([OURS, LIBRARY], Place("run", asyncio.__file__, 1)) == LIBRARY
+
+
+# -- what is told ---------------------------------------------------------------------------------
+
+
+def test_without_main_nobody_is_told():
+    assert not Startup(0, 0).supervised
+    assert Startup(0, 0).tell("anything") is False
