@@ -15,7 +15,10 @@ from .reports import REQUEST, Reader, frames_of, other_threads
 from .startup import ADVICE, AWAITING, BLOCKING, Frame, report
 
 ANSWER = 0.3
-"""Seconds that a worker has to say where it is. Its stack comes at once, the rest where it can."""
+"""Seconds that a worker has to say what is not on its stack. Where the GIL is held it never does."""
+
+STACK = 0.8
+"""Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""
 
 HARD = 1.0
 """Seconds between a handler's own limit and its end from outside, where the limit had no effect."""
@@ -84,7 +87,8 @@ class Launch:
         if self._place is not None and slow and not self._is_told and now - self._began >= slow:
             self._is_told = True
             self.ask(self._warn)
-        if self._asked is not None and (self._where or now - self._asked >= ANSWER):
+        patience = ANSWER if self._stack else STACK
+        if self._asked is not None and (self._where or now - self._asked >= patience):
             self._answer()
 
     def hear(self) -> None:
@@ -154,6 +158,16 @@ class Launch:
             what = f"{self._title} is slow to start: {self._place.name} still runs"
             log.warning("%s", report(what, self._place, seconds, how, frames, ADVICE))
 
+    @property
+    def late(self) -> str:
+        """Why it is killed where it can't be asked: its stack stands on stderr."""
+        where = "" if self.can_be_asked else ", and has not even imported the app"
+        return f"it has not started within {self._limit_of_all}{where}; its stack is above"
+
+    @property
+    def _limit_of_all(self) -> str:
+        return f"REAPER_STARTUP_TIMEOUT = {self._settings.startup_timeout or 0:g} s"
+
     def overdue(self, frames: list[Frame], how: str) -> str:
         """Why it is killed now, and its whole stack."""
         now = time.monotonic()
@@ -165,9 +179,8 @@ class Launch:
             )
             remedy = f"a larger limit ({self._source})"
         else:
-            limit = f"REAPER_STARTUP_TIMEOUT = {self._settings.startup_timeout or 0:g} s"
-            what = f"it has not started within {limit}"
-            remedy = f"a larger limit ({limit})"
+            what = f"it has not started within {self._limit_of_all}"
+            remedy = f"a larger limit ({self._limit_of_all})"
         remedy += f"; or {ADVICE}"
         text = report(what, self._place, now - self._began, how, frames, remedy)
         return "\n".join([text, *_stack_of(frames), *other_threads(self._stack)])

@@ -199,7 +199,7 @@ class SupervisedManager(WorkerManager):
         if not ended or launch.has_acked:
             return None
         if launch.has_expired:
-            return "it has not started in time"
+            return launch.late
         assert process.exitcode is not None
         return f"it has ended before it was ready, {_how(process.exitcode)}"
 

@@ -249,20 +249,22 @@ def explain(
     Args:
         frames: where it sat, innermost first, if the error itself does not tell.
     """
-    if isinstance(error, StartupTimeout):
+    timeout = _timeout_in(error)
+    if timeout is not None:
         found = [
             (entry.f_code.co_filename, line, entry.f_code.co_name)
-            for entry, line in traceback.walk_tb(error.__traceback__)
+            for entry, line in traceback.walk_tb(timeout.__traceback__)
         ]
-        beside = error.source.startswith("@background")
-        return report(
-            f"{what} took longer than {error.limit:g} s",
+        beside = timeout.source.startswith("@background")
+        text = report(
+            f"{what} took longer than {timeout.limit:g} s",
             place,
             seconds,
-            BESIDE if beside else BLOCKING if error.blocked else AWAITING,
+            BESIDE if beside else BLOCKING if timeout.blocked else AWAITING,
             found[::-1] or frames,
-            f"a larger limit ({error.source})" + ("" if beside else f"; or {ADVICE}"),
+            f"a larger limit ({timeout.source})" + ("" if beside else f"; or {ADVICE}"),
         )
+        return text if timeout is error else f"{text}\n    it raised {error!r} then"
     if isinstance(error, SystemExit):
         return f"{what} ({place.file}:{place.line}) called sys.exit({error.code!r})"
     lines = traceback.format_exception(type(error), error, _from_user_code(error, place))
@@ -270,6 +272,15 @@ def explain(
         f"{what} ({place.file}:{place.line}) failed after {_seconds(seconds)}\n"
         + "".join(lines).rstrip()
     )
+
+
+def _timeout_in(error: BaseException | None) -> StartupTimeout | None:
+    """The timeout that an error is, or was made from: a client library wraps what it gets."""
+    for _ in range(100):
+        if error is None or isinstance(error, StartupTimeout):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def report(

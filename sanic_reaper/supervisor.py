@@ -408,13 +408,7 @@ class Supervisor:
             if launch.can_be_asked:
                 launch.ask(partial(self._condemn, process))
                 return
-            log.error(
-                "%s [%d] has not started within REAPER_STARTUP_TIMEOUT = %g s; "
-                "its stack follows, then it is killed",
-                process.name,
-                pid,
-                self.settings.startup_timeout,
-            )
+            log.info("%s [%d] has not started in time; this is its stack:", process.name, pid)
         self._tell("dump", pid, start)
 
     def _condemn(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
 import itertools
 import json
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from multiprocessing import active_children
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from children import CHILDREN
@@ -83,6 +86,18 @@ def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
 
+def fail_in(name: str) -> None:
+    if multiprocessing.current_process().name.startswith(name):
+        emit("failing")
+        fail("")
+
+
+def fail_once(seconds: str) -> None:
+    emit("failing")
+    if count("failing") == 1:
+        fail("")
+
+
 def leave_quietly(seconds: str) -> None:
     sys.exit(0)
 
@@ -101,15 +116,47 @@ def block(seconds: str) -> None:
     time.sleep(float(seconds or 600))
 
 
+def block_on_a_socket(seconds: str) -> None:
+    ours, _theirs = socket.socketpair()
+    emit("holding")
+    ours.recv(1)
+
+
+def block_on_a_lock(seconds: str) -> None:
+    lock = Lock()
+    lock.acquire()
+    emit("holding")
+    lock.acquire()
+
+
+def backtrack(seconds: str) -> None:
+    """A regular expression that takes longer than the universe is old, in C, with the GIL held."""
+    emit("holding")
+    re.match("(a+)+$", "a" * 60 + "b")
+
+
+async def swallow_in_loop(seconds: str) -> None:
+    emit("holding")
+    while True:
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(600)
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
     "block": block,
     "hold_gil": hold_gil,
     "spin": spin,
+    "socket": block_on_a_socket,
+    "lock": block_on_a_lock,
+    "regex": backtrack,
     "swallow": swallow,
+    "async-swallow": swallow_in_loop,
     "deaf": deaf,
     "raise": fail,
+    "raise-in": fail_in,
+    "raise-once": fail_once,
     "sys.exit": leave_quietly,
     "os._exit": drop_dead,
 }
@@ -140,9 +187,12 @@ def build(name: str = "Subject") -> Sanic:
     app.config.update(late)  # keys may be set until the server starts
     app.main_process_start(prepare_main)
     app.main_process_ready(introduce_main)
+    if SUBJECT["children_first"]:
+        app.before_server_start(start_children)
     for event in LISTENERS:
-        app.listener(event)(listener(event))
-    app.before_server_start(start_children)
+        app.listener(event)(decorated(event, listener(event)))
+    if not SUBJECT["children_first"]:
+        app.before_server_start(start_children)
     app.before_server_start(succeed)
     add_routes(app)
     return app
@@ -179,6 +229,18 @@ def listener(event: str) -> Callable[[Sanic], Any]:
         emit(f"{event} done")
 
     return listen if action.startswith("async") else listen_blocking
+
+
+def decorated(event: str, listener: Callable[[Sanic], Any]) -> Callable[[Sanic], Any]:
+    """The listener with what the subject says of the handlers of its event."""
+    how = SUBJECT["decorate"] if event == "before_server_start" else {}
+    if not how:
+        return listener
+    import sanic_reaper
+
+    for decorator, arguments in how.items():
+        listener = getattr(sanic_reaper, decorator)(*arguments[0], **arguments[1])(listener)
+    return listener
 
 
 def prepare_main(app: Sanic) -> None:
@@ -270,6 +332,14 @@ def add_routes(app: Sanic) -> None:
         emit("request")
         await perform(action)
         return text("done")
+
+    @app.get("/health", ctx_reaper_exempt=True)
+    async def health(request: Request) -> HTTPResponse:
+        return text(f"ready: {app.ctx.reaper.ready}")
+
+    @app.get("/startup", ctx_reaper_exempt=True)
+    async def startup(request: Request) -> HTTPResponse:
+        return json_response([record._asdict() for record in app.ctx.reaper.startup], default=str)
 
     @app.get("/states")
     async def states(request: Request) -> HTTPResponse:

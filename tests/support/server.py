@@ -52,8 +52,12 @@ class Subject:
     """What a thread of main's does to the workers when they serve; then it ends: THREADS there."""
     listeners: Mapping[str, str] = field(default_factory=dict)
     """The action of each listener, by the name of its event."""
+    decorate: Mapping[str, Any] = field(default_factory=dict)
+    """Decorators of the `before_server_start` listener, by name, with ([arguments], {keywords})."""
     children: Sequence[str] = ()
     """What each worker starts (`subjects/children.py`)."""
+    children_first: bool = False
+    """Before the other handlers of its start, not after them."""
     main_children: Sequence[str] = ()
     """What main starts."""
     manage: bool = False

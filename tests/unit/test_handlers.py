@@ -126,7 +126,7 @@ def test_the_right_order(app):
 
 
 @pytest.mark.parametrize(
-    "first, second",
+    ("first", "second"),
     [
         (startup_timeout(3), startup_timeout(4)),
         (background, startup_timeout(3)),
@@ -155,7 +155,7 @@ def wrapping(function):
 
 
 @pytest.mark.parametrize(
-    "listener, name, function",
+    ("listener", "name", "function"),
     [
         (sync, "sync", sync),
         (coroutine, "coroutine", coroutine),

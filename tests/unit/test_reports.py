@@ -128,7 +128,7 @@ Current thread 0x00007e (most recent call first):
 
 
 @pytest.mark.parametrize(
-    "stack, frames",
+    ("stack", "frames"),
     [
         (STACK, [("/srv/a b.py", 12, "load"), ("/srv/app.py", 3, "<module>")]),
         (STACK.partition("Current")[0], [("/lib/threading.py", 1, "wait")]),

@@ -286,7 +286,7 @@ OURS = (Run.__init__.__code__.co_filename, 9, "step")
 
 
 @pytest.mark.parametrize(
-    "frames, expected",
+    ("frames", "expected"),
     [
         ([LIBRARY, USER, OURS], USER),
         ([OURS, LIBRARY], LIBRARY),

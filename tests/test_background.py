@@ -1,0 +1,145 @@
+"""`@background`: the worker serves at once and says 503 until its work is done; failures count."""
+
+from __future__ import annotations
+
+import re
+import time
+from signal import SIGTERM
+
+import pytest
+from support.census import holds, wait_until
+from support.http import Exchange
+from support.marks import methods
+from support.server import SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Server, Subject
+
+WORK = {"thread": "block", "task": "async"}
+
+kinds = pytest.mark.parametrize("kind", WORK)
+
+
+def working(kind: str, seconds: float = 600, *, method: str = "fork", **options) -> Subject:
+    subject = SUPERVISED.with_(
+        method=method,
+        workers=1,
+        listeners={"before_server_start": f"{WORK[kind]}:{seconds}"},
+        decorate={"background": ([], options)},
+    )
+    return subject.with_config(REAPER_STARTUP_TIMEOUT=5.0, REAPER_HANDLER_TIMEOUT=1.0)
+
+
+def errors(server: Server) -> list[str]:
+    return [line for line in server.output().splitlines() if "ERROR" in line]
+
+
+@kinds
+@methods
+def test_the_worker_serves_and_turns_requests_away_until_it_is_done(launch, kind, method):
+    """Other limits do not hold: this one is for the start no more."""
+    server = launch(working(kind, 6, method=method))
+    server.wait_serving()
+    assert server.events("holding"), "after the ack, but already"
+    status, body = server.get()
+    assert status == 503
+    assert "not ready yet" in body
+    assert server.get("/health") == (200, "ready: False")
+    wait_until(lambda: server.get()[0] == 200, 15, server.describe)
+    assert server.get("/health") == (200, "ready: True")
+    assert re.search(r"listen\w* \(.*subject.py:\d+\) is done after \d\.\d\d s", server.output())
+    assert server.stop() == 0
+
+
+def test_the_answer_says_when_to_come_again(launch):
+    server = launch(working("task"))
+    server.wait_serving()
+    exchange = Exchange(server.port, "/")
+    content = b""
+    while chunk := exchange._socket.recv(65536):
+        content += chunk
+    assert content.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 2\r\n" in content.lower()
+    assert "Traceback" not in server.output()
+    assert server.stop() == 0
+
+
+@kinds
+def test_requests_may_be_let_through(launch, kind):
+    server = launch(working(kind, ready_when_done=False))
+    server.wait_serving()
+    server.wait_for("holding")
+    assert server.get()[0] == 200
+    assert server.get("/health") == (200, "ready: True")
+    assert server.stop() == 0
+
+
+@kinds
+@methods
+def test_work_that_takes_too_long_is_a_failed_start(launch, kind, method):
+    server = launch(working(kind, method=method, timeout=2))
+    [event] = server.wait_for("holding")
+    server.wait_gone(START)
+    assert time.monotonic() - event.time < 2 + 2 + SLACK
+    assert server.exit_code() == 1
+    [error] = errors(server)
+    assert re.search(r"its background work listen\w* took longer than 2 s", error)
+    output = server.output()
+    assert "in the background" in output
+    line = {"thread": "in block:  time.sleep", "task": "in sleep_in_loop:  await asyncio.sleep"}
+    assert line[kind] in output
+    assert "@background(timeout=2)" in output
+
+
+@pytest.mark.parametrize("action", ["raise", "sys.exit"])
+@methods
+def test_work_that_fails_is_a_failed_start(launch, action, method):
+    subject = SUPERVISED.with_(
+        method=method,
+        listeners={"before_server_start": action},
+        decorate={"background": ([], {})},
+    )
+    server = launch(subject)
+    server.wait_gone(START)
+    assert server.exit_code() == 1
+    [error] = errors(server)
+    assert "its background work listen_blocking" in error
+    if action == "raise":
+        assert server.output().count("RuntimeError: the database is not there") == 1
+
+
+@kinds
+@methods
+def test_a_stop_does_not_wait_for_it(launch, kind, method):
+    server = launch(working(kind, method=method))
+    server.wait_serving()
+    server.wait_for("holding")
+    server.send(SIGTERM)
+    assert server.wait_gone() < SHUTDOWN_TIMEOUT
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+
+
+def test_work_that_fails_is_tried_again(launch):
+    subject = working("thread", timeout=1).with_config(REAPER_STARTUP_RETRIES=1)
+    server = launch(subject)
+    server.wait_for("holding", 2)
+    first, second = (event.pid for event in server.events("holding"))
+    assert first != second
+    server.wait_gone(START)
+    assert server.exit_code() == 1
+    assert len(errors(server)) == 2
+
+
+def test_single_process(launch):
+    """Nobody retries there, and nobody is told; the server ends."""
+    subject = working("task", timeout=1).with_(run={"single_process": True})
+    server = launch(subject)
+    server.wait_for("holding")
+    server.wait_gone(START)
+    assert "its background work listen took longer than 1 s" in server.output()
+
+
+def test_a_request_costs_nothing_once_all_is_done(launch):
+    server = launch(working("task", 0.5))
+    server.wait_serving()
+    wait_until(lambda: server.get()[0] == 200, 15, server.describe)
+    assert holds(lambda: server.get()[0] == 200, 1)
+    assert server.stop() == 0
