@@ -97,7 +97,7 @@ KEYS = (
     "REAPER_STARTUP_RETRIES",
 )
 
-_OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_WITHOUT")
+_OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_WITHOUT")
 """Sanic turns every `SANIC_*` variable into a key: these are marks of ours, not settings."""
 
 

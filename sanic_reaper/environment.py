@@ -19,7 +19,11 @@ RUN = "SANIC_REAPER_RUN"
 DETACHED = "SANIC_REAPER_DETACHED"
 """Stands in the place of `RUN` in a child that is meant to outlive the server."""
 
-WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PROCESS")
+OWNER = "SANIC_REAPER_OWNER"
+"""In what a worker starts: which worker, as `PID:CREATION TIME`. The one that comes after it has the
+same name."""
+
+WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PROCESS", OWNER)
 """What Sanic itself leaves in a worker's environment."""
 
 
@@ -77,6 +81,13 @@ def is_marked(environ: bytes, run: str) -> bool:
 
 def is_detached(environ: bytes, run: str) -> bool:
     return _has(environ, DETACHED, run)
+
+
+def owner(environ: bytes) -> tuple[int, int] | None:
+    """The process that a raw environment says it comes from."""
+    _, found, rest = (b"\0" + environ).partition(f"\0{OWNER}=".encode())
+    pid, _, start = rest.partition(b"\0")[0].partition(b":")
+    return (int(pid), int(start)) if found and pid.isdigit() and start.isdigit() else None
 
 
 def _has(environ: bytes, name: str, value: str) -> bool:

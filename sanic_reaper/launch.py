@@ -15,7 +15,7 @@ from .reports import REQUEST, Reader, frames_of, other_threads
 from .startup import ADVICE, AWAITING, BLOCKING, Frame, report
 
 ANSWER = 0.3
-"""Seconds that a worker has to say what is not on its stack. Where the GIL is held it never does."""
+"""Seconds that a worker has to say what is not on its stack. With the GIL held it never does."""
 
 STACK = 0.8
 """Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 class Verdict:
     """What one look at the process table says."""
 
-    __slots__ = ("claims", "spared")
+    __slots__ = ("claims", "owners", "spared")
 
     def __init__(self) -> None:
         self.claims: dict[Identity, str] = {}
         """Each living process that is ours, without the roots: its evidence, for the log."""
+        self.owners: dict[Identity, Identity] = {}
+        """For each of them the root that it comes from, which may be gone. Not all are known."""
         self.spared: set[Identity] = set()
         """Each living process that is ours and meant to outlive us."""
 
@@ -36,9 +38,11 @@ def judge(
     table: Mapping[int, Row],
     roots: Mapping[Identity, str],
     known: Mapping[Identity, str],
+    owners: Mapping[Identity, Identity],
     spared: set[Identity],
     is_detached: Callable[[Row], bool],
     is_marked: Callable[[Row], bool],
+    owner_of: Callable[[Row], Identity | None],
 ) -> Verdict:
     """Find what is ours in `table`.
 
@@ -47,10 +51,12 @@ def judge(
         roots: processes known to be ours, with what the log calls them. They are claimed by
             whoever registered them, not here.
         known: the claims of earlier verdicts.
+        owners: those of earlier verdicts.
         spared: what earlier verdicts spared.
         is_detached: whether a process bears the detached mark.
         is_marked: whether a process bears this run's mark. Asked only of those that neither
             descent nor memory claims, as an answer costs a look at another file.
+        owner_of: the root that a process says it comes from. Asked once of each.
     """
     verdict = Verdict()
     children: dict[int, list[Row]] = {}
@@ -64,7 +70,12 @@ def judge(
             verdict.spared.add(row.identity)
             pending.extend(_younger(children, row))
 
-    def descend(row: Row, label: str) -> None:
+    def own(row: Row, root: Identity | None) -> None:
+        owner = owners.get(row.identity) or owner_of(row) or root
+        if owner is not None:
+            verdict.owners[row.identity] = owner
+
+    def descend(row: Row, label: str, root: Identity | None) -> None:
         pending = [row]
         while pending:
             for child in _younger(children, pending.pop()):
@@ -75,19 +86,21 @@ def judge(
                     spare(child)
                     continue
                 verdict.claims[identity] = known.get(identity) or f"descends from {label}"
+                own(child, root)
                 pending.append(child)
 
     for identity, label in roots.items():
         root = table.get(identity[0])
         if root is not None and root.identity == identity:
-            descend(root, f"{label} [{root.pid}]")
+            descend(root, f"{label} [{root.pid}]", identity)
 
     def claim(row: Row, evidence: str) -> None:
         if row.identity in spared or is_detached(row):
             spare(row)
         else:
             verdict.claims[row.identity] = evidence
-            descend(row, f"{row.name} [{row.pid}]")
+            own(row, None)
+            descend(row, f"{row.name} [{row.pid}]", verdict.owners.get(row.identity))
 
     for row in table.values():
         identity = row.identity

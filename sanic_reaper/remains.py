@@ -12,7 +12,7 @@ from .process import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set
 
     from .platform.base import Identity, Row
 
@@ -70,6 +70,7 @@ class Remains:
     ) -> None:
         self.known: dict[Identity, str] = {}
         self.unwaited: set[Identity] = set()
+        self._owners: dict[Identity, Identity] = {}
         self.targets: dict[Identity, Target] = {}
         self.ended = 0
         self._main = main
@@ -105,11 +106,14 @@ class Remains:
             table,
             roots,
             self.known,
+            self._owners,
             self._spared,
             self._is_detached,
             self._is_marked if marks else _nobody,
+            _owner_of,
         )
         self.known = verdict.claims
+        self._owners = verdict.owners
         self._spared = verdict.spared
         self._find_zombies(table, roots)
         return dict(verdict.claims)
@@ -145,6 +149,7 @@ class Remains:
         deadline: float,
         began: int,
         predecessors: set[Identity],
+        of: Set[Identity] | None = None,
     ) -> float:
         """Signal what is there; to be called again until `targets` is empty.
 
@@ -155,6 +160,7 @@ class Remains:
             deadline: when SIGKILL needs no SIGTERM before it.
             began: what is older than this is not to be ended here,
             predecessors: nor are these.
+            of: the roots whose descendants are to be ended; those of all, if none are given.
 
         Returns:
             Seconds until the next look, unless one of them ends sooner (`has_ended`).
@@ -165,6 +171,7 @@ class Remains:
             identity: evidence
             for identity, evidence in self._judge(table, roots, marks=True).items()
             if not ownership.precedes(table[identity[0]], began, predecessors, table, roots)
+            and (of is None or self._owners.get(identity) in of)
         }
         claims.update(_living(helpers))
         for identity in self._refused:
@@ -237,6 +244,10 @@ def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:
         if row is not None and row.start == start and row.alive:
             living[pid, start] = "registered by main"
     return living
+
+
+def _owner_of(row: Row) -> Identity | None:
+    return environment.owner(platform.environ(row.pid))
 
 
 def _nobody(row: Row) -> bool:

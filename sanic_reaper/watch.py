@@ -66,6 +66,7 @@ class Member:
         "name",
         "ready_by",
         "role",
+        "since",
     )
 
     def __init__(self, handle: Handle, role: str, name: str, ready_by: float | None) -> None:
@@ -78,6 +79,8 @@ class Member:
         self.end_by: float | None = None
         self.asked = False
         self.killed = False
+        self.since = (time.monotonic(), "its start")
+        """What it is measured from while the server goes on."""
 
     @property
     def title(self) -> str:
@@ -125,6 +128,7 @@ class Watch:
         self._began = time.monotonic()
         self._cause = "the start"
         self._next_scan = 0.0
+        self._dead: set[Identity] = set()
         self._hung_up: float | None = None
         self._poll = select.poll()
         self.remains = Remains(main, run, self._poll, self._report_signal)
@@ -150,6 +154,8 @@ class Watch:
             return
         if self.phase in (FINISHING, CLEARING):
             self._clear(now)
+        elif self.phase == WATCHING and self._dead:
+            self._clear_after_the_dead(now)
         elif self.phase in (WATCHING, STOPPING, DRAINING):
             self._next_scan = now + self.remains.remember(self._roots())
             self._report_zombies()
@@ -220,6 +226,7 @@ class Watch:
                 member.dump_at = time.monotonic()
             elif word == "end":
                 member.end_by = float(rest[2])
+                member.since = (time.monotonic(), "it was replaced")
 
     def _adopt(self, pid: int, start: int, role: str, ready_by: float, name: str) -> None:
         handle = None if (pid, start) in self.members else Handle.open(pid, start)
@@ -308,6 +315,9 @@ class Watch:
             if fd in ready if fd is not None else not member.handle.alive():
                 self._release(member.handle)
                 del self.members[identity]
+                if self.phase == WATCHING:
+                    self._dead.add(identity)
+                    self._begin(f"the end of {member}")
                 # What it leaves behind has another parent now: look while we know whose it was.
                 self._next_scan = 0.0
         if self.remains.has_ended(ready):
@@ -340,7 +350,7 @@ class Watch:
         except OSError:
             pass
         evidence = "registered by main, did not start in time and is to show its stack"
-        self._report_signal("WARNING", signal.SIGABRT, str(member), evidence)
+        self._report_signal("WARNING", signal.SIGABRT, str(member), evidence, member.since)
         self._signal(member.handle, signal.SIGABRT)
         self._signal(member.handle, signal.SIGCONT)
 
@@ -382,7 +392,7 @@ class Watch:
         member.killed = True
         member.kill_at = None
         evidence = f"registered by main, {why}"
-        self._report_signal("WARNING", signal.SIGKILL, str(member), evidence)
+        self._report_signal("WARNING", signal.SIGKILL, str(member), evidence, member.since)
         self._signal(member.handle, signal.SIGKILL)
 
     # -- what is left behind ----------------------------------------------------------------------
@@ -418,6 +428,18 @@ class Watch:
             self.deadline = NEVER
             self.channel.send("done", self.remains.ended)
 
+    def _clear_after_the_dead(self, now: float) -> None:
+        """End what a worker has left behind while the others go on, and main with them.
+
+        Also where it ended in peace, to be replaced: a helper of its own that it forgot would be
+        there once more after each restart.
+        """
+        pause = self.remains.end(self._roots(), {}, set(), NEVER, 0, set(), of=self._dead)
+        self._next_scan = now + pause
+        self._report_zombies()
+        if not self.remains.targets:
+            self._dead.clear()
+
     def _report_zombies(self) -> None:
         if self.phase in _MAIN_LIVES:
             for identity in self.remains.unwaited:
@@ -435,10 +457,18 @@ class Watch:
         self._began = time.monotonic()
         self._cause = cause
 
-    def _report_signal(self, level: str, signum: int, who: str, evidence: str) -> None:
-        elapsed = time.monotonic() - self._began
+    def _report_signal(
+        self,
+        level: str,
+        signum: int,
+        who: str,
+        evidence: str,
+        since: tuple[float, str] | None = None,
+    ) -> None:
+        began, cause = since if since and self.phase == WATCHING else (self._began, self._cause)
+        elapsed = time.monotonic() - began
         name = signal.Signals(signum).name
-        self._report(level, f"{name} to {who}: {evidence}; {elapsed:.2f} s after {self._cause}")
+        self._report(level, f"{name} to {who}: {evidence}; {elapsed:.2f} s after {cause}")
 
     def _report(self, level: str, text: str) -> None:
         """Through main's own log while main lives: it knows the user's format and place.

@@ -20,10 +20,10 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NamedTuple
 
-from . import internals, platform, startup
+from . import environment, internals, platform, startup
 from .internals import App
 from .platform.base import Identity
-from .process import Handle
+from .process import Handle, start_of
 from .reports import Reports
 from .startup import Startup
 
@@ -69,6 +69,7 @@ def enter(orders: Orders) -> None:
     os.environ.update(orders.environment)
     for name in orders.forget:
         os.environ.pop(name, None)
+    os.environ[environment.OWNER] = f"{os.getpid()}:{start_of(os.getpid())}"
     stop = _stop_for(orders)
     for signum in orders.unheard:
         if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:

@@ -50,22 +50,33 @@ def test_a_worker_that_comes_up_at_last(launch, method):
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("action", ["os._exit", "hold_gil", "sys.exit"])
+@pytest.mark.parametrize(
+    ("action", "children"),
+    [
+        ("os._exit", ["plain", "daemon"]),
+        ("sys.exit", ["setsid", "daemon"]),
+        ("raise", ["process", "setsid"]),
+        ("hold_gil", ["cleaned", "forked"]),
+    ],
+)
 @methods
-def test_a_failed_try_leaves_nothing_behind(launch, method, action):
-    """Children of it included: they would be there twice."""
+def test_a_failed_try_leaves_nothing_behind(launch, method, action, children):
+    """Its children included: they would be there once more after each try."""
     subject = SUPERVISED.with_(
         method=method,
         workers=1,
-        listeners={"before_server_start": f"{action}"},
-        children=["cleaned-daemon"],
+        listeners={"before_server_start": action},
+        children=children,
         children_first=True,
     )
-    server = launch(subject.with_config(REAPER_STARTUP_RETRIES=1, REAPER_HANDLER_TIMEOUT=1.0))
-    server.wait_for("child started", 2)
-    wait_until(lambda: len(server.children) <= 1, 5, server.describe)
-    server.wait_gone(START)
-    assert server.exit_code() == 1
+    server = launch(subject.with_config(REAPER_STARTUP_RETRIES=9, REAPER_HANDLER_TIMEOUT=1.0))
+    server.wait_for_output("is started again in 4 s")
+    wait_until(lambda: not server.children, 3, server.describe)
+    assert len(server.events("child started")) == 6, "in each try there were two"
+    assert "did not start in time" in server.output() or action != "hold_gil"
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == 0
 
 
 def test_a_worker_that_is_killed_while_it_starts(launch):

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from sanic_reaper.config import KEYS, BadSetting, Settings, unknown_keys
 
-DURATIONS = ["REAPER_STARTUP_TIMEOUT", "REAPER_SHUTDOWN_TIMEOUT", "REAPER_ORPHAN_GRACE"]
+DURATIONS = [
+    "REAPER_STARTUP_TIMEOUT",
+    "REAPER_SHUTDOWN_TIMEOUT",
+    "REAPER_ORPHAN_GRACE",
+    "REAPER_HANDLER_TIMEOUT",
+    "REAPER_SLOW_HANDLER",
+]
 
 
 def test_the_defaults_are_those_of_the_documents():
@@ -22,6 +28,9 @@ def test_the_defaults_are_those_of_the_documents():
         shutdown_timeout=20.0,
         orphan_grace=5.0,
         pdeathsig=signal.SIGTERM,
+        handler_timeout=0.0,
+        slow_handler=5.0,
+        startup_retries=0,
     )
 
 
@@ -101,3 +110,14 @@ def test_misspelt_keys_are_found_and_nobody_elses():
 def test_settings_do_not_change():
     with pytest.raises(AttributeError):
         Settings.read({}).orphan_grace = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "3", True, None, math.nan])
+def test_a_count_that_is_none(value):
+    with pytest.raises(BadSetting, match="REAPER_STARTUP_RETRIES") as refused:
+        Settings.read({"REAPER_STARTUP_RETRIES": value})
+    assert "a whole number, 0 or more" in str(refused.value)
+
+
+def test_a_count():
+    assert Settings.read({"REAPER_STARTUP_RETRIES": 3}).startup_retries == 3

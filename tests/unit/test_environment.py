@@ -33,3 +33,16 @@ def test_marks_are_whole_variables():
     assert not environment.is_marked(b"A=SANIC_REAPER_RUN=abc", "abc")
     assert not environment.is_detached(raw, "abc")
     assert environment.is_detached(b"SANIC_REAPER_DETACHED=abc", "abc")
+
+
+def test_who_started_it():
+    assert environment.owner(b"A=1\0SANIC_REAPER_OWNER=12:345\0B=2") == (12, 345)
+    assert environment.owner(b"SANIC_REAPER_OWNER=12:345") == (12, 345)
+    for nobody in (
+        b"",
+        b"A=1",
+        b"XSANIC_REAPER_OWNER=12:345",
+        b"SANIC_REAPER_OWNER=12",
+        b"SANIC_REAPER_OWNER=x:y",
+    ):
+        assert environment.owner(nobody) is None

@@ -18,15 +18,19 @@ TREE = (
 )
 
 
-def judge(*rows, roots=ROOTS, known=None, spared=(), detached=(), marked=()):
+def judge(
+    *rows, roots=ROOTS, known=None, owners=None, spared=(), detached=(), marked=(), says=None
+):
     table = {row.pid: row for row in (*TREE, *rows)}
     return ownership.judge(
         table,
         roots,
         known or {},
+        owners or {},
         set(spared),
         lambda row: row.pid in detached,
         lambda row: row.pid in marked,
+        lambda row: (says or {}).get(row.pid),
     )
 
 
@@ -120,7 +124,14 @@ class TestMark:
         asked = []
         table = {row.pid: row for row in (*TREE, Row(200, 1, 70, "Z"), Row(201, WORKER, 70, "S"))}
         ownership.judge(
-            table, ROOTS, {}, set(), lambda row: False, lambda row: asked.append(row.pid) or False
+            table,
+            ROOTS,
+            {},
+            {},
+            set(),
+            lambda row: False,
+            lambda row: asked.append(row.pid) or False,
+            lambda row: None,
         )
         assert asked == [1, 90]
 
@@ -143,6 +154,59 @@ class TestDetached:
     def test_spares_nobody_else(self):
         verdict = judge(Row(200, WORKER, 70, "S"), Row(202, WORKER, 70, "S"), detached={200})
         assert set(verdict.claims) == {(202, 70)}
+
+
+OTHER = (120, 61)
+"""Another worker, that is gone."""
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "owner"),
+    [
+        pytest.param([Row(200, WORKER, 70, "S")], {}, (WORKER, 60), id="child of a worker"),
+        pytest.param(
+            [Row(199, WORKER, 70, "S"), Row(200, 199, 71, "S")], {}, (WORKER, 60), id="grandchild"
+        ),
+        pytest.param(
+            [Row(200, MAIN, 70, "S")], {}, (MAIN, 50), id="adopted, nobody knows from whom"
+        ),
+        pytest.param(
+            [Row(200, MAIN, 70, "S")],
+            {"says": {200: OTHER}},
+            OTHER,
+            id="adopted, and marked",
+        ),
+        pytest.param(
+            [Row(200, MAIN, 70, "S")],
+            {"owners": {(200, 70): OTHER}},
+            OTHER,
+            id="remembered",
+        ),
+        pytest.param(
+            [Row(200, 1, 70, "S")],
+            {"owners": {(200, 70): OTHER}, "known": {(200, 70): "x"}},
+            OTHER,
+            id="reparented to init, remembered",
+        ),
+        pytest.param(
+            [Row(199, 1, 70, "S"), Row(200, 199, 71, "S")],
+            {"marked": {199}, "says": {199: OTHER}},
+            OTHER,
+            id="child of one that bears the mark",
+        ),
+        pytest.param([Row(200, 1, 70, "S")], {"marked": {200}}, None, id="marked by nobody"),
+        pytest.param(
+            [Row(200, WORKER, 70, "S")],
+            {"owners": {(200, 69): OTHER}},
+            (WORKER, 60),
+            id="reused pid",
+        ),
+    ],
+)
+def test_whose_it_is(rows, more, owner):
+    verdict = judge(*rows, **more)
+    assert (200, rows[-1].start) in verdict.claims
+    assert verdict.owners.get((200, rows[-1].start)) == owner
 
 
 class TestPrecedes:
