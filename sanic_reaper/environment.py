@@ -20,8 +20,8 @@ DETACHED = "SANIC_REAPER_DETACHED"
 """Stands in the place of `RUN` in a child that is meant to outlive the server."""
 
 OWNER = "SANIC_REAPER_OWNER"
-"""In what a worker starts: which worker, as `PID:CREATION TIME`. The one that comes after it has the
-same name."""
+"""In what a worker starts: which worker, as `PID:CREATION TIME`. Its name is not enough: the worker
+that takes its place has the same."""
 
 WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PROCESS", OWNER)
 """What Sanic itself leaves in a worker's environment."""

@@ -20,6 +20,9 @@ ANSWER = 0.3
 STACK = 0.8
 """Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""
 
+LINGER = 1.0
+"""Seconds that a worker whose start has failed may take to end. It might wait for a child."""
+
 HARD = 1.0
 """Seconds between a handler's own limit and its end from outside, where the limit had no effect."""
 
@@ -70,6 +73,15 @@ class Launch:
         self._then: Callable[[list[Frame], str], None] | None = None
         self._stack = ""
         self._where: tuple[bool, list[Frame]] | None = None
+        self._failed_at = 0.0
+
+    def fail(self, why: str) -> None:
+        self.failure, self._failed_at = why, time.monotonic()
+
+    @property
+    def lingers(self) -> bool:
+        """Whether it should have ended by now, of a failure that it has told."""
+        return self.failure is not None and time.monotonic() - self._failed_at >= LINGER
 
     @property
     def due(self) -> float:
@@ -107,7 +119,7 @@ class Launch:
                 awaits, frames = rest
                 self._where = (awaits, [(file, line, name) for file, line, name in frames])
             elif word == "failed":
-                self.failure = rest[0]
+                self.fail(rest[0])
             elif word == "ready":
                 self.is_ready = True
 

@@ -195,7 +195,7 @@ class SupervisedManager(WorkerManager):
         if ended:
             launch.hear()
         if launch.failure is not None:
-            return launch.failure if ended or launch.has_acked else None
+            return launch.failure if ended or launch.has_acked or launch.lingers else None
         if not ended or launch.has_acked:
             return None
         if launch.has_expired:

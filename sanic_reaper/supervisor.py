@@ -413,7 +413,7 @@ class Supervisor:
 
     def _condemn(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
         assert process.launch is not None
-        process.launch.failure = process.launch.overdue(frames, how)
+        process.launch.fail(process.launch.overdue(frames, how))
         self._tell("shown", *process.identity)
 
     def _reap_adopted(self) -> None:
