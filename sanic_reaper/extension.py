@@ -59,7 +59,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
         app.listener("before_server_start")(server.before_server_start)
-        internals.instrument_start(_on_start, _on_serving)
+        internals.instrument_start(_before_start, _after_start)
 
     def label(self) -> str:
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
@@ -81,15 +81,14 @@ def _start_manager() -> Any:
     return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
 
 
-async def _on_start(app: App, run_handlers: Callable[[], Awaitable[None]]) -> None:
+async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
     start = startup.of_this_process(app)
-    await (run_handlers() if start is None else start.start(app, run_handlers))
+    await (run_listeners() if start is None else start.before(app, run_listeners))
 
 
-def _on_serving(app: App) -> None:
+async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
     start = startup.of_this_process(app)
-    if start is not None:
-        start.serves()
+    await (run_listeners() if start is None else start.after(run_listeners))
 
 
 class _Server:

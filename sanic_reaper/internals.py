@@ -131,26 +131,26 @@ def substitute_worker_signals(
     )
 
 
-def instrument_start(
-    on_start: Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]],
-    on_serving: Callable[[App], None],
-) -> None:
-    """Stand around `before_server_start`, in whatever process and server an app is started.
+Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]]"
+"""Called instead of what runs the listeners of an event, with that."""
 
-    Each of them calls `Sanic._server_event` and looks it up on the instance; an instance has slots,
-    so it is replaced in the class, once. `on_serving` is called when the worker has acked.
+
+def instrument_start(before: Around, after: Around) -> None:
+    """Stand around `before_server_start` and `after_server_start`, whatever starts the app.
+
+    Every kind of server calls `Sanic._server_event` and looks it up on the instance; an instance
+    has slots, so it is replaced in the class, once. A worker acks among the listeners of the latter.
     """
     original: Callable[..., Awaitable[None]] = Sanic._server_event
     if hasattr(original, "reaper_stands_around"):
         return
 
     async def _server_event(self: App, concern: str, action: str, loop: Any = None) -> None:
-        if (concern, action) == ("init", "before"):
-            await on_start(self, partial(original, self, concern, action, loop))
-            return
-        if (concern, action) == ("init", "after"):
-            on_serving(self)
-        await original(self, concern, action, loop)
+        around = {"before": before, "after": after}.get(action) if concern == "init" else None
+        if around is None:
+            await original(self, concern, action, loop)
+        else:
+            await around(self, partial(original, self, concern, action, loop))
 
     _server_event.reaper_stands_around = True  # type: ignore[attr-defined]
     Sanic._server_event = _server_event  # type: ignore[method-assign]

@@ -196,7 +196,7 @@ class SupervisedManager(WorkerManager):
             launch.hear()
         if launch.failure is not None:
             return launch.failure if ended or launch.has_acked or launch.lingers else None
-        if not ended or launch.has_acked:
+        if not ended or launch.is_ready:
             return None
         if launch.has_expired:
             return launch.late

@@ -88,8 +88,8 @@ class Startup:
 
     # -- what Sanic calls -------------------------------------------------------------------------
 
-    async def start(self, app: App, run_handlers: Callable[[], Awaitable[None]]) -> None:
-        """Run an app's handlers.
+    async def before(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
+        """Run an app's `before_server_start` handlers.
 
         Raises:
             SystemExit: a handler has failed in a supervised worker. Main has been told why, and
@@ -101,7 +101,7 @@ class Startup:
         for route in internals.start_handlers(app):
             self._wrap(route)
         try:
-            await run_handlers()
+            await run_listeners()
         except (Exception, SystemExit) as error:
             if not outermost or not self.supervised:
                 raise
@@ -112,8 +112,19 @@ class Startup:
             if self.background is not None:
                 self.background.close_gate()
 
-    def serves(self) -> None:
-        """The worker has acked; what was put off begins."""
+    async def after(self, run_listeners: Callable[[], Awaitable[None]]) -> None:
+        """Run an app's `after_server_start` listeners. Then what was put off begins.
+
+        Raises:
+            SystemExit: as `before`.
+        """
+        try:
+            await run_listeners()
+        except (Exception, SystemExit) as error:
+            if not self.supervised:
+                raise
+            self.fail(explain_late(error))
+            raise error if isinstance(error, SystemExit) else SystemExit(1) from None
         if self.has_served:
             return
         self.has_served = True
@@ -274,6 +285,14 @@ def explain(
     )
 
 
+def explain_late(error: BaseException) -> str:
+    what = "an after_server_start listener"
+    if isinstance(error, SystemExit):
+        return f"{what} called sys.exit({error.code!r})"
+    lines = traceback.format_exception(type(error), error, _from_user_code(error))
+    return f"{what} failed\n" + "".join(lines).rstrip()
+
+
 def _timeout_in(error: BaseException | None) -> StartupTimeout | None:
     """The timeout that an error is, or was made from: a client library wraps what it gets."""
     for _ in range(100):
@@ -323,12 +342,12 @@ def _source(file: str, line: int) -> str:
     return f":  {text}" if text else ""
 
 
-def _from_user_code(error: BaseException, place: Place) -> TracebackType | None:
+def _from_user_code(error: BaseException, place: Place | None = None) -> TracebackType | None:
     """The traceback from the handler on: nobody needs to read how Sanic came to call it."""
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if file == place.file or handlers.is_user_code(file):
+        if (place is not None and file == place.file) or handlers.is_user_code(file):
             return trace
         trace = trace.tb_next
     return error.__traceback__

@@ -162,9 +162,13 @@ def test_a_key_that_does_not_exist(launch):
     assert server.stop() == 0
 
 
-def test_no_traceback_and_nothing_else_is_said_without_need(launch):
+def test_nothing_is_said_without_need(launch):
+    """Of each worker that it is up, and no more."""
     server = launch(DEFAULTS)
     server.wait_serving()
     wait_until(lambda: server.get()[0] == 200, 5, "an answer")
-    assert "[reaper]" not in server.output()
+    lines = [line for line in server.output().splitlines() if "[reaper]" in line]
+    assert len(lines) == 2
+    assert all("is up after" in line for line in lines)
+    assert "Traceback" not in server.output()
     assert server.stop() == 0

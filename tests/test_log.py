@@ -17,7 +17,9 @@ KILL = re.compile(
 
 
 def lines_of(server: Server) -> list[str]:
-    return [line for line in server.output().splitlines() if "[reaper]" in line]
+    """Without those of the start, of which each worker has one."""
+    lines = server.output().splitlines()
+    return [line for line in lines if "[reaper]" in line and "is up after" not in line]
 
 
 def kills(server: Server, signal: str = "KILL") -> list[re.Match[str]]:

@@ -44,9 +44,9 @@ FRAMES = {
     "spin": "in spin",
     "swallow": "in swallow",
     "deaf": "in swallow",
-    "async": "in _serve_http_1",
+    "async": "in sleep_in_loop",
 }
-"""Where a worker must be seen to sit. An async listener is on no stack: its loop is."""
+"""Where a worker must be seen to sit."""
 
 
 @pytest.mark.parametrize("action", smoke_of(FRAMES, "hold_gil"))
@@ -161,6 +161,9 @@ def test_a_start_that_fails_ends_the_server_at_once(launch, method, failure):
     assert time.monotonic() - began < 15, "far from any limit"
     if "raises" in failure:
         assert "RuntimeError: the database is not there" in server.output()
+    if failure == "raises late":
+        assert "did not start: an after_server_start listener failed" in server.output()
+        assert server.output().count("RuntimeError: the database is not there") == 1
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
