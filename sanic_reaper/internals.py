@@ -139,7 +139,7 @@ def instrument_start(before: Around, after: Around) -> None:
     """Stand around `before_server_start` and `after_server_start`, whatever starts the app.
 
     Every kind of server calls `Sanic._server_event` and looks it up on the instance; an instance
-    has slots, so it is replaced in the class, once. A worker acks among the listeners of the latter.
+    has slots, so it is replaced in the class, once. A worker acks among the latter listeners.
     """
     original: Callable[..., Awaitable[None]] = Sanic._server_event
     if hasattr(original, "reaper_stands_around"):

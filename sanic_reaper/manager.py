@@ -23,7 +23,7 @@ from sanic.worker.constants import ProcessState
 from sanic.worker.manager import MonitorCycle, WorkerManager
 from sanic.worker.process import Worker, WorkerProcess
 
-from . import internals
+from . import advice, internals
 from .log import log
 from .processes import Context, WatchedContext, WatchedProcess
 from .signals import StopRequested
@@ -94,6 +94,8 @@ class SupervisedManager(WorkerManager):
         self._supervisor = supervisor
         self._has_started = False
         self._retries = Retries(supervisor.settings.startup_retries)
+        if said := advice.for_this_process(context.get_start_method()):
+            log.warning("%s", said)
         watched: Any = WatchedContext(context, supervisor)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
         supervisor.signals.install()  # the constructor has just taken them for Sanic

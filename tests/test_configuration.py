@@ -172,3 +172,17 @@ def test_nothing_is_said_without_need(launch):
     assert all("is up after" in line for line in lines)
     assert "Traceback" not in server.output()
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.every_method
+def test_advice_on_the_start_method(launch, method):
+    """Under fork, with a thread that may hold a lock; and never otherwise."""
+    server = launch(DEFAULTS.with_(method=method, thread="metrics"))
+    server.wait_serving()
+    advice = [line for line in server.output().splitlines() if "the start method is" in line]
+    assert len(advice) == (method == "fork")
+    if advice:
+        assert "main runs 2 threads (metrics)" in advice[0]
+        assert "WARNING" in advice[0]
+    assert server.stop() == 0

@@ -29,6 +29,9 @@ def test_each_key_has_its_row_with_its_default():
         f"{defaults.shutdown_timeout - grace:g}",
         "REAPER_ORPHAN_GRACE": f"`{defaults.orphan_grace}`",
         "REAPER_PDEATHSIG": '`"SIGTERM"`',
+        "REAPER_HANDLER_TIMEOUT": f"`{defaults.handler_timeout}`",
+        "REAPER_SLOW_HANDLER": f"`{defaults.slow_handler}`",
+        "REAPER_STARTUP_RETRIES": f"`{defaults.startup_retries}`",
     }
     assert set(KEYS) == set(documented_defaults())
 

@@ -244,6 +244,8 @@ def decorated(event: str, listener: Callable[[Sanic], Any]) -> Callable[[Sanic],
 
 
 def prepare_main(app: Sanic) -> None:
+    if SUBJECT["thread"]:
+        Thread(target=time.sleep, args=(600,), name=SUBJECT["thread"], daemon=True).start()
     # SIGUSR1: main ends as a bug in a C extension would end it, without any clean-up.
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(OS_EXIT_CODE))
     for kind in SUBJECT["main_children"]:

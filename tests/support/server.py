@@ -60,6 +60,8 @@ class Subject:
     """Before the other handlers of its start, not after them."""
     main_children: Sequence[str] = ()
     """What main starts."""
+    thread: str = ""
+    """The name of a thread that runs in main before the workers start."""
     manage: bool = False
     """Whether main has a process of the user's."""
     trap: str = ""

@@ -1,0 +1,42 @@
+"""Advice on the start method, as a table; and no word where there is no need."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from sanic_reaper.advice import advice, for_this_process
+
+
+@pytest.mark.parametrize(
+    ("method", "system", "threads", "words"),
+    [
+        ("spawn", "linux", 9, None),
+        ("spawn", "darwin", 1, None),
+        ("forkserver", "linux", 9, None),
+        ("fork", "linux", 1, None),
+        ("fork", "linux", 3, ["3 threads", "spawn", "a lock"]),
+        ("fork", "darwin", 1, ["macOS", "spawn"]),
+    ],
+)
+def test_what_is_said(method, system, threads, words):
+    found = advice(method, system, threads, [])
+    assert (found is None) == (words is None)
+    assert all(word in found for word in words or [])
+
+
+def test_threads_are_named():
+    assert "(metrics, pool)" in advice("fork", "linux", 3, ["pool", "metrics"])
+
+
+def test_the_threads_of_this_process():
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="metrics")
+    thread.start()
+    try:
+        assert "metrics" in for_this_process("fork")
+        assert for_this_process("spawn") is None
+    finally:
+        release.set()
+        thread.join()
