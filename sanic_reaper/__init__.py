@@ -10,10 +10,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .decorators import background, startup_timeout
     from .deferred import NotReady
     from .environment import detached_env
     from .extension import Reaper
-    from .handlers import StartupTimeout, background, startup_timeout
+    from .handlers import StartupTimeout
 
 __version__ = "0.1.0"
 
@@ -31,9 +32,9 @@ _HOMES = {
     "NotReady": "deferred",
     "Reaper": "extension",
     "StartupTimeout": "handlers",
-    "background": "handlers",
+    "background": "decorators",
     "detached_env": "environment",
-    "startup_timeout": "handlers",
+    "startup_timeout": "decorators",
 }
 
 

@@ -16,11 +16,11 @@ from typing import Any
 from sanic import Request
 from sanic.exceptions import ServiceUnavailable
 
-from . import handlers, internals, startup
+from . import explanations, handlers, internals
 from .handlers import Background, Handler, Place, StartupTimeout
 from .internals import App
 from .log import log
-from .startup import Frame, Run, Startup, call_with, frames_of_thread
+from .startup import Run, Startup, call_with
 
 SWALLOWED = 1.0
 """Seconds that work may take to end after `StartupTimeout` was raised in it."""
@@ -140,7 +140,7 @@ class Backgrounds:
         thread.start()
         await asyncio.wait([ended], timeout=work.options.timeout or None)
         if not ended.done():
-            self._fail(work, work.timeout, frames_of_thread(thread.ident))
+            self._fail(work, work.timeout, explanations.frames_of_thread(thread.ident))
         elif (error := ended.result()) is not None:
             self._fail(work, error, [])
         else:
@@ -154,14 +154,14 @@ class Backgrounds:
         if not self.pending:
             self._process.tell("ready")
 
-    def _fail(self, work: Work, error: BaseException, frames: list[Frame]) -> None:
+    def _fail(self, work: Work, error: BaseException, frames: list[explanations.Frame]) -> None:
         """The worker can't do what it was started for: a failed start, later than others."""
         if self._failed:
             return
         self._failed = True
         seconds = time.monotonic() - work.began
         what = f"its background work {work.place.name}"
-        self._process.fail(startup.explain(error, what, work.place, seconds, frames))
+        self._process.fail(explanations.explain(error, what, work.place, seconds, frames))
         if not self._process.supervised:
             work.app.stop(terminate=False)
 

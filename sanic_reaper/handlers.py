@@ -1,16 +1,12 @@
-"""What users say of their `before_server_start` handlers, and what a handler is called in a log."""
+"""What a `before_server_start` handler is called in a log, and what its user has said of it."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import inspect
-import math
-import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
-
-Listener = TypeVar("Listener", bound=Callable[..., Any])
+from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
@@ -71,119 +67,6 @@ class Handler:
         return bound
 
 
-def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:
-    """Limit one `before_server_start` handler, in place of `REAPER_HANDLER_TIMEOUT`.
-
-        @app.before_server_start
-        @startup_timeout(30)
-        async def connect(app): ...
-
-    Args:
-        seconds: what it may take. 0: no limit.
-
-    Raises:
-        TypeError: it is no number, or the decorator stands above `@app.before_server_start`, or on
-            something that is no handler.
-        ValueError: it is negative or not finite.
-    """
-    limit = _seconds("startup_timeout", seconds)
-
-    def decorate(function: Callable[..., Any]) -> Handler:
-        handler = _handler("startup_timeout", function)
-        if handler.background is not None:
-            raise TypeError("@background takes its limit itself: @background(timeout=...)")
-        if handler.timeout is not None:
-            raise TypeError(f"{describe(handler)} has a @startup_timeout already")
-        handler.timeout = limit
-        return handler
-
-    return decorate
-
-
-def background(
-    function: Callable[..., Any] | None = None,
-    *,
-    timeout: float = 0,
-    ready_when_done: bool = True,
-) -> Any:
-    """Take a `before_server_start` handler out of the start: the worker serves, it goes on beside.
-
-        @app.before_server_start
-        @background(timeout=300)
-        def load_model(app): ...
-
-    A function runs in a thread of its own, a coroutine function as a task. Until it is done the
-    worker answers requests with `NotReady`, 503.
-
-    Args:
-        timeout: seconds that it may take. 0: no limit. More, or an error, is a failed start.
-        ready_when_done: `False` lets requests through from the beginning.
-
-    Raises:
-        TypeError, ValueError: as `startup_timeout`.
-    """
-    limit = _seconds("background", timeout)
-    if not isinstance(ready_when_done, bool):
-        raise TypeError(f"background(ready_when_done={ready_when_done!r}): True or False")
-
-    def decorate(function: Callable[..., Any]) -> Handler:
-        handler = _handler("background", function)
-        if handler.timeout is not None:
-            raise TypeError("@background takes its limit itself: @background(timeout=...)")
-        handler.background = Background(limit, ready_when_done)
-        return handler
-
-    return decorate if function is None else decorate(function)
-
-
-def _seconds(decorator: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        what = "it is used without its seconds" if callable(value) else f"{value!r} is no number"
-        raise TypeError(f"@{decorator}: {what}; write @{decorator}(30)")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"@{decorator}: {value!r} is no number of seconds, 0 or more")
-    return float(value)
-
-
-def _handler(decorator: str, function: Any) -> Handler:
-    if not callable(function) or inspect.isclass(function) or not _takes_an_app(function):
-        raise TypeError(
-            f"@{decorator} belongs on a before_server_start handler, "
-            f"a function that takes the app; this is {function!r}"
-        )
-    if _is_registered(function):
-        raise TypeError(
-            f"@{decorator} stands above the decorator that registers {describe(function)}, "
-            f"and so has no effect on it; put it below, next to the function"
-        )
-    return function if isinstance(function, Handler) else Handler(function)
-
-
-def _takes_an_app(function: Callable[..., Any]) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # in C, without a signature
-        return True
-    for arguments in ((None,), (None, None), (None, None, None)):  # app; loop; self of a method
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return True
-    return False
-
-
-def _is_registered(function: Any) -> bool:
-    """Sanic's decorators register what they get and hand back the same."""
-    from sanic import Sanic
-
-    return any(
-        future.listener is function
-        for app in Sanic._app_registry.values()
-        for future in app._future_listeners
-    )
-
-
 def describe(listener: Any) -> Place:
     """What a handler is called: by its own name and line, not by those of what wraps it."""
     function = unwrapped(listener)
@@ -215,22 +98,3 @@ def is_internal(listener: Any) -> bool:
     """Whether it is of Sanic's, sanic-ext's or ours: of no interest to the user."""
     package = (getattr(unwrapped(listener), "__module__", None) or "").partition(".")[0]
     return package in ("sanic", "sanic_ext", "sanic_reaper")
-
-
-_LIBRARIES = tuple(
-    {path for path in (sys.prefix, sys.base_prefix, sys.exec_prefix) if path not in ("", "/")}
-)
-
-
-def is_user_code(file: str) -> bool:
-    """Whether a file is of the user's own: not the standard library, nor anything installed."""
-    if file.startswith("<") or "/site-packages/" in file or "/dist-packages/" in file:
-        return False
-    return not any(file.startswith(f"{path}/lib") for path in _LIBRARIES) and not is_ours(file)
-
-
-def is_ours(file: str) -> bool:
-    return file.startswith(_PACKAGE) and not file.startswith(_PACKAGE + "examples/")
-
-
-_PACKAGE = __file__.rpartition("/")[0] + "/"

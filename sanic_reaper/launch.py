@@ -9,10 +9,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from .config import Settings
-from .handlers import Place, is_ours
+from .explanations import ADVICE, AWAITING, BLOCKING, Frame, is_ours, report
+from .handlers import Place
 from .log import log
-from .reports import REQUEST, Reader, frames_of, other_threads
-from .startup import ADVICE, AWAITING, BLOCKING, Frame, report
+from .reader import Reader, frames_of, other_threads
+from .reports import REQUEST
 
 ANSWER = 0.3
 """Seconds that a worker has to say what is not on its stack. With the GIL held it never does."""

@@ -18,10 +18,9 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable, Generator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import handlers, internals
 from .handlers import Handler, Place, StartupTimeout
@@ -30,24 +29,12 @@ from .log import log
 
 if TYPE_CHECKING:
     from .deferred import Backgrounds
+    from .explanations import Frame
 
 BLOCKED = 0.1
 """Seconds that a handler may hold the event loop before the summary says so."""
 
 KEY = "REAPER_HANDLER_TIMEOUT"
-
-BLOCKING = "blocking the event loop"
-AWAITING = "awaiting"
-BESIDE = "in the background"
-
-ADVICE = (
-    "let the worker serve meanwhile: @background; or give the event loop room: "
-    "await asyncio.to_thread(...)"
-)
-
-
-Frame: TypeAlias = "tuple[str, int, str]"
-"""A line that something sits in: file, line, function."""
 
 
 class Record(NamedTuple):
@@ -123,7 +110,9 @@ class Startup:
         except (Exception, SystemExit) as error:
             if not self.supervised:
                 raise
-            self.fail(explain_late(error))
+            from .explanations import explain_unplaced
+
+            self.fail(explain_unplaced(error, "an after_server_start listener"))
             raise error if isinstance(error, SystemExit) else SystemExit(1) from None
         if self.has_served:
             return
@@ -210,9 +199,11 @@ class Startup:
 
     def explain(self, error: BaseException) -> str:
         """Why a handler has failed, in the words of the log."""
+        from .explanations import explain, explain_unplaced
+
         place = self._failed
         if place is None:
-            return "".join(traceback.format_exception(error)).rstrip()
+            return explain_unplaced(error, "the start of the app")
         what = f"its before_server_start handler {place.name}"
         return explain(error, what, place, self.records[-1].seconds)
 
@@ -252,107 +243,6 @@ def take_over(startup: Startup) -> None:
 _current: Startup | None = None
 
 
-def explain(
-    error: BaseException, what: str, place: Place, seconds: float, frames: Sequence[Frame] = ()
-) -> str:
-    """The lines that tell what has become of a handler, where it sat, and what to do about it.
-
-    Args:
-        frames: where it sat, innermost first, if the error itself does not tell.
-    """
-    timeout = _timeout_in(error)
-    if timeout is not None:
-        found = [
-            (entry.f_code.co_filename, line, entry.f_code.co_name)
-            for entry, line in traceback.walk_tb(timeout.__traceback__)
-        ]
-        beside = timeout.source.startswith("@background")
-        text = report(
-            f"{what} took longer than {timeout.limit:g} s",
-            place,
-            seconds,
-            BESIDE if beside else BLOCKING if timeout.blocked else AWAITING,
-            found[::-1] or frames,
-            f"a larger limit ({timeout.source})" + ("" if beside else f"; or {ADVICE}"),
-        )
-        return text if timeout is error else f"{text}\n    it raised {error!r} then"
-    if isinstance(error, SystemExit):
-        return f"{what} ({place.file}:{place.line}) called sys.exit({error.code!r})"
-    lines = traceback.format_exception(type(error), error, _from_user_code(error, place))
-    return (
-        f"{what} ({place.file}:{place.line}) failed after {_seconds(seconds)}\n"
-        + "".join(lines).rstrip()
-    )
-
-
-def explain_late(error: BaseException) -> str:
-    what = "an after_server_start listener"
-    if isinstance(error, SystemExit):
-        return f"{what} called sys.exit({error.code!r})"
-    lines = traceback.format_exception(type(error), error, _from_user_code(error))
-    return f"{what} failed\n" + "".join(lines).rstrip()
-
-
-def _timeout_in(error: BaseException | None) -> StartupTimeout | None:
-    """The timeout that an error is, or was made from: a client library wraps what it gets."""
-    for _ in range(100):
-        if error is None or isinstance(error, StartupTimeout):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def report(
-    what: str,
-    place: Place | None,
-    seconds: float,
-    how: str,
-    frames: Sequence[Frame],
-    remedy: str,
-) -> str:
-    """A failed or slow start in a few lines: what, who, where exactly, and what can be done.
-
-    Args:
-        frames: of the thread or the coroutine, innermost first.
-    """
-    lines = [what]
-    if place is not None:
-        lines.append(f"    handler  {place}, for {_seconds(seconds)}, {how}")
-    sits = innermost(frames, place)
-    if sits is not None:
-        lines.append(f"    sits in  {sits[0]}:{sits[1]} in {sits[2]}{_source(sits[0], sits[1])}")
-    if place is not None:
-        lines.append(f"    remedy   {remedy}")
-    return "\n".join(lines)
-
-
-def innermost(frames: Sequence[Frame], place: Place | None) -> Frame | None:
-    """The first frame of the user's own code; where there is none, of anybody's but ours."""
-    home = place.file if place is not None else None
-    for frame in frames:
-        if frame[0] == home or handlers.is_user_code(frame[0]):
-            return frame
-    return next((frame for frame in frames if not handlers.is_ours(frame[0])), None)
-
-
-def _source(file: str, line: int) -> str:
-    import linecache
-
-    text = linecache.getline(file, line).strip()
-    return f":  {text}" if text else ""
-
-
-def _from_user_code(error: BaseException, place: Place | None = None) -> TracebackType | None:
-    """The traceback from the handler on: nobody needs to read how Sanic came to call it."""
-    trace = error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if (place is not None and file == place.file) or handlers.is_user_code(file):
-            return trace
-        trace = trace.tb_next
-    return error.__traceback__
-
-
 def _seconds(value: float) -> str:
     return f"{value:.2f} s"
 
@@ -372,16 +262,6 @@ def _noted(listener: Any) -> Handler | None:
 async def call_with(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = handler(*args, **kwargs)
     return await result if inspect.isawaitable(result) else result
-
-
-def frames_of_thread(ident: int | None) -> list[Frame]:
-    """Where a thread of this process is, innermost first."""
-    found: list[Frame] = []
-    frame = sys._current_frames().get(ident or 0)
-    while frame is not None:
-        found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-        frame = frame.f_back
-    return found
 
 
 class Run:

@@ -18,6 +18,7 @@ from typing import Any
 from . import environment, internals, platform, processes, worker
 from .children import OwnChildren
 from .config import Settings
+from .explanations import Frame
 from .internals import App
 from .launch import Launch
 from .log import log
@@ -27,7 +28,6 @@ from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
-from .startup import Frame
 
 INTERRUPTIBLE = ("main_process_start", "main_process_ready")
 """Events whose listeners a stop need not wait for."""

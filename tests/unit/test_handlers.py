@@ -11,7 +11,8 @@ import pytest
 from sanic import Sanic
 
 from sanic_reaper import StartupTimeout, background, startup_timeout
-from sanic_reaper.handlers import Handler, Place, describe, is_internal, is_ours, is_user_code
+from sanic_reaper.explanations import is_ours, is_user_code
+from sanic_reaper.handlers import Handler, Place, describe, is_internal
 
 
 def sync(app):

@@ -13,7 +13,8 @@ import pytest
 from sanic_reaper.config import Settings
 from sanic_reaper.launch import HARD, Launch
 from sanic_reaper.manager import LONGEST_PAUSE, Retries
-from sanic_reaper.reports import REQUEST, Reader, Reports, frames_of, other_threads
+from sanic_reaper.reader import Reader, frames_of, other_threads
+from sanic_reaper.reports import REQUEST, Reports
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from contextlib import suppress
 
 import pytest
 
+from sanic_reaper.explanations import explain, innermost
 from sanic_reaper.handlers import Place, StartupTimeout
-from sanic_reaper.startup import Run, Startup, call_with, explain, innermost
+from sanic_reaper.startup import Run, Startup, call_with
 
 LIMIT = 0.1
 PLACE = Place("handler", __file__, 1)

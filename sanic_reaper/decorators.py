@@ -1,0 +1,123 @@
+"""What users say of their `before_server_start` handlers: checked when their module is imported."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .handlers import Background, Handler, describe
+
+
+def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:
+    """Limit one `before_server_start` handler, in place of `REAPER_HANDLER_TIMEOUT`.
+
+        @app.before_server_start
+        @startup_timeout(30)
+        async def connect(app): ...
+
+    Args:
+        seconds: what it may take. 0: no limit.
+
+    Raises:
+        TypeError: it is no number, or the decorator stands above `@app.before_server_start`, or on
+            something that is no handler.
+        ValueError: it is negative or not finite.
+    """
+    limit = _seconds("startup_timeout", seconds)
+
+    def decorate(function: Callable[..., Any]) -> Handler:
+        handler = _handler("startup_timeout", function)
+        if handler.background is not None:
+            raise TypeError("@background takes its limit itself: @background(timeout=...)")
+        if handler.timeout is not None:
+            raise TypeError(f"{describe(handler)} has a @startup_timeout already")
+        handler.timeout = limit
+        return handler
+
+    return decorate
+
+
+def background(
+    function: Callable[..., Any] | None = None,
+    *,
+    timeout: float = 0,
+    ready_when_done: bool = True,
+) -> Any:
+    """Take a `before_server_start` handler out of the start: the worker serves, it goes on beside.
+
+        @app.before_server_start
+        @background(timeout=300)
+        def load_model(app): ...
+
+    A function runs in a thread of its own, a coroutine function as a task. Until it is done the
+    worker answers requests with `NotReady`, 503.
+
+    Args:
+        timeout: seconds that it may take. 0: no limit. More, or an error, is a failed start.
+        ready_when_done: `False` lets requests through from the beginning.
+
+    Raises:
+        TypeError, ValueError: as `startup_timeout`.
+    """
+    limit = _seconds("background", timeout)
+    if not isinstance(ready_when_done, bool):
+        raise TypeError(f"background(ready_when_done={ready_when_done!r}): True or False")
+
+    def decorate(function: Callable[..., Any]) -> Handler:
+        handler = _handler("background", function)
+        if handler.timeout is not None:
+            raise TypeError("@background takes its limit itself: @background(timeout=...)")
+        handler.background = Background(limit, ready_when_done)
+        return handler
+
+    return decorate if function is None else decorate(function)
+
+
+def _seconds(decorator: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        what = "it is used without its seconds" if callable(value) else f"{value!r} is no number"
+        raise TypeError(f"@{decorator}: {what}; write @{decorator}(30)")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"@{decorator}: {value!r} is no number of seconds, 0 or more")
+    return float(value)
+
+
+def _handler(decorator: str, function: Any) -> Handler:
+    if not callable(function) or inspect.isclass(function) or not _takes_an_app(function):
+        raise TypeError(
+            f"@{decorator} belongs on a before_server_start handler, "
+            f"a function that takes the app; this is {function!r}"
+        )
+    if _is_registered(function):
+        raise TypeError(
+            f"@{decorator} stands above the decorator that registers {describe(function)}, "
+            f"and so has no effect on it; put it below, next to the function"
+        )
+    return function if isinstance(function, Handler) else Handler(function)
+
+
+def _takes_an_app(function: Callable[..., Any]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # in C, without a signature
+        return True
+    for arguments in ((None,), (None, None), (None, None, None)):  # app; loop; self of a method
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return True
+    return False
+
+
+def _is_registered(function: Any) -> bool:
+    """Sanic's decorators register what they get and hand back the same."""
+    from sanic import Sanic
+
+    return any(
+        future.listener is function
+        for app in Sanic._app_registry.values()
+        for future in app._future_listeners
+    )
