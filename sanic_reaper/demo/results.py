@@ -16,9 +16,10 @@ class Row:
     name: str
     event: str
     state: str
-    signal: signal.Signals
+    signal: signal.Signals | None  # None: nothing is done to it
     to_group: bool = False
     serving: bool = False
+    limit: float = 0.0  # seconds that the Reaper gives a handler; 0: no limit
 
 
 STARTING, SERVING = "in start-up", "while serving"
@@ -29,6 +30,7 @@ ROWS = (
     Row("sighup-startup", "SIGHUP", STARTING, signal.SIGHUP),
     Row("sigkill-serving", "SIGKILL", SERVING, signal.SIGKILL, serving=True),
     Row("sigterm-serving", "SIGTERM", SERVING, signal.SIGTERM, serving=True),
+    Row("start-hangs", "nothing", "start hangs", None, limit=1.5),
 )
 
 

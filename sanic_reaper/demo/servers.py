@@ -53,6 +53,8 @@ class Server:
             "SANIC_PORT": str(port),
             "SANIC_START_METHOD": stage.start_method,
         }
+        if row.limit:
+            settings["SANIC_REAPER_HANDLER_TIMEOUT"] = str(row.limit)
         self.main = subprocess.Popen(
             [sys.executable, str(stage.program)],
             env={**environment_without_sanic(), **settings},
@@ -85,15 +87,15 @@ class Server:
         return os.pread(self.output.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def hurt(self) -> Outcome:
-        """Send the signal, wait until all are gone or the settle time is over, and count."""
+        """Send the signal, wait until all are gone or their time is over, and count."""
         self.family.look()
         used = {process: cpu_seconds(process) for process in self.family.living()}
         struck = time.monotonic()
-        if self.row.to_group:
+        if self.row.signal is not None and self.row.to_group:
             os.killpg(self.main.pid, self.row.signal)
-        else:
+        elif self.row.signal is not None:
             self.main.send_signal(self.row.signal)
-        gone = self.family.wait_until_gone(struck + SETTLE)
+        gone = self.family.wait_until_gone(struck + self.row.limit + SETTLE)
         shown = self.leftovers(used, time.monotonic() - struck)
         left = [process for process in shown if process.state != "Z"]
         return Outcome(
