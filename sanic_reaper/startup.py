@@ -184,13 +184,15 @@ class Startup:
     # -- what it says -----------------------------------------------------------------------------
 
     def _summarise(self) -> None:
-        parts = [f"import {_seconds(self._imported or 0.0)}"]
+        # Without main nobody knows when the import began.
+        parts = [f"import {_seconds(self._imported or 0.0)}"] if self.supervised else []
         for record in self.records:
             mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
             parts.append(f"{record.name} {_seconds(record.seconds)}{mark}")
         total = time.monotonic() - self._began
         name = os.environ.get("SANIC_WORKER_NAME", "server")
-        log.info("%s [%d] is up after %s: %s", name, os.getpid(), _seconds(total), ", ".join(parts))
+        spent = f": {', '.join(parts)}" if parts else ""
+        log.info("%s [%d] is up after %s%s", name, os.getpid(), _seconds(total), spent)
 
     def fail(self, why: str) -> None:
         """Have main say why this worker can't start, and do what follows from that."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
-from inspect import isawaitable
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import Any
@@ -21,6 +19,7 @@ from .config import Settings
 from .explanations import Frame
 from .internals import App
 from .launch import Launch
+from .listeners import MainListeners
 from .log import log
 from .manager import SupervisedManager
 from .platform.base import Identity
@@ -28,9 +27,6 @@ from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
-
-INTERRUPTIBLE = ("main_process_start", "main_process_ready")
-"""Events whose listeners a stop need not wait for."""
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
@@ -99,8 +95,7 @@ class Supervisor:
         self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
-        self._listeners: list[list[Callable[..., Any]]] = []
-        self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._listeners = MainListeners(self.signals)
 
     # -- the life of a server ---------------------------------------------------------------------
 
@@ -139,8 +134,7 @@ class Supervisor:
         internals.set_ack_threshold(self.settings.startup_timeout)
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = internals.substitute_worker_manager(manager)
-        self._listeners = [internals.listeners(app, event) for event in INTERRUPTIBLE]
-        self._make_interruptible()
+        self._listeners.make_interruptible(app)
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -180,7 +174,7 @@ class Supervisor:
             self.turn(wait=0.02)
         self._shut_down_managers()
         self._say_goodbye()
-        self._restore_listeners()
+        self._listeners.restore()
         if self._replaced_manager is not None:
             internals.substitute_worker_manager(self._replaced_manager)
         _finished.append(self)
@@ -226,38 +220,6 @@ class Supervisor:
                 manager._process.kill()
                 thread.join(HELPER_PATIENCE)
         self._managers.clear()
-
-    # -- user listeners that a stop need not wait for ---------------------------------------------
-
-    def _make_interruptible(self) -> None:
-        for listeners in self._listeners:
-            for index, listener in enumerate(listeners):
-                listeners[index] = self._interruptible(listener)
-                self._originals[listeners[index]] = listener
-
-    def _restore_listeners(self) -> None:
-        """The same app may be served once more, by another supervisor."""
-        for listeners in self._listeners:
-            listeners[:] = [self._originals.get(listener, listener) for listener in listeners]
-
-    def _interruptible(self, listener: Callable[..., Any]) -> Callable[..., None]:
-        """A listener that a stop signal ends, or skips where it came before.
-
-        It takes two arguments, so that `trigger_events`, which tries with one first, passes the
-        loop: a coroutine has to be run here, as a signal interrupts the loop and not the coroutine.
-        """
-
-        def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
-            try:
-                with self.signals.interruptible():
-                    result = _call(listener, app, loop)
-                    if isawaitable(result):
-                        loop.run_until_complete(result)
-            except StopRequested:
-                log.info("a stop signal has ended %s", getattr(listener, "__name__", listener))
-                _cancel_all(loop)
-
-        return run
 
     # -- what the processes report (processes.Watcher) --------------------------------------------
 
@@ -503,20 +465,3 @@ _finished: list[Supervisor] = []
 def _is_main_thread() -> bool:
     """The kernel's signal comes when the *thread* that forked ends: another may end too soon."""
     return threading.current_thread() is threading.main_thread()
-
-
-def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:
-    """As Sanic calls it (`sanic.server.events.trigger_events`)."""
-    try:
-        return listener(app)
-    except TypeError:
-        return listener(app, loop)
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """What an interrupted loop leaves pending would complain when it is collected."""
-    pending = asyncio.all_tasks(loop)
-    for task in pending:
-        task.cancel()
-    if pending:
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))

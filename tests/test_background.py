@@ -61,6 +61,13 @@ def test_the_answer_says_when_to_come_again(launch):
     assert server.stop() == 0
 
 
+def test_the_answer_can_be_replaced(launch):
+    server = launch(working("task").with_(replace_not_ready=True))
+    server.wait_serving()
+    assert server.get() == (429, "patience")
+    assert server.stop() == 0
+
+
 @kinds
 def test_requests_may_be_let_through(launch, kind):
     server = launch(working(kind, ready_when_done=False))

@@ -195,6 +195,10 @@ def build(name: str = "Subject") -> Sanic:
         app.before_server_start(start_children)
     app.before_server_start(succeed)
     add_routes(app)
+    if SUBJECT["replace_not_ready"]:
+        from sanic_reaper import NotReady
+
+        app.exception(NotReady)(lambda request, error: text("patience", status=429))
     return app
 
 

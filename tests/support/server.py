@@ -60,6 +60,8 @@ class Subject:
     """Before the other handlers of its start, not after them."""
     main_children: Sequence[str] = ()
     """What main starts."""
+    replace_not_ready: bool = False
+    """Whether the app has its own answer to a request that comes before background work is done."""
     thread: str = ""
     """The name of a thread that runs in main before the workers start."""
     manage: bool = False

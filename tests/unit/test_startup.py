@@ -267,6 +267,24 @@ def test_a_timeout_in_words():
     assert "@background" in lines[3]
 
 
+@pytest.mark.parametrize("cause", [True, False])
+def test_a_client_library_that_makes_another_error_of_it(cause):
+    """The limit is still the reason, and the line that it came to is still known."""
+
+    def handler():
+        try:
+            raise timeout(2)
+        except TimeoutError as error:
+            if cause:
+                raise ConnectionError("no reply") from error
+            raise ConnectionError("no reply")  # noqa: B904
+
+    text = explain(raised(handler), "its handler load", PLACE, 2)
+    assert text.startswith("its handler load took longer than 2 s\n")
+    assert "in handler:  raise timeout(2)" in text
+    assert text.endswith("it raised ConnectionError('no reply') then")
+
+
 def test_an_error_in_words_begins_in_the_users_code():
     def handler():
         raise RuntimeError("no such host")
