@@ -45,6 +45,9 @@ class Hang(NamedTuple):
 BLOCKING, AWAITING = "blocking the event loop", "awaiting"
 HANGS = {
     "async sleep": Hang("async", "listen", "await asyncio.sleep(float(seconds or 600))", AWAITING),
+    "async, in a thread": Hang(
+        "async-thread", "listen", "await asyncio.to_thread(time.sleep, 600)", AWAITING
+    ),
     "blocking sleep": Hang(
         "block", "listen_blocking", "time.sleep(float(seconds or 600))", BLOCKING
     ),

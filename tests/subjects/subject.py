@@ -135,6 +135,12 @@ def backtrack(seconds: str) -> None:
     re.match("(a+)+$", "a" * 60 + "b")
 
 
+async def wait_for_a_thread(seconds: str) -> None:
+    """The interpreter waits for it once more when it exits."""
+    emit("holding")
+    await asyncio.to_thread(time.sleep, 600)
+
+
 async def swallow_in_loop(seconds: str) -> None:
     emit("holding")
     while True:
@@ -153,6 +159,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "regex": backtrack,
     "swallow": swallow,
     "async-swallow": swallow_in_loop,
+    "async-thread": wait_for_a_thread,
     "deaf": deaf,
     "raise": fail,
     "raise-in": fail_in,
