@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from support.census import holds
 from support.http import can_bind
-from support.marks import METHODS, every_method, methods
+from support.marks import METHODS, methods
 from support.server import PLAIN, START, STARTUP_TIMEOUT, SUBJECTS, SUPERVISED, Server, Subject
 
 LIMIT = 2.0
@@ -87,7 +87,6 @@ def wait_ended(server: Server, since: float, limit: float = LIMIT) -> str:
     return server.output()
 
 
-@every_method
 @every_loop
 @methods
 @pytest.mark.parametrize("name", HANGS)
@@ -119,7 +118,6 @@ def test_a_handler_that_does_not_end(launch, name, method, uvloop):
 
 @every_loop
 @methods
-@every_method
 def test_an_import_that_does_not_end(launch, method, uvloop):
     """No handler is there to be limited; the limit of the whole start is."""
     if method == "fork":
@@ -137,7 +135,6 @@ def test_an_import_that_does_not_end(launch, method, uvloop):
 
 @every_loop
 @methods
-@every_method
 def test_a_handler_that_raises(launch, method, uvloop):
     subject = SUPERVISED.with_(method=method, listeners={"before_server_start": "raise"})
     server = launch(subject.with_config(USE_UVLOOP=uvloop))

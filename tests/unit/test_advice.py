@@ -10,7 +10,7 @@ from sanic_reaper.advice import advice, for_this_process
 
 
 @pytest.mark.parametrize(
-    ("method", "system", "threads", "words"),
+    ("start_method", "system", "threads", "words"),
     [
         ("spawn", "linux", 9, None),
         ("spawn", "darwin", 1, None),
@@ -20,8 +20,8 @@ from sanic_reaper.advice import advice, for_this_process
         ("fork", "darwin", 1, ["macOS", "spawn"]),
     ],
 )
-def test_what_is_said(method, system, threads, words):
-    found = advice(method, system, threads, [])
+def test_what_is_said(start_method, system, threads, words):
+    found = advice(start_method, system, threads, [])
     assert (found is None) == (words is None)
     assert all(word in found for word in words or [])
 
