@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -192,7 +193,8 @@ class Startup:
         total = time.monotonic() - self._began
         name = os.environ.get("SANIC_WORKER_NAME", "server")
         spent = f": {', '.join(parts)}" if parts else ""
-        log.info("%s [%d] is up after %s%s", name, os.getpid(), _seconds(total), spent)
+        level = logging.INFO if self.supervised else logging.DEBUG
+        log.log(level, "%s [%d] is up after %s%s", name, os.getpid(), _seconds(total), spent)
 
     def fail(self, why: str) -> None:
         """Have main say why this worker can't start, and do what follows from that."""

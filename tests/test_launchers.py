@@ -272,7 +272,8 @@ def test_how_a_worker_has_ended_is_known_although_the_launcher_ignores_sigchld(l
     worker.send(SIGKILL)
     server.wait_gone()
     assert server.exit_code() == 1
-    assert f"[{event.pid}] has ended before it was ready, killed by SIGKILL" in server.output()
+    words = f"[{event.pid}] did not start: it has ended before it was ready, killed by SIGKILL"
+    assert words in server.output()
 
 
 # -- a frozen program -----------------------------------------------------------------------------

@@ -28,7 +28,8 @@ def test_single_process(launch, signum):
     server.command.process.send(signum)
     assert server.exit_code() == 0
     assert len(server.events("after_server_stop done")) == 1
-    [line] = [line for line in server.output().splitlines() if "[reaper]" in line]
+    line, up = [line for line in server.output().splitlines() if "[reaper]" in line]
+    assert "is up after" in up
     assert "DEBUG" in line
     assert "nothing is supervised" in line
 
