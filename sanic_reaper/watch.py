@@ -315,7 +315,8 @@ class Watch:
             if fd in ready if fd is not None else not member.handle.alive():
                 self._release(member.handle)
                 del self.members[identity]
-                if self.phase == WATCHING:
+                # A process of the user's own may be there to start something, and end.
+                if self.phase == WATCHING and member.role == "worker":
                     self._dead.add(identity)
                     self._begin(f"the end of {member}")
                 # What it leaves behind has another parent now: look while we know whose it was.

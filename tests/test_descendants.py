@@ -8,7 +8,7 @@ import pytest
 from support.census import holds, wait_until
 from support.http import can_bind
 from support.marks import signals
-from support.server import BOUND, SUPERVISED, Server
+from support.server import BOUND, PLAIN, SUPERVISED, Server
 
 KINDS = [
     "plain",
@@ -208,3 +208,61 @@ def test_a_stopped_child_is_not_woken_while_the_server_runs(launch):
     child.freeze()
     assert holds(lambda: child.stopped, 2)
     assert server.stop() == 0
+
+
+# -- while the server goes on ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cleaned-daemon"])
+def test_what_a_dead_worker_has_started_is_ended_and_nothing_else(launch, kind):
+    subject = SUPERVISED.with_(method="fork", children=[kind], main_children=["plain"])
+    server = launch(subject)
+    victim, other = server.wait_serving()
+    wait_children(server, 3)
+    let_watchdog_look(server)
+    victim.send(SIGKILL)
+    wait_until(lambda: len(server.children) == 2, 4, server.describe)
+    assert holds(lambda: len(server.children) == 2 and other.alive and server.main.alive, LOOK)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.parametrize("kind", ["setsid", "daemon"])
+def test_what_a_restarted_worker_had_started(launch, kind, method):
+    """A restart is no leak: what the old workers had started ends with them."""
+    server = launch(SUPERVISED.with_(method=method, children=[kind]))
+    server.wait_serving()
+    wait_children(server, 2)
+    assert server.get("/restart")[0] == 200
+    server.wait_for("child started", 4)
+    wait_until(lambda: len(server.children) == 2, 10, server.describe)
+    assert holds(lambda: len(server.children) == 2, LOOK)
+    assert server.stop() == 0
+
+
+def test_what_is_detached_outlives_its_worker(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1, children=["detached", "daemon"]))
+    [worker] = server.wait_serving()
+    wait_children(server, 2)
+    let_watchdog_look(server)
+    worker.send(SIGKILL)
+    wait_children(server, 1)
+    assert holds(lambda: len(server.children) == 1, LOOK)
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_managed_process_that_starts_something_and_ends(launch, method):
+    """That is what it is for."""
+    server = launch(SUPERVISED.with_(method=method, workers=1, manage="daemon"))
+    server.wait_serving()
+    wait_children(server, 1)
+    assert holds(lambda: len(server.children) == 1, 2 * LOOK)
+    assert server.stop() == 0
+
+
+def test_control_plain_sanic_leaves_what_a_dead_worker_has_started(launch):
+    server = launch(PLAIN.with_(method="fork", children=["setsid"]))
+    victim, _ = server.wait_serving()
+    wait_children(server, 2)
+    victim.send(SIGKILL)
+    assert holds(lambda: len(server.children) == 2, 4)

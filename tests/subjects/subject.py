@@ -317,6 +317,9 @@ def identity(process: Any) -> tuple[int, int]:
 
 def custom_process() -> None:
     emit("custom process")
+    if isinstance(SUBJECT["manage"], str):
+        CHILDREN[SUBJECT["manage"]]()
+        return
     try:
         time.sleep(600)
     except KeyboardInterrupt:

@@ -64,8 +64,8 @@ class Subject:
     """Whether the app has its own answer to a request that comes before background work is done."""
     thread: str = ""
     """The name of a thread that runs in main before the workers start."""
-    manage: bool = False
-    """Whether main has a process of the user's."""
+    manage: bool | str = False
+    """Whether main has a process of the user's; or what that one starts, and then it ends."""
     trap: str = ""
     """The signal that main's own code handles."""
     at_exit: str = ""
