@@ -19,6 +19,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, TypeAlias
@@ -129,6 +130,26 @@ def substitute_worker_signals(
     vars(runners).update(
         _setup_system_signals=_setup_system_signals, _run_server_forever=_run_server_forever
     )
+    _let_stop_without_manager()
+
+
+def _let_stop_without_manager() -> None:
+    """On 24.12 a worker says that it serves no longer before its `after_server_stop` listeners run.
+
+    Where the SyncManager is dead it would end there, with a traceback and without them.
+    """
+    from sanic.worker.multiplexer import WorkerMultiplexer
+
+    original = WorkerMultiplexer.set_serving
+
+    def set_serving(self: WorkerMultiplexer, serving: bool) -> None:
+        if serving:
+            original(self, serving)
+            return
+        with suppress(EOFError, OSError):
+            original(self, serving)
+
+    WorkerMultiplexer.set_serving = set_serving  # type: ignore[method-assign]
 
 
 Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]]"

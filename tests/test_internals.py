@@ -19,6 +19,7 @@ from sanic import Sanic
 from sanic.mixins import startup
 from sanic.server import runners
 from sanic.worker.manager import WorkerManager
+from sanic.worker.multiplexer import WorkerMultiplexer
 from sanic.worker.process import WorkerProcess
 
 from sanic_reaper import internals
@@ -63,6 +64,11 @@ def test_the_runner_asks_its_module_for_these_two():
     body = inspect.getsource(runners._serve_http_1)
     assert "_setup_system_signals(app, run_multiple, register_sys_signals, loop)" in body
     assert "_run_server_forever(" in body
+
+
+def test_a_worker_says_that_it_serves_no_longer():
+    assert "serving" in inspect.signature(WorkerMultiplexer.set_serving).parameters
+    assert ".multiplexer.set_serving(" in inspect.getsource(Sanic.set_serving)
 
 
 def test_worker_processes_have_what_is_read_of_them():
