@@ -78,8 +78,6 @@ class Backgrounds:
             work.began = time.monotonic()
             run = self._run_coroutine if _is_async(work.handler) else self._run_thread
             work.app.add_task(run(work))
-        if not self.pending:
-            self._process.tell("ready")
 
     def close_gate(self) -> None:
         """Before the first request can come."""
@@ -98,13 +96,13 @@ class Backgrounds:
 
     async def _run_coroutine(self, work: Work) -> None:
         run = Run(call_with(work.handler, *internals.listener_arguments(work.handler, work.app)))
-        task = asyncio.ensure_future(_awaited(run))
+        task = asyncio.ensure_future(run)
         try:
             done, _ = await asyncio.wait([task], timeout=work.options.timeout or None)
             if not done:
                 frames = run.awaiting()
                 run.expire(work.timeout)
-                done, _ = await asyncio.wait([task], timeout=SWALLOWED)
+                await asyncio.wait([task], timeout=SWALLOWED)
                 self._fail(work, work.timeout, frames)
                 return
             task.result()
@@ -121,10 +119,6 @@ class Backgrounds:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[BaseException | None] = loop.create_future()
 
-        def note(error: BaseException | None) -> None:
-            if not ended.done():
-                ended.set_result(error)
-
         def run() -> None:
             error = None
             try:
@@ -132,7 +126,7 @@ class Backgrounds:
             except BaseException as raised:
                 error = raised
             try:
-                loop.call_soon_threadsafe(note, error)
+                loop.call_soon_threadsafe(ended.set_result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 pass
 
@@ -168,10 +162,6 @@ class Backgrounds:
 
 async def _turn_away(request: Request) -> None:
     raise NotReady
-
-
-async def _awaited(run: Run) -> Any:
-    return await run
 
 
 def _is_async(handler: Handler) -> bool:

@@ -24,7 +24,7 @@ OWNER = "SANIC_REAPER_OWNER"
 that takes its place has the same."""
 
 WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PROCESS", OWNER)
-"""What Sanic itself leaves in a worker's environment."""
+"""What the environment of a worker says of it: three variables of Sanic's, and one of ours."""
 
 
 def new_run() -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Iterable, Sequence
+from types import FrameType, TracebackType
 from typing import TypeAlias
 
 from .handlers import Place, StartupTimeout
@@ -37,10 +37,7 @@ def explain(
     """
     timeout = _timeout_in(error)
     if timeout is not None:
-        found = [
-            (entry.f_code.co_filename, line, entry.f_code.co_name)
-            for entry, line in traceback.walk_tb(timeout.__traceback__)
-        ]
+        found = _frames(traceback.walk_tb(timeout.__traceback__))
         beside = timeout.source.startswith("@background")
         text = report(
             f"{what} took longer than {timeout.limit:g} s",
@@ -51,21 +48,20 @@ def explain(
             f"a larger limit ({timeout.source})" + ("" if beside else f"; or {ADVICE}"),
         )
         return text if timeout is error else f"{text}\n    it raised {error!r} then"
-    if isinstance(error, SystemExit):
-        return f"{what} ({place.file}:{place.line}) called sys.exit({error.code!r})"
-    lines = traceback.format_exception(type(error), error, _from_user_code(error, place))
-    return (
-        f"{what} ({place.file}:{place.line}) failed after {seconds_of(seconds)}\n"
-        + "".join(lines).rstrip()
-    )
+    placed = f"{what} ({place.file}:{place.line})"
+    return _as_raised(error, placed, f" after {seconds:.2f} s", place.file)
 
 
 def explain_unplaced(error: BaseException, what: str) -> str:
     """The same where nobody knows which handler it was: the traceback does."""
+    return _as_raised(error, what)
+
+
+def _as_raised(error: BaseException, what: str, after: str = "", home: str | None = None) -> str:
     if isinstance(error, SystemExit):
         return f"{what} called sys.exit({error.code!r})"
-    lines = traceback.format_exception(type(error), error, _from_user_code(error))
-    return f"{what} failed\n" + "".join(lines).rstrip()
+    lines = traceback.format_exception(type(error), error, _from_user_code(error, home))
+    return f"{what} failed{after}\n" + "".join(lines).rstrip()
 
 
 def _timeout_in(error: BaseException | None) -> StartupTimeout | None:
@@ -92,7 +88,7 @@ def report(
     """
     lines = [what]
     if place is not None:
-        lines.append(f"    handler  {place}, for {seconds_of(seconds)}, {how}")
+        lines.append(f"    handler  {place}, for {seconds:.2f} s, {how}")
     sits = innermost(frames, place)
     if sits is not None:
         lines.append(f"    sits in  {sits[0]}:{sits[1]} in {sits[2]}{_source(sits[0], sits[1])}")
@@ -117,12 +113,12 @@ def _source(file: str, line: int) -> str:
     return f":  {text}" if text else ""
 
 
-def _from_user_code(error: BaseException, place: Place | None = None) -> TracebackType | None:
+def _from_user_code(error: BaseException, home: str | None) -> TracebackType | None:
     """The traceback from the handler on: nobody needs to read how Sanic came to call it."""
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if (place is not None and file == place.file) or is_user_code(file):
+        if file == home or is_user_code(file):
             return trace
         trace = trace.tb_next
     return error.__traceback__
@@ -130,16 +126,12 @@ def _from_user_code(error: BaseException, place: Place | None = None) -> Traceba
 
 def frames_of_thread(ident: int | None) -> list[Frame]:
     """Where a thread of this process is, innermost first."""
-    found: list[Frame] = []
     frame = sys._current_frames().get(ident or 0)
-    while frame is not None:
-        found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-        frame = frame.f_back
-    return found
+    return [] if frame is None else _frames(traceback.walk_stack(frame))
 
 
-def seconds_of(value: float) -> str:
-    return f"{value:.2f} s"
+def _frames(walk: Iterable[tuple[FrameType, int]]) -> list[Frame]:
+    return [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walk]
 
 
 _LIBRARIES = tuple(

@@ -13,7 +13,6 @@ What each override is for (line numbers of Sanic 25.12.1, `sanic/worker/manager.
 from __future__ import annotations
 
 import signal
-import time
 from contextlib import suppress
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from sanic.worker.process import Worker, WorkerProcess
 from . import advice, internals
 from .log import log
 from .processes import Context, WatchedContext, WatchedProcess
+from .retries import Retries
 from .signals import StopRequested
 
 if TYPE_CHECKING:
@@ -39,45 +39,9 @@ PAUSE = 0.1
 TERMINATE_EARLY = "__TERMINATE_EARLY__"
 """What a worker sends when Sanic has caught, and logged, an error in its start."""
 
-LONGEST_PAUSE = 30.0
-"""Seconds before a start that has failed is tried again, at most: 1, 2, 4, 8, 16, 30, 30 ..."""
-
 
 class StartFailed(Exception):
     """A worker did not come up, and the server can't start without it."""
-
-
-class Retries:
-    """Which workers are to be started again, and when.
-
-    Args:
-        allowed: how often that may be tried for one worker, until it is ready.
-    """
-
-    def __init__(self, allowed: int) -> None:
-        self.due: dict[str, float] = {}
-        self._allowed = allowed
-        self._made: dict[str, int] = {}
-
-    def pause(self, name: str) -> float | None:
-        """Seconds until it is tried again, from now. `None`: it has used up its tries."""
-        made = self._made.get(name, 0)
-        if made >= self._allowed:
-            return None
-        pause = min(2.0**made, LONGEST_PAUSE)
-        self._made[name] = made + 1
-        self.due[name] = time.monotonic() + pause
-        return pause
-
-    def is_due(self, name: str) -> bool:
-        """Whether its pause is over; true once."""
-        if time.monotonic() < self.due[name]:
-            return False
-        del self.due[name]
-        return True
-
-    def forget(self, name: str) -> None:
-        self._made.pop(name, None)
 
 
 class SupervisedManager(WorkerManager):

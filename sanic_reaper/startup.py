@@ -88,17 +88,13 @@ class Startup:
             self._imported = time.monotonic() - self._began
         for route in internals.start_handlers(app):
             self._wrap(route)
-        try:
+        if not outermost:
             await run_listeners()
-        except (Exception, SystemExit) as error:
-            if not outermost or not self.supervised:
-                raise
-            self.fail(self.explain(error))
-            raise error if isinstance(error, SystemExit) else SystemExit(1) from None
-        if outermost:
-            self._summarise()
-            if self.background is not None:
-                self.background.close_gate()
+            return
+        await self._run_all(run_listeners, self.explain)
+        self._summarise()
+        if self.background is not None:
+            self.background.close_gate()
 
     async def after(self, run_listeners: Callable[[], Awaitable[None]]) -> None:
         """Run an app's `after_server_start` listeners. Then what was put off begins.
@@ -106,15 +102,7 @@ class Startup:
         Raises:
             SystemExit: as `before`.
         """
-        try:
-            await run_listeners()
-        except (Exception, SystemExit) as error:
-            if not self.supervised:
-                raise
-            from .explanations import explain_unplaced
-
-            self.fail(explain_unplaced(error, "an after_server_start listener"))
-            raise error if isinstance(error, SystemExit) else SystemExit(1) from None
+        await self._run_all(run_listeners, _explain_late)
         if self.has_served:
             return
         self.has_served = True
@@ -122,6 +110,17 @@ class Startup:
             self.background.begin()
         else:
             self.tell("ready")
+
+    async def _run_all(
+        self, run_listeners: Callable[[], Awaitable[None]], explain: Callable[[BaseException], str]
+    ) -> None:
+        try:
+            await run_listeners()
+        except (Exception, SystemExit) as error:
+            if not self.supervised:
+                raise
+            self.fail(explain(error))
+            raise error if isinstance(error, SystemExit) else SystemExit(1) from None
 
     @property
     def supervised(self) -> bool:
@@ -186,15 +185,15 @@ class Startup:
 
     def _summarise(self) -> None:
         # Without main nobody knows when the import began.
-        parts = [f"import {_seconds(self._imported or 0.0)}"] if self.supervised else []
+        parts = [f"import {self._imported or 0.0:.2f} s"] if self.supervised else []
         for record in self.records:
             mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
-            parts.append(f"{record.name} {_seconds(record.seconds)}{mark}")
+            parts.append(f"{record.name} {record.seconds:.2f} s{mark}")
         total = time.monotonic() - self._began
         name = os.environ.get("SANIC_WORKER_NAME", "server")
         spent = f": {', '.join(parts)}" if parts else ""
         level = logging.INFO if self.supervised else logging.DEBUG
-        log.log(level, "%s [%d] is up after %s%s", name, os.getpid(), _seconds(total), spent)
+        log.log(level, "%s [%d] is up after %.2f s%s", name, os.getpid(), total, spent)
 
     def fail(self, why: str) -> None:
         """Have main say why this worker can't start, and do what follows from that."""
@@ -247,8 +246,10 @@ def take_over(startup: Startup) -> None:
 _current: Startup | None = None
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s"
+def _explain_late(error: BaseException) -> str:
+    from .explanations import explain_unplaced
+
+    return explain_unplaced(error, "an after_server_start listener")
 
 
 def _nobody(*words: object) -> bool:

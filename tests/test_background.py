@@ -10,7 +10,7 @@ import pytest
 from support.census import holds, wait_until
 from support.http import Exchange
 from support.marks import methods
-from support.server import SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Server, Subject
+from support.server import SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Subject
 
 WORK = {"thread": "block", "task": "async"}
 
@@ -25,10 +25,6 @@ def working(kind: str, seconds: float = 600, *, method: str = "fork", **options)
         decorate={"background": ([], options)},
     )
     return subject.with_config(REAPER_STARTUP_TIMEOUT=5.0, REAPER_HANDLER_TIMEOUT=1.0)
-
-
-def errors(server: Server) -> list[str]:
-    return [line for line in server.output().splitlines() if "ERROR" in line]
 
 
 @kinds
@@ -86,7 +82,7 @@ def test_work_that_takes_too_long_is_a_failed_start(launch, kind, method):
     server.wait_gone(START)
     assert time.monotonic() - event.time < 2 + 2 + SLACK
     assert server.exit_code() == 1
-    [error] = errors(server)
+    [error] = server.errors()
     assert re.search(r"its background work listen\w* took longer than 2 s", error)
     output = server.output()
     assert "in the background" in output
@@ -106,7 +102,7 @@ def test_work_that_fails_is_a_failed_start(launch, action, method):
     server = launch(subject)
     server.wait_gone(START)
     assert server.exit_code() == 1
-    [error] = errors(server)
+    [error] = server.errors()
     assert "its background work listen_blocking" in error
     if action == "raise":
         assert server.output().count("RuntimeError: the database is not there") == 1
@@ -132,7 +128,7 @@ def test_work_that_fails_is_tried_again(launch):
     assert first != second
     server.wait_gone(START)
     assert server.exit_code() == 1
-    assert len(errors(server)) == 2
+    assert len(server.errors()) == 2
 
 
 def test_single_process(launch):

@@ -73,10 +73,6 @@ def limited(hang: Hang, method: str, uvloop: bool = True) -> Subject:
     return subject.with_config(REAPER_HANDLER_TIMEOUT=LIMIT, USE_UVLOOP=uvloop)
 
 
-def errors(server: Server) -> list[str]:
-    return [line for line in server.output().splitlines() if "ERROR" in line]
-
-
 def wait_ended(server: Server, since: float, limit: float = LIMIT) -> str:
     """Wait for the end of a server whose workers hang; return what it has printed."""
     server.wait_gone(START)
@@ -94,7 +90,7 @@ def test_a_handler_that_does_not_end(launch, name, method, uvloop):
     hang = HANGS[name]
     server = launch(limited(hang, method, uvloop))
     output = wait_ended(server, min(event.time for event in server.wait_for("holding")))
-    [error] = errors(server)
+    [error] = server.errors()
     assert "the server ends with exit code 1" in error
     assert re.search(r"Sanic-Server-[01]-0 \[\d+\] did not start", error)
     assert f"took longer than {LIMIT:g} s" in error
@@ -127,7 +123,7 @@ def test_an_import_that_does_not_end(launch, method, uvloop):
     output = wait_ended(
         server, min(event.time for event in server.wait_for("holding")), STARTUP_TIMEOUT
     )
-    [error] = errors(server)
+    [error] = server.errors()
     assert f"REAPER_STARTUP_TIMEOUT = {STARTUP_TIMEOUT:g} s" in error
     assert "has not even imported the app" in error
     assert re.search(r'^  File ".*subject.py", line \d+ in block$', output, re.M)
@@ -140,7 +136,7 @@ def test_a_handler_that_raises(launch, method, uvloop):
     server = launch(subject.with_config(USE_UVLOOP=uvloop))
     server.wait_gone(START)
     assert server.exit_code() == 1
-    [error] = errors(server)
+    [error] = server.errors()
     assert "its before_server_start handler listen_blocking" in error
     assert re.search(r"subject.py:\d+\) failed after \d\.\d\d s$", error)
     output = server.output()
@@ -203,24 +199,11 @@ def test_the_limit_of_the_whole_start_names_the_handler_too(launch, method):
     server = launch(subject.with_config(REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT))
     server.wait_gone(START)
     assert server.exit_code() == 1
-    [error] = errors(server)
+    [error] = server.errors()
     assert f"it has not started within REAPER_STARTUP_TIMEOUT = {STARTUP_TIMEOUT:g} s" in error
     output = server.output()
     assert re.search(r"^    handler  listen \(.*subject.py:\d+\), for .*, awaiting$", output, re.M)
     assert "in sleep_in_loop:  await asyncio.sleep(float(seconds or 600))" in output
-
-
-@pytest.mark.slow
-def test_a_start_of_forty_seconds(launch):
-    """Plain Sanic kills it after 30, whatever is configured; it runs beside this one."""
-    slow = {"before_server_start": "async:40"}
-    server = launch(SUPERVISED.with_(listeners=slow).with_config(REAPER_STARTUP_TIMEOUT=90))
-    control = launch(PLAIN.with_(listeners=slow))
-    server.wait_for("all acked", within=60)
-    assert server.get()[0] == 200
-    assert not control.events("all acked")
-    assert control.exit_code() == -9
-    assert server.stop() == 0
 
 
 # -- what is said of a start that succeeds --------------------------------------------------------

@@ -115,12 +115,15 @@ def test_a_start_within_the_limit_is_left_alone(launch):
 
 
 @pytest.mark.slow
-def test_a_limit_above_sanics_own(launch):
+@pytest.mark.parametrize(
+    ("action", "limit", "within"), [("block:33", 60, 45), ("async:40", 90, 60)]
+)
+def test_a_limit_above_sanics_own(launch, action, limit, within):
     """Sanic kills what has not acked within 30 seconds; its control runs beside it."""
-    slow = {"before_server_start": "block:33"}
-    server = launch(SUPERVISED.with_(listeners=slow).with_config(REAPER_STARTUP_TIMEOUT=60))
+    slow = {"before_server_start": action}
+    server = launch(SUPERVISED.with_(listeners=slow).with_config(REAPER_STARTUP_TIMEOUT=limit))
     control = launch(PLAIN.with_(listeners=slow))
-    server.wait_for("all acked", within=45)
+    server.wait_for("all acked", within=within)
     assert server.get()[0] == 200
     assert control.exit_code() == -SIGKILL
     assert not control.events("all acked")

@@ -187,6 +187,10 @@ class Server:
         except FileNotFoundError:
             return ""
 
+    def errors(self) -> list[str]:
+        """The lines that it has logged as errors."""
+        return [line for line in self.output().splitlines() if "ERROR" in line]
+
     def wait_for_output(self, words: str, within: float = START) -> str:
         """Wait for a line with these words, and return it."""
         return wait_until(

@@ -12,7 +12,6 @@ import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.launch import HARD, Launch
-from sanic_reaper.manager import LONGEST_PAUSE, Retries
 from sanic_reaper.reader import Reader, frames_of, other_threads
 from sanic_reaper.reports import REQUEST, Reports
 
@@ -171,33 +170,3 @@ def test_a_start_that_has_succeeded_is_never_due(pipe):
     launch = launch_of(pipe, startup_timeout=20)
     launch.has_acked = True
     assert launch.due == 0.0
-
-
-# -- retries --------------------------------------------------------------------------------------
-
-
-def test_pauses_grow_up_to_a_limit():
-    retries = Retries(8)
-    assert [retries.pause("a") for _ in range(9)] == [1, 2, 4, 8, 16, *[LONGEST_PAUSE] * 3, None]
-
-
-def test_workers_are_counted_apart_and_forgotten_when_they_are_ready():
-    retries = Retries(1)
-    assert (retries.pause("a"), retries.pause("b"), retries.pause("a")) == (1, 1, None)
-    retries.forget("a")
-    assert retries.pause("a") == 1
-
-
-def test_no_retries():
-    assert Retries(0).pause("a") is None
-
-
-def test_a_pause_is_over_once(monkeypatch):
-    now = 100.0
-    monkeypatch.setattr("sanic_reaper.manager.time.monotonic", lambda: now)
-    retries = Retries(1)
-    retries.pause("a")
-    assert not retries.is_due("a")
-    now = 101.0
-    assert retries.is_due("a")
-    assert "a" not in retries.due
