@@ -300,8 +300,9 @@ class Watch:
             self._report("WARNING", f"main [{self.main.pid}] is gone; ending what it started")
         self.drain_by = min(self.drain_by, now + self.orphan_grace)
         self.deadline = max(now, self.drain_by) + TAIL
-        self._next_scan = 0.0
         self._wake_helpers()
+        # Before they are asked: what they have just started must be known when they are gone.
+        self._next_scan = now + self.remains.remember(self._roots())
         self._ask_members()
 
     def _close_channel(self) -> None:

@@ -31,6 +31,9 @@ TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """What a terminal sends to the whole group. They are for main, which passes on what is meant."""
 
 
+_LOOKED_BY = 0.5
+"""Seconds after main's death by which a worker stops even if the watchdog has not asked it to."""
+
 _INSPECTOR_PATIENCE = 1.0
 """Seconds for the Inspector to stop. It has nothing to finish; under fork, where it runs the app's
 listeners too, Sanic's `shutdown_tasks` never returns in it (app.py:1903, a float that misses 0)."""
@@ -207,6 +210,8 @@ class _Drain(_Stop):
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving = False
+        self._held = False
+        self._stopped = False
 
     def install(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -227,20 +232,29 @@ class _Drain(_Stop):
         )  # a change of user in a start listener has cleared it
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._first(signum) and self._loop is not None:
-            if self._patience is not None:
-                _end_in(self._patience)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+        first = self._first(signum)
+        if self._loop is None or not (first or self._held):
+            return
+        if first and self._patience is not None:
+            _end_in(self._patience)
+        # The kernel is faster than the watchdog, which must look at our children before we are gone
+        # and they have another parent. Its own SIGTERM says that it has.
+        self._held = first and self._orphaned
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+            if self._held:
+                self._loop.call_soon_threadsafe(self._loop.call_later, _LOOKED_BY, self._stop)
+            else:
                 self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
         """Not before the loop runs for good: it would end a start listener in its midst."""
         assert self._app is not None
         assert self._loop is not None
-        if self._serving:
-            self._app.stop(terminate=False)
-        else:
+        if not self._serving:
             self._loop.call_later(0.05, self._stop)
+        elif not self._stopped:
+            self._stopped = True
+            self._app.stop(terminate=False)
 
 
 class _Interrupt(_Stop):
