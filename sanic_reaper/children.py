@@ -13,7 +13,7 @@ import subprocess
 import sys
 from weakref import ref
 
-from . import internals
+from . import main_internals
 
 
 class OwnChildren:
@@ -53,7 +53,7 @@ class OwnChildren:
         """
         if self.has_forked:
             return set()
-        adopted = zombies - internals.multiprocessing_children() - _popen_children()
+        adopted = zombies - main_internals.multiprocessing_children() - _popen_children()
         for pid in adopted:
             try:
                 os.waitpid(pid, os.WNOHANG)

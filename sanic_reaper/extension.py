@@ -76,7 +76,9 @@ def _start_manager() -> Any:
     Here the Reaper can begin before there is any process, and a bad value can still stop the start
     without a traceback: nothing catches the exit.
     """
-    app = internals.app_being_served()
+    from .main_internals import app_being_served  # here, for its size: a worker has no use for it
+
+    app = app_being_served()
     supervisor = app.ctx.reaper.begin() if app is not None and hasattr(app.ctx, "reaper") else None
     return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
 

@@ -1,4 +1,6 @@
-"""All that we touch inside Sanic, sanic-ext and `multiprocessing`. Nobody else reaches in there.
+"""What we touch inside Sanic, sanic-ext and `multiprocessing`. Nobody else reaches in there.
+
+But for `main_internals`: what only main needs, no worker shall pay for.
 
 Checked against Sanic 24.12.1 and 25.12.1, sanic-ext 24.12.0 and 25.12.0, CPython 3.10 to 3.13. Each
 function says what it relies on; `tests/test_internals.py` asks an installed Sanic whether it holds.
@@ -8,20 +10,16 @@ function says what it relies on; `tests/test_internals.py` asks an installed San
 from __future__ import annotations
 
 import asyncio
-import atexit
 import inspect
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
-import shutil
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from types import FrameType
 from typing import Any, TypeAlias
 
 from sanic import Sanic
@@ -48,49 +46,10 @@ def substitute_manager_factory(factory: Callable[[], Any]) -> None:
             module.__dict__["Manager"] = factory
 
 
-def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
-    """`StartupMixin.serve` constructs the global `WorkerManager`, after `main_process_start`.
-
-    Returns:
-        What it would have constructed.
-    """
-    startup = vars(sys.modules["sanic.mixins.startup"])
-    replaced: Callable[..., Any] = startup["WorkerManager"]
-    startup["WorkerManager"] = factory
-    return replaced
-
-
-def set_ack_threshold(seconds: float | None) -> None:
-    """How long a zero-downtime restart waits for the new worker's ack, in Sanic's tenths."""
-    from sanic.worker.process import WorkerProcess
-
-    WorkerProcess.THRESHOLD = sys.maxsize if seconds is None else max(1, round(seconds * 10))
-
-
-def app_being_served() -> App | None:
-    """In a call that `Sanic.serve` makes: its primary app, known to a local variable only."""
-    frame = _frame_of_serve(sys._getframe())
-    return None if frame is None else frame.f_locals.get("primary")
-
-
-def retire(worker_state: Any) -> None:
-    """Make a `DictProxy` say that nothing is left in it, without asking the SyncManager.
-
-    `serve` ends by asking it for each worker's state, up to ten seconds long. The workers are gone
-    by then; the SyncManager may be too, and 24.12 does not expect that.
-    """
-    worker_state.values = list
-
-
 def listeners(app: App, event: str) -> list[Callable[..., Any]]:
     """The live list of the listeners of a `main_process_*` event: `trigger_events` iterates it."""
     found: list[Callable[..., Any]] = app.listeners[event]
     return found
-
-
-def reloads() -> bool:
-    """Whether files are watched, and workers started again when one changes."""
-    return any(app.state.auto_reload for app in Sanic._app_registry.values())
 
 
 def primary_name() -> str | None:
@@ -205,76 +164,3 @@ def listener_arguments(listener: Callable[..., Any], app: App) -> tuple[Any, ...
 def routes() -> list[Any]:
     """The routes of every app in this process."""
     return [route for app in Sanic._app_registry.values() for route in app.router.routes]
-
-
-def managers() -> list[tuple[int, str]]:
-    """The children of this process that `multiprocessing` started and that are no workers.
-
-    Each SyncManager is one.
-    """
-    return [
-        (child.pid, child.name)
-        for child in list(multiprocessing.process._children)  # type: ignore[attr-defined]
-        if child._popen is not None
-        and child._popen.returncode is None  # or the pid may be another process's by now
-        and not hasattr(child, "reaper_role")
-    ]
-
-
-def multiprocessing_children() -> set[int]:
-    """Every pid that `multiprocessing` in this process may wait for."""
-    children = list(multiprocessing.process._children)  # type: ignore[attr-defined]
-    return {child.pid for child in children} | {pid for pid, _ in services()}
-
-
-def has_left_serve(frame: FrameType | None) -> bool:
-    """Whether `Sanic.serve` is not among the callers of this frame."""
-    return _frame_of_serve(frame) is None
-
-
-def _frame_of_serve(frame: FrameType | None) -> FrameType | None:
-    serve = Sanic.serve.__func__.__code__  # type: ignore[attr-defined]
-    while frame is not None and frame.f_code is not serve:
-        frame = frame.f_back
-    return frame
-
-
-def at_exit(function: Callable[[], None]) -> None:
-    """Have a function called when the interpreter begins to exit, before it joins the threads.
-
-    `atexit` would call it after that, when a thread that does not end has stopped everything.
-    """
-    register = getattr(threading, "_register_atexit", None) or atexit.register
-    register(function)
-
-
-def services() -> list[tuple[int, str]]:
-    """What `multiprocessing` runs for itself. Each ends when the last process that uses it has."""
-    tracker = multiprocessing.resource_tracker._resource_tracker
-    found = [(getattr(tracker, "_pid", None), "resource tracker")]
-    forkserver = sys.modules.get("multiprocessing.forkserver")
-    if forkserver is not None:
-        found.append((getattr(forkserver._forkserver, "_forkserver_pid", None), "fork server"))
-    return [(pid, name) for pid, name in found if pid]
-
-
-def ensure_temporary_directory() -> None:
-    """Make the directory for sockets now: a `Process` made later is told where it is.
-
-    Else main, where the fork server listens, and the SyncManager would each have their own, and the
-    one that survives a SIGKILL of main could remove only its own.
-    """
-    multiprocessing.util.get_temp_dir()
-
-
-def remove_temporary_directory() -> None:
-    """Where main and a SyncManager have their sockets; main's own finalizer is gone with main."""
-    process: Any = multiprocessing.current_process()
-    directory = process._config.get("tempdir")
-    if directory:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def ensure_resource_tracker() -> None:
-    """Start the tracker now: it unblocks signals when it starts, in the midst of another start."""
-    multiprocessing.resource_tracker.ensure_running()

@@ -22,9 +22,10 @@ from sanic.worker.constants import ProcessState
 from sanic.worker.manager import MonitorCycle, WorkerManager
 from sanic.worker.process import Worker, WorkerProcess
 
-from . import advice, internals
+from . import advice, main_internals
+from .contexts import Context, WatchedContext
 from .log import log
-from .processes import Context, WatchedContext, WatchedProcess
+from .processes import WatchedProcess
 from .retries import Retries
 from .signals import StopRequested
 
@@ -90,7 +91,7 @@ class SupervisedManager(WorkerManager):
             self._supervisor.stop()
             self._supervisor.wait_for_end()
             self._release_waiting_threads()
-            internals.retire(self.worker_state)
+            main_internals.retire(self.worker_state)
         if failed or self._supervisor.forced:
             raise ServerKilled
 
@@ -172,7 +173,7 @@ class SupervisedManager(WorkerManager):
     def _give_up_on(self, process: WorkerProcess, launch: Launch, why: str) -> None:
         failure = f"{process.name} [{process.pid}] did not start: {why}"
         pause = self._retries.pause(process.name)
-        if pause is None and self._has_started and internals.reloads():
+        if pause is None and self._has_started and main_internals.reloads():
             launch.is_given_up = True
             log.error("%s; the next change of a file starts it again", failure)
             return

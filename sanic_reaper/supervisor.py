@@ -13,7 +13,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from . import environment, internals, platform, processes, worker
+from . import environment, inheritance, main_internals, platform, worker
 from .children import OwnChildren
 from .config import Settings
 from .explanations import Frame
@@ -27,6 +27,7 @@ from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
+from .sync_manager import guarded_manager
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
@@ -131,9 +132,9 @@ class Supervisor:
         """Take over what Sanic would start and stop workers with."""
         # Only now: it has started while the SyncManager did, which takes longer.
         self._confirm_sidecar()
-        internals.set_ack_threshold(self.settings.startup_timeout)
+        main_internals.set_ack_threshold(self.settings.startup_timeout)
         manager = partial(SupervisedManager, supervisor=self)
-        self._replaced_manager = internals.substitute_worker_manager(manager)
+        self._replaced_manager = main_internals.substitute_worker_manager(manager)
         self._listeners.make_interruptible(app)
 
     def start_manager(self) -> Any:
@@ -142,10 +143,10 @@ class Supervisor:
         within_listener = self.signals.is_interruptible
         try:
             with self.signals.interruptible():
-                manager = processes.guarded_manager(self._main, grace, self._watchdog)
+                manager = guarded_manager(self._main, grace, self._watchdog)
         except StopRequested:
             # Under spawn it may be importing the user's module for long: a stop does not wait.
-            for pid, _ in internals.managers():
+            for pid, _ in main_internals.managers():
                 os.kill(pid, signal.SIGKILL)
             if within_listener:
                 raise
@@ -157,9 +158,9 @@ class Supervisor:
 
     def register_helpers(self) -> None:
         """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
-        for pid, name in internals.managers():
+        for pid, name in main_internals.managers():
             self._tell("helper", pid, start_of(pid), name)
-        for pid, name in internals.services():
+        for pid, name in main_internals.services():
             self._tell("service", pid, start_of(pid), name)
 
     def finish(self) -> None:
@@ -176,10 +177,10 @@ class Supervisor:
         self._say_goodbye()
         self._listeners.restore()
         if self._replaced_manager is not None:
-            internals.substitute_worker_manager(self._replaced_manager)
+            main_internals.substitute_worker_manager(self._replaced_manager)
         _finished.append(self)
-        self.signals.retire(internals.has_left_serve)
-        internals.at_exit(self._exit)
+        self.signals.retire(main_internals.has_left_serve)
+        main_internals.at_exit(self._exit)
 
     def _exit(self) -> None:
         """The interpreter ends. It joins every thread first, and one of them may not end."""
@@ -221,7 +222,7 @@ class Supervisor:
                 thread.join(HELPER_PATIENCE)
         self._managers.clear()
 
-    # -- what the processes report (processes.Watcher) --------------------------------------------
+    # -- what the processes report (interfaces.Watcher) --------------------------------------------
 
     @contextmanager
     def starting(self, process: WatchedProcess) -> Iterator[worker.Orders]:
@@ -229,7 +230,9 @@ class Supervisor:
         reports, report = Pipe(duplex=False) if process.is_server else (None, None)
         try:
             with self.signals.held_back():
-                yield self._orders(process, report, began)
+                orders = self._orders(process, report, began)
+                with inheritance.quiet_start(process.method):
+                    yield orders
                 self._started(process, reports, began)
         finally:
             for end in (reports if process.launch is None else None, report):
@@ -246,11 +249,11 @@ class Supervisor:
             pdeathsig=self.settings.pdeathsig if _is_main_thread() else 0,
             orphan_grace=self.settings.orphan_grace,
             unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
-            forget=tuple(name for name in processes.IMPORT_VARIABLES if name not in os.environ),
+            forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
             report=report,
             handler_timeout=self.settings.handler_timeout,
             began=began,
-            environment=processes.child_environment(),
+            environment=inheritance.child_environment(),
         )
 
     def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:

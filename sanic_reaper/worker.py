@@ -14,15 +14,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
-import time
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NamedTuple
 
 from . import environment, internals, platform, startup
 from .internals import App
-from .platform.base import Identity
 from .process import Handle, start_of
 from .reports import Reports
 from .startup import Startup
@@ -37,10 +34,6 @@ _LOOKED_BY = 0.5
 _INSPECTOR_PATIENCE = 1.0
 """Seconds for the Inspector to stop. It has nothing to finish; under fork, where it runs the app's
 listeners too, Sanic's `shutdown_tasks` never returns in it (app.py:1903, a float that misses 0)."""
-
-
-_LOOK_EVERY = 0.05
-"""Seconds between two looks of an orphaned SyncManager at who still talks to it."""
 
 
 class Orders(NamedTuple):
@@ -108,44 +101,6 @@ def arm(main_pid: int, signum: int) -> None:
     if parent is not None and os.getppid() != main_pid:
         with contextlib.suppress(OSError, AttributeError):
             platform.reader_signal(parent.sentinel, signum)
-
-
-def enter_manager(main_pid: int, main_start: int, grace: float, watchdog: Identity) -> None:
-    """The initializer of a SyncManager: it ends after main, and after the workers.
-
-    A service manager that signals every process at once must not take it from under workers that
-    still tell it how they end: SIGTERM counts only when main is gone. The watchdog sends it then;
-    where there is none the SyncManager ends when nobody talks to it any more, or after `grace`.
-    """
-    main = Handle(main_pid, main_start, None)
-    alone = threading.active_count() + 1  # and the thread that accepts connections
-    last_moment = float("inf")
-
-    def orphaned(signum: int, frame: FrameType | None) -> None:
-        nonlocal last_moment
-        Handle(*watchdog, None).send(signal.SIGCONT)  # somebody may have stopped it
-        last_moment = time.monotonic() + grace
-        signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
-
-    def look(signum: int, frame: FrameType | None) -> None:
-        if threading.active_count() <= alone or time.monotonic() >= last_moment:
-            end(signum, frame)
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        if not main.alive():
-            # By default its directory would stay in /tmp; its own way out takes 0.3 s.
-            internals.remove_temporary_directory()
-            os._exit(0)
-
-    for terminal in (signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(terminal, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGUSR2, orphaned)
-    signal.signal(signal.SIGALRM, look)
-    arm(main_pid, signal.SIGUSR2)
-    if not main.alive():
-        os._exit(0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
 
 
 def _main_lives(orders: Orders) -> bool:

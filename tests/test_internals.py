@@ -22,7 +22,7 @@ from sanic.worker.manager import WorkerManager
 from sanic.worker.multiplexer import WorkerMultiplexer
 from sanic.worker.process import WorkerProcess
 
-from sanic_reaper import internals
+from sanic_reaper import internals, main_internals
 from sanic_reaper.manager import SupervisedManager
 
 pytestmark = pytest.mark.smoke
@@ -82,7 +82,7 @@ def test_the_end_of_serve_asks_for_values_only():
 
 
 def test_serve_is_found_among_the_callers():
-    assert internals.has_left_serve(sys._getframe())
+    assert main_internals.has_left_serve(sys._getframe())
     assert Sanic.serve.__func__.__code__.co_name == "serve"
 
 

@@ -1,0 +1,89 @@
+"""The `multiprocessing` contexts that main starts processes from.
+
+Sanic asks its context for a `Process` and for nothing else, for each start, restart and scaling. A
+context that hands out guarded ones is therefore the one place to stand; wrapping the processes that
+a manager has made already would miss those that it makes later.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.context
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any
+
+from .inheritance import quiet_start
+from .processes import (
+    WatchedForkProcess,
+    WatchedForkServerProcess,
+    WatchedProcess,
+    WatchedSpawnProcess,
+)
+
+if TYPE_CHECKING:
+    from .interfaces import Watcher
+
+Context = Any
+"""A `multiprocessing` context; its stubs know no `Process` of the base class."""
+
+_CLASSES: Mapping[str, type[WatchedProcess]] = {
+    "spawn": WatchedSpawnProcess,
+    "fork": WatchedForkProcess,
+    "forkserver": WatchedForkServerProcess,
+}
+
+
+class WatchedContext:
+    """A context whose processes are watched; in all else the one that it stands for."""
+
+    def __init__(self, context: Context, watcher: Watcher) -> None:
+        self._context = context
+        self._class = _CLASSES[context.get_start_method()]
+        self._watcher = watcher
+
+    def Process(self, *args: Any, **kwargs: Any) -> WatchedProcess:
+        process = self._class(*args, **kwargs)
+        process._watcher = self._watcher
+        process.reaper_role = "worker" if process.name.startswith("Sanic-Server-") else "process"
+        return process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+class QuietProcess(BaseProcess):
+    """A process that starts deaf to the terminal (`inheritance.quiet_start`)."""
+
+    def start(self) -> None:
+        with quiet_start(self._start_method):  # type: ignore[attr-defined]
+            super().start()
+
+
+class QuietSpawnProcess(QuietProcess, multiprocessing.context.SpawnProcess):
+    pass
+
+
+class QuietForkProcess(QuietProcess, multiprocessing.context.ForkProcess):
+    pass
+
+
+class QuietForkServerProcess(QuietProcess, multiprocessing.context.ForkServerProcess):
+    pass
+
+
+_QUIET: Mapping[str, type[QuietProcess]] = {
+    "spawn": QuietSpawnProcess,
+    "fork": QuietForkProcess,
+    "forkserver": QuietForkServerProcess,
+}
+
+
+class QuietContext:
+    """A context whose processes start deaf to the terminal: for a manager's own process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.Process = _QUIET[context.get_start_method()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
