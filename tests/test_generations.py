@@ -115,6 +115,23 @@ def test_a_reload(launch, tmp_path, method, signum):
     server.wait_gone()
 
 
+def test_a_reload_of_a_program_that_cannot_start(launch, tmp_path):
+    """A file was saved half-way. The server waits for the next change, and is stopped as ever."""
+    program: Path = tmp_path / "program"
+    shutil.copytree(SUBJECTS, program, ignore=shutil.ignore_patterns("__pycache__"))
+    source = program / "app.py"
+    whole = source.read_text()
+    server = launch(SUPERVISED.with_(method="spawn", run={"auto_reload": True}), cwd=program)
+    old = server.wait_serving()
+    source.write_text(f"raise RuntimeError('half-way')\n{whole}")
+    server.wait_for_output("the next change of a file starts it again")
+    wait_until(lambda: not any(one.look() for one in old), 20, server.describe)
+    source.write_text(whole)
+    wait_until(lambda: len(server.wait_serving()) == len(old), 20, server.describe)
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
 # -- a restart without downtime -------------------------------------------------------------------
 
 
