@@ -129,6 +129,17 @@ def test_workers_run_their_stop_listeners_when_main_is_killed(launch, method):
     assert len(server.events("after_server_stop done")) == 2
 
 
+@methods
+@pytest.mark.parametrize("round_", range(3))
+def test_an_orphaned_worker_hears_the_watchdog_at_once(launch, method, round_):
+    """Its SIGTERM comes when the kernel's own is still pending, or is just being handled."""
+    server = launch(SUPERVISED.with_(method=method, only_the_watchdog=True, workers=4))
+    server.wait_serving()
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+    assert "SIGKILL" not in server.output()
+
+
 def test_a_stop_listener_that_never_ends_is_killed(launch):
     server = launch(SUPERVISED.with_(listeners={"before_server_stop": "block"}))
     server.wait_serving()

@@ -202,6 +202,10 @@ def build(name: str = "Subject") -> Sanic:
         app.before_server_start(start_children)
     app.before_server_start(succeed)
     add_routes(app)
+    if SUBJECT["only_the_watchdog"]:
+        from sanic_reaper import worker
+
+        worker._LOOKED_BY = 600.0
     if SUBJECT["replace_not_ready"]:
         from sanic_reaper import NotReady
 
