@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ MARGIN = 5.0
 """Seconds on top of Sanic's own grace for the stop listeners and for the ladder to SIGKILL."""
 
 _SANIC_GRACE = 15.0
+
+_BEAT = 1.0
+_FASTEST_BEAT = 0.05
 
 
 class BadSetting(ValueError):
@@ -46,6 +50,32 @@ class Settings:
     """After this a handler that still runs is reported, once. 0: never."""
     startup_retries: int
     """How often a worker whose start has failed is started again."""
+    respawn: bool
+    """Whether a worker that died is replaced."""
+    respawn_limit: int
+    """How many replacements of one worker, within the window, are not yet a crash loop."""
+    respawn_window: float
+    """How long a death counts."""
+    heartbeat_timeout: float
+    """How long a worker's event loop may stand still before the worker is ended. 0: for ever."""
+    blocked_warning: float
+    """After this a standing loop is reported, once. 0: never."""
+    max_lifetime: float
+    """The age at which a worker is recycled. 0: none."""
+    max_requests: int
+    """The number of requests served after which it is. 0: none."""
+    max_rss: int
+    """The bytes of resident memory at which it is. 0: none."""
+    recycle_jitter: float
+    """The share by which each worker's limits are spread."""
+
+    @property
+    def beat_every(self) -> float:
+        """How often a worker's event loop is to say that it turns. 0: nobody wants to know."""
+        wanted = [limit for limit in (self.heartbeat_timeout, self.blocked_warning) if limit]
+        if not wanted and not self.max_requests:
+            return 0.0
+        return max(_FASTEST_BEAT, min([_BEAT, *(limit / 4 for limit in wanted)]))
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Settings:
@@ -67,6 +97,15 @@ class Settings:
             handler_timeout=_duration(config, "REAPER_HANDLER_TIMEOUT", 0.0),
             slow_handler=_duration(config, "REAPER_SLOW_HANDLER", 5.0),
             startup_retries=_count(config, "REAPER_STARTUP_RETRIES", 0),
+            respawn=_switch(config, "REAPER_RESPAWN", True),
+            respawn_limit=_count(config, "REAPER_RESPAWN_LIMIT", 5),
+            respawn_window=_duration(config, "REAPER_RESPAWN_WINDOW", 60.0),
+            heartbeat_timeout=_duration(config, "REAPER_HEARTBEAT_TIMEOUT", 0.0),
+            blocked_warning=_duration(config, "REAPER_BLOCKED_WARNING", 10.0),
+            max_lifetime=_duration(config, "REAPER_MAX_LIFETIME", 0.0),
+            max_requests=_count(config, "REAPER_MAX_REQUESTS", 0),
+            max_rss=_size(config, "REAPER_MAX_RSS", 0),
+            recycle_jitter=_share(config, "REAPER_RECYCLE_JITTER", 0.1),
         )
 
     @classmethod
@@ -95,6 +134,15 @@ KEYS = (
     "REAPER_HANDLER_TIMEOUT",
     "REAPER_SLOW_HANDLER",
     "REAPER_STARTUP_RETRIES",
+    "REAPER_RESPAWN",
+    "REAPER_RESPAWN_LIMIT",
+    "REAPER_RESPAWN_WINDOW",
+    "REAPER_HEARTBEAT_TIMEOUT",
+    "REAPER_BLOCKED_WARNING",
+    "REAPER_MAX_LIFETIME",
+    "REAPER_MAX_REQUESTS",
+    "REAPER_MAX_RSS",
+    "REAPER_RECYCLE_JITTER",
 )
 
 _OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_WITHOUT")
@@ -130,6 +178,30 @@ def _count(config: Mapping[str, Any], key: str, default: int) -> int:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise BadSetting(key, value, "a whole number, 0 or more")
+    return value
+
+
+def _share(config: Mapping[str, Any], key: str, default: float) -> float:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise BadSetting(key, value, "a number from 0 to 1")
+    return float(value)
+
+
+_UNITS = {"": 1, "B": 1}
+for _power, _prefix in enumerate("KMGT", 1):
+    _UNITS[f"{_prefix}B"], _UNITS[f"{_prefix}iB"] = 1000**_power, 1024**_power
+
+
+def _size(config: Mapping[str, Any], key: str, default: int) -> int:
+    value = config.get(key, default)
+    found = (
+        re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?i?B)?", value) if isinstance(value, str) else None
+    )
+    if found is not None and (found[2] or "") in _UNITS:
+        return int(float(found[1]) * _UNITS[found[2] or ""])
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadSetting(key, value, 'a number of bytes, or one with a unit such as "512MiB"')
     return value
 
 

@@ -81,7 +81,7 @@ def report(
     frames: Sequence[Frame],
     remedy: str,
 ) -> str:
-    """A failed or slow start in a few lines: what, who, where exactly, and what can be done.
+    """What has failed, is slow or hangs, in a few lines: what, who, where exactly, what can be done.
 
     Args:
         frames: of the thread or the coroutine, innermost first.
@@ -92,8 +92,7 @@ def report(
     sits = innermost(frames, place)
     if sits is not None:
         lines.append(f"    sits in  {sits[0]}:{sits[1]} in {sits[2]}{_source(sits[0], sits[1])}")
-    if place is not None:
-        lines.append(f"    remedy   {remedy}")
+    lines.append(f"    remedy   {remedy}")
     return "\n".join(lines)
 
 

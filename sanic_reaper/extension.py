@@ -20,7 +20,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sanic_ext import Extension
 
@@ -31,8 +31,12 @@ from .process import children_of
 from .startup import Record
 
 if TYPE_CHECKING:
+    from .events import Event
     from .platform.base import Identity
     from .supervisor import Supervisor
+
+
+Hook = TypeVar("Hook", bound="Callable[[Event], object]")
 
 
 class Reaper(Extension):  # type: ignore[no-untyped-call]
@@ -41,9 +45,17 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.extend(extensions=[Reaper])
 
     Configured by the app's `REAPER_*` keys, which are read when the server starts.
+
+    Args:
+        on_event: called in the main process with each `Event`, in a thread of its own. What it
+            raises is logged; if it does not return, it hears no more.
     """
 
     name = "reaper"
+
+    def __init__(self, on_event: Callable[[Event], object] | None = None) -> None:
+        super().__init__()
+        self._on_event = on_event
 
     def startup(self, bootstrap: Any) -> None:
         app: App = self.app
@@ -54,6 +66,8 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         if multiprocessing.parent_process() is None:
             _earlier_children.update(children_of(os.getpid()))
         server = app.ctx.reaper = _Server(app)
+        if self._on_event is not None:
+            server.hooks.append((None, self._on_event))
         internals.substitute_manager_factory(_start_manager)
         internals.listeners(app, "main_process_start").insert(0, server.main_process_start)
         app.listener("main_process_ready")(server.main_process_ready)
@@ -97,6 +111,7 @@ class _Server:
     """The hooks of one app, and what they share."""
 
     def __init__(self, app: App) -> None:
+        self.hooks: list[tuple[str | None, Callable[[Event], object]]] = []
         self._app = app
         self._has_begun = False
         self._supervisor: Supervisor | None = None
@@ -113,13 +128,34 @@ class _Server:
         start = startup.of_this_process(self._app)
         return start is None or start.ready
 
+    def on(self, event: str | None = None) -> Callable[[Hook], Hook]:
+        """Register a function of one argument, an `Event`: `@app.ctx.reaper.on("worker.died")`.
+
+        Args:
+            event: which one; every one, if none is named.
+
+        Raises:
+            ValueError: there is no event of that name.
+        """
+        from .events import NAMES  # here, for its size
+
+        if event is not None and event not in NAMES:
+            raise ValueError(f"no event is called {event!r}; there are {', '.join(NAMES)}")
+
+        def register(hook: Hook) -> Hook:
+            self.hooks.append((event, hook))
+            return hook
+
+        return register
+
     def begin(self) -> Supervisor | None:
         """Read the settings and start to supervise, unless that is done. `None`: disabled."""
         if not self._has_begun:
             # Not above: a worker imports this module too, and has no use for main's half.
+            from .events import Hooks
             from .supervisor import supervise
 
-            self._supervisor = supervise(self._app, _earlier_children)
+            self._supervisor = supervise(self._app, _earlier_children, Hooks(self.hooks))
             self._has_begun = True
         return self._supervisor
 

@@ -17,7 +17,8 @@ import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -82,14 +83,70 @@ def substitute_worker_signals(
         else:  # the user takes care of signals
             original(app, run_multiple, register, loop)
 
-    def _run_server_forever(*args: Any, **kwargs: Any) -> Any:
+    def _run_server_forever(
+        loop: asyncio.AbstractEventLoop,
+        before_stop: Any,
+        after_stop: Any,
+        cleanup: Callable[[], None] | None,
+        *more: Any,
+    ) -> None:
         on_serving()
-        return run_for_ever(*args, **kwargs)
+        gentle = partial(_close_gently, loop, cleanup) if cleanup is not None else None
+        run_for_ever(loop, before_stop, after_stop, gentle, *more)
 
     vars(runners).update(
         _setup_system_signals=_setup_system_signals, _run_server_forever=_run_server_forever
     )
     _let_stop_without_manager()
+
+
+def _close_gently(loop: asyncio.AbstractEventLoop, cleanup: Callable[[], None]) -> None:
+    """Give clients a moment to go by themselves: one may be sending a request just now.
+
+    `_cleanup` of `_serve_http_1` closes each connection on which nothing is under way as far as
+    Sanic has read. What the client has sent by then is lost, and it sees an error.
+    """
+    known = inspect.getclosurevars(cleanup).nonlocals
+    server, connections = known.get("http_server"), known.get("connections")
+    if server is not None and connections:
+        server.close()
+        by = time.monotonic() + IDLE_PATIENCE
+        while connections and time.monotonic() < by:
+            loop.run_until_complete(asyncio.sleep(0.02))
+        # Not only later, as `_cleanup` does: before that it waits for asyncio's server, which on
+        # Python 3.12 waits for every connection.
+        for connection in list(connections):
+            connection.close_if_idle()
+    cleanup()
+
+
+IDLE_PATIENCE = 0.5
+"""Seconds for which a connection with nothing under way is still kept when a worker stops."""
+
+
+def end_keep_alive() -> None:
+    """From now on each response says `Connection: close`: `Http` asks the setting at each request.
+
+    So clients that are busy move on to another worker before this one closes its connections.
+    """
+    for app in Sanic._app_registry.values():
+        app.config.KEEP_ALIVE = False
+
+
+def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:
+    """Have the protocols of a worker, and of its secondary apps, count together.
+
+    Each counts its requests in a dictionary of its own, unless `worker_serve` is given one.
+
+    Returns:
+        The dictionary, whose `requests_count` is the sum.
+    """
+    counted: dict[str, int] = arguments.get("state") or {"requests_count": 0}
+    arguments["state"] = counted
+    for infos in (arguments.get("server_info") or {}).values():
+        for info in infos:
+            info.settings["state"] = counted
+    return counted
 
 
 def _let_stop_without_manager() -> None:

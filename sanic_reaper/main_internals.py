@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
@@ -12,9 +13,10 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from sanic import Sanic
+from sanic.log import error_logger
 
 from .internals import App
 
@@ -56,6 +58,32 @@ def retire(worker_state: Any) -> None:
 def reloads() -> bool:
     """Whether files are watched, and workers started again when one changes."""
     return any(app.state.auto_reload for app in Sanic._app_registry.values())
+
+
+def age_of_a_complaint() -> float:
+    """Seconds that sanic-ext's HealthMonitor looks back when it asks for a restart."""
+    module: Any = sys.modules.get("sanic_ext.extensions.health.monitor")
+    if module is None:
+        return 0.0
+    monitor = module.HealthMonitor
+    return float(monitor.MISSED_THRESHHOLD + monitor.REPORT_INTERVAL)
+
+
+def leave_serve(code: int) -> NoReturn:
+    """Have `serve`, which calls us, clean up and end the process with an exit code of our own.
+
+    It knows one, 1, and reports every exception on its way out: that one line is left out.
+
+    Raises:
+        SystemExit: always.
+    """
+
+    def pass_by(record: logging.LogRecord) -> bool:
+        error_logger.removeFilter(pass_by)
+        return False
+
+    error_logger.addFilter(pass_by)
+    raise SystemExit(code)
 
 
 def managers() -> list[tuple[int, str]]:

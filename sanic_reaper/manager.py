@@ -8,6 +8,8 @@ What each override is for (line numbers of Sanic 25.12.1, `sanic/worker/manager.
 `shutdown_signal`  390: talks to the SyncManager in the midst of talking to it
 `run`              209: joins without a limit
 `shutdown_server`  164: forgets a process without waiting for its end
+`restart`          241: a restart without downtime leaves a thread that gives up, and both workers
+`_sync_states`     434: one call to the SyncManager for each process, ten times a second
 """
 
 from __future__ import annotations
@@ -18,20 +20,20 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from sanic.exceptions import ServerKilled
-from sanic.worker.constants import ProcessState
+from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.manager import MonitorCycle, WorkerManager
 from sanic.worker.process import Worker, WorkerProcess
+from sanic.worker.restarter import Restarter
 
 from . import advice, main_internals
 from .contexts import Context, WatchedContext
+from .keeper import Keeper, NobodyLives, StartFailed
 from .log import log
 from .processes import WatchedProcess
-from .retries import Retries
 from .signals import StopRequested
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
-    from .launch import Launch
 
 PAUSE = 0.1
 """Seconds between two looks at the workers' states, which only the SyncManager knows."""
@@ -41,8 +43,8 @@ TERMINATE_EARLY = "__TERMINATE_EARLY__"
 """What a worker sends when Sanic has caught, and logged, an error in its start."""
 
 
-class StartFailed(Exception):
-    """A worker did not come up, and the server can't start without it."""
+NOBODY_LIVES = 75
+"""Exit code of a server whose workers have all died once too often: EX_TEMPFAIL of sysexits.h."""
 
 
 class SupervisedManager(WorkerManager):
@@ -57,12 +59,12 @@ class SupervisedManager(WorkerManager):
         **kwargs: Any,
     ) -> None:
         self._supervisor = supervisor
-        self._has_started = False
-        self._retries = Retries(supervisor.settings.startup_retries)
         if said := advice.for_this_process(context.get_start_method()):
             log.warning("%s", said)
         watched: Any = WatchedContext(context, supervisor)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
+        self._keeper = Keeper(supervisor, self.worker_state)
+        self.restarter = KeptRestarter(self._keeper)
         supervisor.signals.install()  # the constructor has just taken them for Sanic
 
     def run(self) -> None:
@@ -71,8 +73,9 @@ class SupervisedManager(WorkerManager):
         Raises:
             ServerKilled: the exit code is to be 1. Sanic passes over this exception alone without
                 a traceback.
+            SystemExit: it is to be another one.
         """
-        failed = False
+        code = 0
         try:
             with self._supervisor.signals.interruptible():
                 self.start()  # type: ignore[no-untyped-call]
@@ -81,25 +84,23 @@ class SupervisedManager(WorkerManager):
             log.info("%s", _reason(self._supervisor.signals.received))
         except StartFailed as failure:
             log.error("the server ends with exit code 1: %s", failure)
-            failed = True
+            code = 1
+        except NobodyLives:
+            log.error("the server ends with exit code %d: no worker lives", NOBODY_LIVES)
+            code = NOBODY_LIVES
         except (EOFError, ConnectionError) as error:
             # Every state is gone with it, so there is nothing to go on with.
             log.error("the server ends with exit code 1: the SyncManager has died (%r)", error)
-            failed = True
+            code = 1
         finally:
             self._shutting_down = True
             self._supervisor.stop()
             self._supervisor.wait_for_end()
-            self._release_waiting_threads()
             main_internals.retire(self.worker_state)
-        if failed or self._supervisor.forced:
+        if code == 1 or self._supervisor.forced:
             raise ServerKilled
-
-    def _release_waiting_threads(self) -> None:
-        """A zero-downtime restart leaves a thread that waits for an ack, and a process can't exit
-        before its threads. No ack will come any more; the thread looks at nothing but this."""
-        for process in self.processes:
-            process.state = ProcessState.ACKED
+        if code:
+            main_internals.leave_serve(code)
 
     def wait_for_ack(self) -> None:
         """Wait until every worker serves.
@@ -109,110 +110,92 @@ class SupervisedManager(WorkerManager):
             StopRequested: one of them has asked for the end of the server.
         """
         later = []
-        while unready := self._not_acked():
-            self._supervisor.turn()
-            self._tend_starts()
-            if not self._wait_for_news(unready):
+        while self._not_acked():
+            self._tend()
+            if not self._wait_for_message():
                 continue
             message = self.monitor_subscriber.recv()
             if message == TERMINATE_EARLY:
-                continue  # it ends at once, and `_tend_starts` sees which one it was
+                continue  # it ends at once, and the keeper sees which one it was
             if not message or message == "__TERMINATE__":
                 raise StopRequested
             later.append(message)  # a request for the monitor, which begins after this
-        self._has_started = True
+        self._keeper.has_started = True
         for message in later:
             self.monitor_publisher.send(message)
 
     def _not_acked(self) -> list[WorkerProcess]:
         states = self.worker_state.copy()  # type: ignore[attr-defined]  # one call for all
-        servers = [process for process in self.processes if _watched(process).is_server]
-        return [process for process in servers if not self._note_ack(process, states)]
+        return [process for process in self._servers() if not self._note_ack(process, states)]
 
     def _note_ack(self, process: WorkerProcess, states: Any) -> bool:
         launch = _watched(process).launch
         if launch is not None and launch.has_acked:
             return True
-        if states.get(process.name, {}).get("state") != ProcessState.ACKED.name:
+        if launch is None or self._keeper.is_waiting(process.name):
+            return False  # what is known of it is of the one before
+        state = states.get(process.name, {}).get("state")
+        if state != ProcessState.ACKED.name and not launch.is_ready:
             return False
-        if process.name in self._retries.due:
-            return False  # that was the one before
         self._supervisor.ready(_watched(process))
         return True
 
-    def _tend_starts(self) -> None:
-        """See whose start has failed, and start those again that may try again.
+    def _tend(self) -> None:
+        self._supervisor.turn()
+        self._keeper.tend(self._servers())
+        self._keeper.note_ends(p for p in self.processes if not _watched(p).is_server)
 
-        Raises:
-            StartFailed: one has, and may not.
-        """
-        for process in list(self.processes):
-            launch = _watched(process).launch
-            if launch is None or launch.is_given_up:
-                continue
-            if process.name in self._retries.due:
-                self._try_again(process)
-            elif launch.is_ready:
-                self._retries.forget(process.name)
-            elif why := self._why_it_failed(process, launch):
-                self._give_up_on(process, launch, why)
+    def _servers(self) -> list[WorkerProcess]:
+        """Also those that the system would not start, which have no pid."""
+        workers = [worker for worker in self.transient.values() if _is_server(worker)]
+        return [process for worker in workers for process in worker.processes]
 
-    def _why_it_failed(self, process: WorkerProcess, launch: Launch) -> str | None:
-        ended = process.exitcode is not None
-        if ended:
-            launch.hear()
-        if launch.failure is not None:
-            return launch.failure if ended or launch.has_acked or launch.lingers else None
-        if not ended or launch.is_ready:
-            return None
-        if launch.has_expired:
-            return launch.late
-        assert process.exitcode is not None
-        return f"it has ended before it was ready, {_how(process.exitcode)}"
-
-    def _give_up_on(self, process: WorkerProcess, launch: Launch, why: str) -> None:
-        failure = f"{process.name} [{process.pid}] did not start: {why}"
-        pause = self._retries.pause(process.name)
-        if pause is None and self._has_started and main_internals.reloads():
-            launch.is_given_up = True
-            log.error("%s; the next change of a file starts it again", failure)
-            return
-        if pause is None:
-            raise StartFailed(failure)
-        log.error("%s", failure)
-        log.warning("%s is started again in %g s", process.name, pause)
-        if process.exitcode is None:
-            _watched(process).terminate()
-
-    def _try_again(self, process: WorkerProcess) -> None:
-        if process.exitcode is None or not self._retries.is_due(process.name):
-            return
-        process.set_state(ProcessState.RESTARTING, force=True)
-        process.restart()  # type: ignore[no-untyped-call]
-
-    def _wait_for_news(self, unready: list[WorkerProcess]) -> bool:
-        """Whether there is a message. Also returns when a worker ends, and after a pause."""
-        alive = [process for process in unready if process.exitcode is None]
-        sentinels = [_watched(process).sentinel for process in alive]
-        return self.monitor_subscriber in connection.wait(
-            [self.monitor_subscriber, *sentinels], PAUSE
-        )
+    def _wait_for_message(self) -> bool:
+        """Whether there is one. Also returns when the watchdog has news, and after a pause."""
+        watched: list[Any] = [self.monitor_subscriber, *self._supervisor.news]
+        return self.monitor_subscriber in connection.wait(watched, PAUSE)
 
     def _poll_monitor(self) -> MonitorCycle | None:
-        self._supervisor.turn()
-        self._tend_starts()
-        return super()._poll_monitor()
+        self._tend()
+        if self._wait_for_message():
+            return super()._poll_monitor()
+        return None
 
     def _handle_message(self, message: str) -> MonitorCycle | None:
         if message == TERMINATE_EARLY:  # Sanic would take it for the name of a worker
             return MonitorCycle.CONTINUE
+        if self._is_stale(message):
+            log.info("%s has just been replaced: not restarted for what was before", message)
+            return MonitorCycle.CONTINUE
         return super()._handle_message(message)
 
+    def _is_stale(self, message: str) -> bool:
+        """Whether it is a complaint of sanic-ext's HealthMonitor about the worker before this one.
+
+        It alone sends a bare name: `app.m.restart` puts a colon behind it.
+        """
+        age = main_internals.age_of_a_complaint()
+        return ":" not in message and self._keeper.is_younger(self._servers(), message, age)
+
     def _sync_states(self) -> None:
-        super()._sync_states()  # type: ignore[no-untyped-call]
+        states = self.worker_state.copy()  # type: ignore[attr-defined]
         for process in self.processes:
-            if process.state is ProcessState.ACKED:
-                self._supervisor.ready(_watched(process))
+            known = states.get(process.name)
+            if known is None:
+                process.set_state(ProcessState.TERMINATED, force=True)
+            elif process.state is not ProcessState.RESTARTING:
+                self._sync_state(process, known.get("state"))
+
+    def _sync_state(self, process: WorkerProcess, state: str | None) -> None:
+        launch = _watched(process).launch
+        if not process.is_alive():  # type: ignore[no-untyped-call]
+            state = "FAILED" if process.exitcode else "COMPLETED"
+        elif launch is not None and launch.is_ready:
+            state = ProcessState.ACKED.name  # whoever has written to its entry last
+        if state and process.state.name != state:
+            process.set_state(ProcessState[state], force=True)
+        if process.state is ProcessState.ACKED:
+            self._supervisor.ready(_watched(process))
 
     def shutdown_server(self, name: str | None = None) -> None:
         """Scale down by one: with SIGTERM, a deadline, and somebody who waits for the end."""
@@ -222,6 +205,7 @@ class SupervisedManager(WorkerManager):
             return
         for process in worker.processes:
             process.set_state(ProcessState.TERMINATED, True)
+            self._keeper.dismiss(process)
             with suppress(AttributeError):  # not started
                 _watched(process).terminate()
         del self.transient[worker.name]
@@ -230,11 +214,7 @@ class SupervisedManager(WorkerManager):
         """The youngest, so that the names that remain are those of a smaller server."""
         if name is not None:
             return self.transient[name]
-        servers = [
-            worker
-            for worker in self.transient.values()
-            if worker.name.startswith(WorkerProcess.SERVER_LABEL)
-        ]
+        servers = [worker for worker in self.transient.values() if _is_server(worker)]
         return servers[-1] if servers else None
 
     def shutdown(self) -> None:
@@ -261,7 +241,20 @@ def _reason(signum: int | None) -> str:
     return f"stopping on {signal.Signals(signum).name}"
 
 
-def _how(exitcode: int) -> str:
-    if exitcode >= 0:
-        return f"with exit code {exitcode}"
-    return f"killed by {signal.Signals(-exitcode).name}"
+def _is_server(worker: Worker) -> bool:
+    return worker.name.startswith(f"{WorkerProcess.SERVER_LABEL}-")
+
+
+class KeptRestarter(Restarter):
+    """Sanic's, with a word for the keeper: it knows which workers may go, and when."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def _restart_process(
+        self, process: WorkerProcess, restart_order: RestartOrder, **kwargs: Any
+    ) -> None:
+        if _watched(process).is_server:
+            self._keeper.restart(process, restart_order, **kwargs)
+        else:
+            super()._restart_process(process, restart_order, **kwargs)  # type: ignore[no-untyped-call]

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from . import worker
 
 if TYPE_CHECKING:
+    from .contact import Contact
     from .interfaces import Watcher
     from .launch import Launch
     from .platform.base import Identity
+    from .pulse import Pulse
+    from .recycling import Limits
 
 
 class WatchedProcess(BaseProcess):
@@ -24,10 +27,17 @@ class WatchedProcess(BaseProcess):
     reaper_role: str
     reaper_start: int = 0
     """Its creation time, once it has been started."""
+    contact: Contact | None = None
+    """Of a worker, in main: the line to it,"""
     launch: Launch | None = None
-    """Of a worker, in main: what is known of its start."""
+    """what is known of its start,"""
+    pulse: Pulse | None = None
+    """of its event loop, if anybody wants to know,"""
+    limits: Limits | None = None
+    """and when it has had its day."""
     _watcher: Watcher | None
     _orders: worker.Orders
+    _kwargs: dict[str, Any]
 
     def start(self) -> None:
         watcher = self._watcher
@@ -36,7 +46,7 @@ class WatchedProcess(BaseProcess):
             super().start()
 
     def run(self) -> None:
-        worker.enter(self._orders)
+        worker.enter(self._orders, self._kwargs)
         try:
             super().run()
         except KeyboardInterrupt:

@@ -59,6 +59,7 @@ class Remains:
         run: the id that they bear in their environment, unless they have cleaned it.
         poll: where the descriptors of those that are being ended are registered.
         report: told of each signal: level, number, to whom, evidence.
+        tell_of: told once of each that is ended: identity, name, evidence.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Remains:
         run: str,
         poll: select.poll,
         report: Callable[[str, int, str, str], None],
+        tell_of: Callable[[Identity, str, str], None],
     ) -> None:
         self.known: dict[Identity, str] = {}
         self.unwaited: set[Identity] = set()
@@ -77,6 +79,7 @@ class Remains:
         self._run = run
         self._poll = poll
         self._report = report
+        self._tell_of = tell_of
         self._uid = os.geteuid()
         self._spared: set[Identity] = set()
         self._zombies: set[Identity] = set()
@@ -197,6 +200,7 @@ class Remains:
         row = platform.row(handle.pid)
         title = name or (row.name if row is not None else "?")
         self.targets[identity] = Target(handle, title, evidence, now)
+        self._tell_of(identity, title, evidence)
         if handle.fd is not None:
             self._poll.register(handle.fd, select.POLLIN)
 

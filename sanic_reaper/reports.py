@@ -7,11 +7,12 @@ message begins with a byte that no stack contains.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
@@ -51,6 +52,13 @@ class Reports:
             return os.write(self._connection.fileno(), message) == len(message)
         except OSError:
             return False
+
+    def beat(
+        self, served: Mapping[str, int], every: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Say that the event loop turns, and how many requests it has served, from now on."""
+        self.send("beat", served["requests_count"])
+        loop.call_later(every, self.beat, served, every, loop)
 
     def _answer(self, signum: int, frame: FrameType | None) -> None:
         self.send("where", *self._where(frame))

@@ -1,8 +1,6 @@
-"""Which workers are to be started again after a start that failed, and when."""
+"""Which workers are to be started again after a start that failed, and when. Pure."""
 
 from __future__ import annotations
-
-import time
 
 LONGEST_PAUSE = 30.0
 """Seconds before a start that has failed is tried again, at most: 1, 2, 4, 8, 16, 30, 30 ..."""
@@ -16,7 +14,6 @@ class Retries:
     """
 
     def __init__(self, allowed: int) -> None:
-        self.due: dict[str, float] = {}
         self._allowed = allowed
         self._made: dict[str, int] = {}
 
@@ -27,15 +24,7 @@ class Retries:
             return None
         pause = min(2.0**made, LONGEST_PAUSE)
         self._made[name] = made + 1
-        self.due[name] = time.monotonic() + pause
         return pause
-
-    def is_due(self, name: str) -> bool:
-        """Whether its pause is over; true once."""
-        if time.monotonic() < self.due[name]:
-            return False
-        del self.due[name]
-        return True
 
     def forget(self, name: str) -> None:
         self._made.pop(name, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 import time
@@ -16,6 +17,8 @@ from typing import Any
 from . import environment, inheritance, main_internals, platform, worker
 from .children import OwnChildren
 from .config import Settings
+from .contact import Contact
+from .events import Hooks
 from .explanations import Frame
 from .internals import App
 from .launch import Launch
@@ -25,6 +28,8 @@ from .manager import SupervisedManager
 from .platform.base import Identity
 from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
+from .pulse import Pulse
+from .recycling import Limits
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 from .sync_manager import guarded_manager
@@ -45,11 +50,12 @@ HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed."""
 
 
-def supervise(app: App, earlier: Set[Identity]) -> Supervisor | None:
+def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | None:
     """Begin to supervise the server whose primary app this is, unless it says not to.
 
     Args:
         earlier: children of main's that are not the server's.
+        hooks: what is told of what happens.
 
     Raises:
         SystemExit: a setting has a bad value. Nothing has been started yet.
@@ -57,7 +63,7 @@ def supervise(app: App, earlier: Set[Identity]) -> Supervisor | None:
     settings = Settings.read_or_exit(app.config)
     if not settings.enabled:
         return None
-    supervisor = Supervisor(settings, environment.run_that_begins(), earlier)
+    supervisor = Supervisor(settings, environment.run_that_begins(), earlier, hooks)
     supervisor.begin()
     return supervisor
 
@@ -69,10 +75,12 @@ class Supervisor:
         settings: those of the primary app.
         run: the id of this run.
         earlier: children of main's that are not the server's.
+        hooks: what is told of what happens.
     """
 
-    def __init__(self, settings: Settings, run: str, earlier: Set[Identity]) -> None:
+    def __init__(self, settings: Settings, run: str, earlier: Set[Identity], hooks: Hooks) -> None:
         self.settings = settings
+        self.hooks = hooks
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
         self._main = (os.getpid(), start_of(os.getpid()))
@@ -88,6 +96,8 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
         self._killed = 0
+        self._killed_for: dict[Identity, str] = {}
+        self._chance = random.Random()
         self._next_check = 0.0
         self._next_reaping = 0.0
         self._retry_at = float("inf")
@@ -176,6 +186,7 @@ class Supervisor:
         self._shut_down_managers()
         self._say_goodbye()
         self._listeners.restore()
+        self.hooks.finish()
         if self._replaced_manager is not None:
             main_internals.substitute_worker_manager(self._replaced_manager)
         _finished.append(self)
@@ -252,6 +263,7 @@ class Supervisor:
             forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
             report=report,
             handler_timeout=self.settings.handler_timeout,
+            beat_every=self.settings.beat_every,
             began=began,
             environment=inheritance.child_environment(),
         )
@@ -260,16 +272,40 @@ class Supervisor:
         assert process.pid is not None
         process.reaper_start = start_of(process.pid)
         if reports is not None:
-            process.launch = Launch(
-                process.name,
-                process.pid,
-                reports,
-                self.settings,
-                began,
-                partial(self._due, process),
-            )
+            self._introduce(process, reports, began)
         self._processes.append(process)
         self._adopt(process)
+
+    def _introduce(self, process: WatchedProcess, reports: Connection, began: float) -> None:
+        """Listen to a new worker."""
+        assert process.pid is not None
+        settings, title = self.settings, f"{process.name} [{process.pid}]"
+        contact = process.contact = Contact(process.pid, reports)
+        tell = partial(self._tell_hooks, process)
+        process.launch = Launch(
+            title,
+            contact,
+            settings,
+            began,
+            on_due=partial(self._due, process),
+            on_slow=partial(tell, "worker.slow"),
+        )
+        if settings.beat_every:
+            process.pulse = Pulse(
+                title,
+                contact,
+                settings.beat_every,
+                settings.blocked_warning,
+                settings.heartbeat_timeout,
+                on_blocked=partial(tell, "worker.blocked"),
+                on_hung=partial(self._end_hung, process),
+            )
+        process.limits = Limits(settings, self._chance)
+        tell("worker.started")
+
+    def _tell_hooks(self, process: WatchedProcess, event: str, reason: str = "") -> None:
+        assert process.pid is not None
+        self.hooks.tell(event, process.name, process.pid, reason)
 
     def _adopt(self, process: WatchedProcess) -> None:
         due = process.launch.due if process.launch is not None else 0.0
@@ -338,11 +374,12 @@ class Supervisor:
         sidecar = self._sidecar
         assert sidecar is not None
         if wait:
-            connection.wait([sidecar.fileno()] if sidecar.fileno() >= 0 else [], wait)
+            connection.wait(self.news, wait)
         for message in sidecar.heard():
             self._act(message)
         for process in self._processes:
-            if process.launch is not None:
+            if process.contact is not None and process.launch is not None:
+                process.contact.turn()
                 process.launch.turn()
         now = time.monotonic()
         if now >= self._next_check:
@@ -362,6 +399,27 @@ class Supervisor:
             self._on_expired(int(rest[0]), int(rest[1]))
         elif word == "zombie":
             self._zombies.add((int(rest[0]), int(rest[1])))
+        elif word == "killed":
+            self._on_killed((int(rest[0]), int(rest[1])), rest[2], rest[3])
+        # "ended" is there to wake us: who has ended is known by its exit code.
+
+    def _on_killed(self, identity: Identity, name: str, reason: str) -> None:
+        """The watchdog has ended a process, or has begun to."""
+        is_member = any(process.identity == identity for process in self._processes)
+        if is_member:
+            self._killed_for[identity] = reason
+        self.hooks.tell(
+            "worker.killed" if is_member else "orphan.killed", name, identity[0], reason
+        )
+
+    def killed_for(self, identity: Identity) -> str | None:
+        return self._killed_for.pop(identity, None)
+
+    @property
+    def news(self) -> list[int]:
+        assert self._sidecar is not None
+        fd = self._sidecar.fileno()
+        return [fd] if fd >= 0 else []
 
     def _on_expired(self, pid: int, start: int) -> None:
         """A worker is late: find out where it is, say so, and let the watchdog end it."""
@@ -370,8 +428,9 @@ class Supervisor:
             if process.identity != (pid, start) or launch is None:
                 continue
             launch.has_expired = True
-            if launch.can_be_asked:
-                launch.ask(partial(self._condemn, process))
+            assert process.contact is not None
+            if process.contact.can_be_asked:
+                process.contact.ask(partial(self._condemn, process))
                 return
             log.info("%s [%d] has not started in time; this is its stack:", process.name, pid)
         self._tell("dump", pid, start)
@@ -380,6 +439,22 @@ class Supervisor:
         assert process.launch is not None
         process.launch.fail(process.launch.overdue(frames, how))
         self._tell("shown", *process.identity)
+
+    def _end_hung(self, process: WatchedProcess) -> None:
+        """Its loop does not turn: the same, and the watchdog waits for our answer as long."""
+        self._tell("hung", *process.identity)
+        assert process.contact is not None
+        process.contact.ask(partial(self._condemn_hung, process))
+
+    def _condemn_hung(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
+        assert process.pulse is not None
+        log.error(
+            "%s [%s] is ended: %s", process.name, process.pid, process.pulse.hung(frames, how)
+        )
+        if frames:
+            self._tell("shown", *process.identity)
+        else:
+            self._tell("dump", *process.identity)
 
     def _reap_adopted(self) -> None:
         zombies, self._zombies = self._zombies, set()
@@ -391,9 +466,9 @@ class Supervisor:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
         for process in [ended for ended in self._processes if ended.exitcode is not None]:
             self._processes.remove(process)
-            if process.launch is not None:
-                process.launch.hear()
-                process.launch.close()
+            if process.contact is not None:
+                process.contact.hear()
+                process.contact.close()
             self._ended += 1
             self._killed += process.exitcode == -signal.SIGKILL
 

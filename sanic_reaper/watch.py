@@ -67,6 +67,7 @@ class Member:
         "ready_by",
         "role",
         "since",
+        "why",
     )
 
     def __init__(self, handle: Handle, role: str, name: str, ready_by: float | None) -> None:
@@ -79,6 +80,8 @@ class Member:
         self.end_by: float | None = None
         self.asked = False
         self.killed = False
+        self.why = ""
+        """Why it is to be killed at `kill_at`."""
         self.since = (time.monotonic(), "its start")
         """What it is measured from while the server goes on."""
 
@@ -131,7 +134,7 @@ class Watch:
         self._dead: set[Identity] = set()
         self._hung_up: float | None = None
         self._poll = select.poll()
-        self.remains = Remains(main, run, self._poll, self._report_signal)
+        self.remains = Remains(main, run, self._poll, self._report_signal, self._tell_of)
         self._register(channel.fd)
         self._register(main.fd)
 
@@ -224,6 +227,8 @@ class Watch:
                 member.dump_at, member.kill_at = None, time.monotonic()
             elif word == "dump" and member.dump_at is not None:
                 member.dump_at = time.monotonic()
+            elif word == "hung":
+                self._expect_stack(member, "its event loop stood still")
             elif word == "end":
                 member.end_by = float(rest[2])
                 member.since = (time.monotonic(), "it was replaced")
@@ -316,6 +321,8 @@ class Watch:
             if fd in ready if fd is not None else not member.handle.alive():
                 self._release(member.handle)
                 del self.members[identity]
+                if self.phase in _MAIN_LIVES:
+                    self.channel.send("ended", *identity)
                 # A process of the user's own may be there to start something, and end.
                 if self.phase == WATCHING and member.role == "worker":
                     self._dead.add(identity)
@@ -334,7 +341,7 @@ class Watch:
         for member in self.members.values():
             if member.ready_by is not None and now >= member.ready_by:
                 member.ready_by = None
-                member.dump_at = now + ANSWER
+                self._expect_stack(member, "did not start in time")
                 self.channel.send("expired", *member.handle.identity)
         if any(member.kill_at is not None for member in self.members.values()):
             return  # one stack at a time: two at once would be interleaved line by line
@@ -345,13 +352,18 @@ class Watch:
                 self._dump(member)
                 return
 
+    def _expect_stack(self, member: Member, why: str) -> None:
+        """It is to be killed. Main has a moment to find out where it is; then we do."""
+        member.why = why
+        member.dump_at = time.monotonic() + ANSWER
+
     def _dump(self, member: Member) -> None:
         """SIGABRT: `faulthandler` answers it with every thread's stack, whoever holds the GIL."""
         try:
             platform.forbid_core_dump(member.handle.pid)
         except OSError:
             pass
-        evidence = "registered by main, did not start in time and is to show its stack"
+        evidence = f"registered by main, {member.why} and is to show its stack"
         self._report_signal("WARNING", signal.SIGABRT, str(member), evidence, member.since)
         self._signal(member.handle, signal.SIGABRT)
         self._signal(member.handle, signal.SIGCONT)
@@ -359,7 +371,7 @@ class Watch:
     def _enforce_ends(self, now: float) -> None:
         for member in self.members.values():
             if member.kill_at is not None and now >= member.kill_at:
-                self._kill(member, "did not start in time")
+                self._kill(member, member.why)
             elif member.end_by is not None and now >= member.end_by:
                 self._kill(member, "did not end when it was replaced")
             elif now >= self.drain_by:
@@ -395,6 +407,7 @@ class Watch:
         member.kill_at = None
         evidence = f"registered by main, {why}"
         self._report_signal("WARNING", signal.SIGKILL, str(member), evidence, member.since)
+        self._tell_of(member.handle.identity, member.name, why)
         self._signal(member.handle, signal.SIGKILL)
 
     # -- what is left behind ----------------------------------------------------------------------
@@ -471,6 +484,11 @@ class Watch:
         elapsed = time.monotonic() - began
         name = signal.Signals(signum).name
         self._report(level, f"{name} to {who}: {evidence}; {elapsed:.2f} s after {cause}")
+
+    def _tell_of(self, identity: Identity, name: str, why: str) -> None:
+        """Let main know, for the hooks of its user, whom we end."""
+        if self.phase in _MAIN_LIVES:
+            self.channel.send("killed", *identity, name, why)
 
     def _report(self, level: str, text: str) -> None:
         """Through main's own log while main lives: it knows the user's format and place.

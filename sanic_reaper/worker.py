@@ -16,9 +16,11 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import environment, internals, platform, startup
 from .internals import App
@@ -53,16 +55,21 @@ class Orders(NamedTuple):
     report: Connection | None
     """Through it a worker tells main of its start."""
     handler_timeout: float
+    beat_every: float
+    """Seconds after which its event loop is to say that it turns. 0: nobody wants to know."""
     began: float
     """When main started it, on the monotonic clock that all processes share."""
     environment: dict[str, str]
     """Under forkserver the environment is the fork server's: App's worker name is not in it."""
 
 
-def enter(orders: Orders) -> None:
+def enter(orders: Orders, arguments: dict[str, Any]) -> None:
     """Make this process one that ends with main, and only when it is told to.
 
     Must run in the main thread of the new process.
+
+    Args:
+        arguments: of what it was started for; a worker's may be added to.
     """
     os.environ.update(orders.environment)
     for name in orders.forget:
@@ -78,14 +85,20 @@ def enter(orders: Orders) -> None:
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
     if orders.report is not None:
-        _report_to_main(orders.report, orders)
+        reports = _report_to_main(orders.report, orders)
+        if orders.beat_every:
+            stop.beat = partial(
+                reports.beat, internals.count_requests(arguments), orders.beat_every
+            )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
 
 
-def _report_to_main(connection: Connection, orders: Orders) -> None:
+def _report_to_main(connection: Connection, orders: Orders) -> Reports:
     start = Startup(orders.handler_timeout, orders.began)
-    start.tell = Reports(connection, start.where).send
+    reports = Reports(connection, start.where)
+    start.tell = reports.send
     startup.take_over(start)
+    return reports
 
 
 def arm(main_pid: int, signum: int) -> None:
@@ -131,6 +144,9 @@ def _show_stack_on_abort() -> None:
 
 class _Stop:
     """What a process does with SIGINT and SIGTERM."""
+
+    beat: Callable[[asyncio.AbstractEventLoop], None] | None = None
+    """In a worker: what says that its event loop turns, again and again."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -191,6 +207,8 @@ class _Drain(_Stop):
         arm(
             self._orders.main_pid, self._orders.pdeathsig
         )  # a change of user in a start listener has cleared it
+        if self.beat is not None and self._loop is not None:
+            self.beat(self._loop)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if not self._first(signum) or self._loop is None:
@@ -222,6 +240,7 @@ class _Drain(_Stop):
             self._loop.call_later(0.05, self._stop)
         elif not self._stopped:
             self._stopped = True
+            internals.end_keep_alive()
             self._app.stop(terminate=False)
 
 

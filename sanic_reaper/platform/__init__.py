@@ -15,6 +15,9 @@ decides what remains. Signals, pids and file descriptors are plain integers.
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
 `reader_signal(fd, signum)`            ask the kernel for a signal when the pipe's writer is gone
 `become_subreaper()`                   adopt descendants whose own parent has died
+`resident(pid)`                        its resident memory in bytes, 0 where that is not known
+`oom_kills()`                          how many processes of our cgroup the kernel's OOM killer
+                                       has ended; `None` where that is not known
 `forbid_core_dump(pid)`                an abort that we cause shall not fill a disk
 `name_process(name)`                   what `ps -o comm` shows
 =====================================  ==========================================================
@@ -47,5 +50,7 @@ reader_signal = backend.reader_signal
 become_subreaper = backend.become_subreaper
 forbid_core_dump = backend.forbid_core_dump
 name_process = backend.name_process
+resident = backend.resident
+oom_kills = backend.oom_kills
 
 __all__ = ["SUPPORTED", "WITHOUT", "Identity", "Row"]

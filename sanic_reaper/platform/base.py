@@ -53,5 +53,10 @@ class Row:
     def stopped(self) -> bool:
         return self.state == "T"
 
+    @property
+    def halted(self) -> bool:
+        """Stopped, or stopped by a debugger that traces it."""
+        return self.state in "Tt"
+
     def __repr__(self) -> str:
         return f"<{self.name} [{self.pid}] {self.state} parent={self.ppid} start={self.start}>"

@@ -103,6 +103,17 @@ def reader_signal(fd: int, signum: int) -> None:
     _absent("signal from a pipe")
 
 
+def resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def oom_kills() -> int | None:
+    return None
+
+
 def forbid_core_dump(pid: int) -> None:
     """Only Linux sets another process's limits (prlimit(2))."""
 

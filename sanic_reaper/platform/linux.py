@@ -186,6 +186,40 @@ def reader_signal(fd: int, signum: int) -> None:
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
 
+def resident(pid: int) -> int:
+    """Bytes of resident memory: the second field of statm, in pages (proc(5))."""
+    try:
+        return int(_read(f"/proc/{pid}/statm").split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def oom_kills() -> int | None:
+    """How many processes of our cgroup the kernel's OOM killer has ended so far.
+
+    `oom_kill` of memory.events (cgroup v2) or of memory.oom_control (v1): see the kernel's
+    Documentation/admin-guide/cgroup-v2.rst.
+    """
+    try:
+        for line in _read("/proc/self/cgroup").decode().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                file = f"/sys/fs/cgroup{path}/memory.events"
+            elif controllers == "memory":
+                file = f"/sys/fs/cgroup/memory{path}/memory.oom_control"
+            else:
+                continue
+            for field in _read(file).splitlines():
+                if field.startswith(b"oom_kill "):
+                    return int(field.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def forbid_core_dump(pid: int) -> None:
     import resource
 

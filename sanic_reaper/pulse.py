@@ -1,0 +1,133 @@
+"""Main's view of one worker's event loop, once it serves: whether it turns, and what it has served.
+
+A worker's loop sends a beat about once a second. What keeps it from turning keeps it from sending:
+blocking code, a GIL that somebody holds in C, SIGSTOP. So it is seen from here, by its absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .contact import Contact
+from .explanations import BLOCKING, Frame, report
+from .launch import whole
+from .log import log
+
+LONGEST_LOOK = 1.0
+"""Seconds that one look may add to a standstill, however long main itself has not looked: a machine
+that was suspended, or a main that was stopped, has seen nothing of its workers meanwhile."""
+
+REMEDY = "let the event loop turn: await asyncio.to_thread(...)"
+
+
+class Standstill:
+    """How long a loop has stood still, as far as somebody has watched it do so. Pure.
+
+    Args:
+        every: seconds between two beats; what is shorter is no standstill.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._unheard = 0.0
+        self._looked_at: float | None = None
+
+    def beat(self) -> None:
+        self._unheard = 0.0
+
+    def look(self, now: float) -> float:
+        """Seconds since the next beat was due."""
+        if self._looked_at is not None:
+            self._unheard += min(now - self._looked_at, LONGEST_LOOK)
+        self._looked_at = now
+        return max(0.0, self._unheard - self._every)
+
+
+class Pulse:
+    """The beats of one worker.
+
+    Args:
+        title: what the log calls the worker.
+        contact: main's line to it.
+        every: seconds between two beats.
+        warning: seconds of standing still after which it is reported, once. 0: never.
+        timeout: seconds after which it is to be ended. 0: never.
+        on_blocked: called when a standstill has been reported, with the words of the report.
+        on_hung: called when it is to be ended.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        contact: Contact,
+        every: float,
+        warning: float,
+        timeout: float,
+        on_blocked: Callable[[str], None],
+        on_hung: Callable[[], None],
+    ) -> None:
+        self.requests = 0
+        """What it has served, as of its last beat."""
+        self._title = title
+        self._contact = contact
+        self._standstill = Standstill(every)
+        self._seconds = 0.0
+        self._warning = warning
+        self._timeout = timeout
+        self._on_blocked = on_blocked
+        self._on_hung = on_hung
+        self._is_told = False
+        self._is_hung = False
+        contact.listeners.append(self._heed)
+
+    def _heed(self, word: str, rest: list[Any]) -> None:
+        if word != "beat":
+            return
+        self.requests = rest[0]
+        self._standstill.beat()
+        if self._is_told and not self._is_hung:
+            self._is_told = False
+            log.info("%s goes on: its event loop turns again", self._title)
+
+    def look(self, now: float, is_stopped: Callable[[], bool]) -> None:
+        """See whether something is to be said or done. Not for a worker that is on its way out.
+
+        Args:
+            now: on the monotonic clock.
+            is_stopped: whether the worker is stopped, by SIGSTOP or by a debugger.
+        """
+        self._seconds = self._standstill.look(now)
+        if self._is_hung:
+            return
+        if self._timeout and self._seconds >= self._timeout:
+            self._is_hung = True
+            self._on_hung()
+        elif self._warning and self._seconds >= self._warning and not self._is_told:
+            self._is_told = True
+            if is_stopped():  # asked where it is, it would be made to go on
+                self._say(f"{self._title} is stopped, by SIGSTOP or by a debugger")
+            else:
+                self._contact.ask(self._warn)
+
+    def _warn(self, frames: list[Frame], how: str) -> None:
+        what = f"the event loop of {self._title} has stood still for {self._seconds:.1f} s"
+        self._say(report(f"{what}{_manner(how)}", None, self._seconds, how, frames, REMEDY))
+
+    def _say(self, text: str) -> None:
+        log.warning("%s", text)
+        self._on_blocked(text)
+
+    def hung(self, frames: list[Frame], how: str) -> str:
+        """Why it is killed now, and its whole stack."""
+        what = (
+            f"its event loop has stood still for {self._seconds:.1f} s{_manner(how)} "
+            f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
+        )
+        text = report(what, None, self._seconds, how, frames, REMEDY)
+        return whole(text, frames, self._contact.stack)
+
+
+def _manner(how: str) -> str:
+    rest = how.removeprefix(BLOCKING)
+    return rest if rest.startswith(",") or not rest else f" {rest}"
