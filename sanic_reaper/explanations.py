@@ -81,7 +81,7 @@ def report(
     frames: Sequence[Frame],
     remedy: str,
 ) -> str:
-    """What has failed, is slow or hangs, in a few lines: what, who, where exactly, what can be done.
+    """What has failed, is slow or hangs, in a few lines: what, who, where exactly; what to do.
 
     Args:
         frames: of the thread or the coroutine, innermost first.

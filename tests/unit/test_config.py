@@ -31,6 +31,15 @@ def test_the_defaults_are_those_of_the_documents():
         handler_timeout=0.0,
         slow_handler=5.0,
         startup_retries=0,
+        respawn=True,
+        respawn_limit=5,
+        respawn_window=60.0,
+        heartbeat_timeout=0.0,
+        blocked_warning=10.0,
+        max_lifetime=0.0,
+        max_requests=0,
+        max_rss=0,
+        recycle_jitter=0.1,
     )
 
 

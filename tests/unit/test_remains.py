@@ -67,6 +67,7 @@ def test_what_is_to_be_ended(new_sleeper, age):
         RUN,
         select.poll(),
         lambda level, signum, who, evidence: signalled.append(who),
+        lambda identity, name, evidence: None,
     )
     remains.known = {identity: "remembered from an earlier look"}
     for deadline in (time.monotonic() + 60, 0.0):  # first SIGTERM, then SIGKILL

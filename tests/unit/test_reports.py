@@ -11,6 +11,7 @@ from multiprocessing import Pipe
 import pytest
 
 from sanic_reaper.config import Settings
+from sanic_reaper.contact import Contact
 from sanic_reaper.launch import HARD, Launch
 from sanic_reaper.reader import Reader, frames_of, other_threads
 from sanic_reaper.reports import REQUEST, Reports
@@ -147,26 +148,29 @@ def test_what_faulthandler_writes(stack, frames):
 
 def launch_of(pipe, **config):
     settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
-    return Launch("Sanic-Server-0-0", os.getpid(), pipe[0], settings, 1000.0, lambda: None)
+    contact = Contact(os.getpid(), pipe[0])
+    launch = Launch("Sanic-Server-0-0", contact, settings, 1000.0, lambda: None, lambda _: None)
+    return launch, contact
 
 
 def test_a_start_is_due_at_the_end_of_its_time(pipe):
-    assert launch_of(pipe, startup_timeout=20).due == 1020.0
-    assert launch_of(pipe, startup_timeout=0).due == 0.0
+    assert launch_of(pipe, startup_timeout=20)[0].due == 1020.0
+    assert launch_of(pipe, startup_timeout=0)[0].due == 0.0
 
 
 def test_a_handler_is_due_a_second_after_its_own_limit(pipe, monkeypatch):
     monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
-    launch, reports = launch_of(pipe, startup_timeout=20), Reports(pipe[1], nowhere)
+    launch, contact = launch_of(pipe, startup_timeout=20)
+    reports = Reports(pipe[1], nowhere)
     reports.send("begin", "load", "app.py", 3, 2.0, "@startup_timeout(2)")
-    launch.hear()
+    contact.hear()
     assert launch.due == 1003.0 + 2 + HARD
     reports.send("end")
-    launch.hear()
+    contact.hear()
     assert launch.due == 1020.0
 
 
 def test_a_start_that_has_succeeded_is_never_due(pipe):
-    launch = launch_of(pipe, startup_timeout=20)
+    launch, _ = launch_of(pipe, startup_timeout=20)
     launch.has_acked = True
     assert launch.due == 0.0

@@ -1,0 +1,178 @@
+"""The policy of supervision, without a process: standstills, limits, causes, hooks."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from sanic_reaper.config import Settings
+from sanic_reaper.deaths import cause
+from sanic_reaper.events import Event, Hooks
+from sanic_reaper.pulse import Standstill
+from sanic_reaper.recycling import Limits, Usage
+
+# -- a loop that stands still ---------------------------------------------------------------------
+
+
+def looks(standstill: Standstill, *moments: float) -> list[float]:
+    return [round(standstill.look(moment), 3) for moment in moments]
+
+
+def test_a_standstill_is_counted_from_the_beat_that_does_not_come():
+    standstill = Standstill(every=1.0)
+    assert looks(standstill, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0) == [0, 0, 0, 0.5, 1.0, 2.0]
+    standstill.beat()
+    assert looks(standstill, 3.5, 4.0, 4.5) == [0, 0, 0.5]
+
+
+def test_time_in_which_nobody_has_looked_does_not_count():
+    """The machine was suspended, or main was stopped, for an hour."""
+    standstill = Standstill(every=1.0)
+    assert looks(standstill, 0.0, 0.5, 3600.5, 3601.0) == [0, 0, 0.5, 1.0]
+
+
+def test_a_clock_that_stands_still():
+    standstill = Standstill(every=1.0)
+    assert looks(standstill, 5.0, 5.0, 5.0) == [0, 0, 0]
+
+
+# -- limits ---------------------------------------------------------------------------------------
+
+
+class Chance(random.Random):
+    """Always the same."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value = value
+
+    def random(self) -> float:
+        return self._value
+
+
+def limits(chance: float = 0.0, **config: object) -> Limits:
+    keys = {f"REAPER_{key.upper()}": value for key, value in config.items()}
+    return Limits(Settings.read(keys), Chance(chance))
+
+
+FRESH = Usage(0.0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "below", "at", "words"),
+    [
+        ({"max_lifetime": 60}, {"seconds": 59.9}, {"seconds": 60.0}, "it is 60 s old"),
+        ({"max_requests": 100}, {"requests": 99}, {"requests": 100}, "it has served 100 requests"),
+        (
+            {"max_rss": "2MiB"},
+            {"rss": 2 * 1024**2 - 1},
+            {"rss": 2 * 1024**2},
+            "it takes 2 MiB of memory",
+        ),
+    ],
+)
+def test_a_limit(config, below, at, words):
+    assert limits(**config).exceeded(FRESH._replace(**below)) is None
+    assert limits(**config).exceeded(FRESH._replace(**at)) == words
+
+
+def test_without_limits_a_worker_lives_for_ever():
+    assert limits().exceeded(Usage(1e9, 10**12, 10**15)) is None
+
+
+def test_chance_makes_a_limit_smaller_never_larger():
+    spread = limits(1.0, max_requests=100, recycle_jitter=0.2)
+    assert spread.exceeded(FRESH._replace(requests=79)) is None
+    assert spread.exceeded(FRESH._replace(requests=80))
+    assert limits(1.0, max_requests=3, recycle_jitter=1.0).exceeded(FRESH) is None
+
+
+# -- causes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((0,), "it has ended with exit code 0"),
+        ((3,), "it has ended with exit code 3"),
+        ((-11,), "killed by SIGSEGV: a crash in C code"),
+        ((-15,), "killed by SIGTERM"),
+        ((-9,), "killed by SIGKILL, perhaps by the kernel's OOM killer (see the kernel's log)"),
+        (
+            (-9, 0),
+            "killed by SIGKILL, perhaps by the kernel's OOM killer (but its cgroup counts none)",
+        ),
+        (
+            (-9, 1),
+            "killed by SIGKILL, by the kernel's OOM killer (its cgroup counts one more)",
+        ),
+        ((-9, 1, "did not end in time"), "killed by SIGKILL: did not end in time"),
+        ((-60,), "killed by signal 60"),
+    ],
+)
+def test_a_cause(arguments, words):
+    assert cause(*arguments) == words
+
+
+# -- hooks ----------------------------------------------------------------------------------------
+
+
+def wait_idle(hooks: Hooks) -> None:
+    thread = hooks._thread
+    if thread is not None:
+        thread.join(5)
+    assert hooks._thread is None
+
+
+def test_hooks_hear_what_they_have_asked_for_in_order_and_in_another_thread():
+    everything: list[Event] = []
+    deaths: list[str] = []
+    threads: set[threading.Thread] = set()
+
+    def note(event: Event) -> None:
+        everything.append(event)
+        threads.add(threading.current_thread())
+
+    hooks = Hooks([(None, note), ("worker.died", lambda event: deaths.append(event.reason))])
+    hooks.tell("worker.started", "Sanic-Server-0-0", 7)
+    hooks.tell("worker.died", "Sanic-Server-0-0", 7, "an exit", exitcode=3)
+    wait_idle(hooks)
+    assert [event.name for event in everything] == ["worker.started", "worker.died"]
+    assert everything[1][1:3] == ("Sanic-Server-0-0", 7)
+    assert everything[1].exitcode == 3
+    assert deaths == ["an exit"]
+    assert threading.current_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads), "none is left when all is told"
+
+
+def test_a_hook_that_raises_is_no_harm_to_the_others():
+    heard: list[str] = []
+
+    def fail(event: Event) -> None:
+        raise RuntimeError("the pager is broken")
+
+    hooks = Hooks([(None, fail), (None, lambda event: heard.append(event.name))])
+    hooks.tell("worker.ready", "Sanic-Server-0-0", 7)
+    hooks.tell("worker.died", "Sanic-Server-0-0", 7)
+    wait_idle(hooks)
+    assert heard == ["worker.ready", "worker.died"]
+
+
+def test_a_hook_that_blocks_holds_up_neither_us_nor_the_end(monkeypatch):
+    monkeypatch.setattr("sanic_reaper.events.PATIENCE", 0.05)
+    release = threading.Event()
+    hooks = Hooks([(None, lambda event: release.wait(10))])
+    for _ in range(5000):
+        hooks.tell("worker.blocked", "Sanic-Server-0-0", 7)
+    hooks.finish()
+    assert len(hooks._untold) <= 1000
+    release.set()
+
+
+def test_without_hooks_there_is_no_thread():
+    hooks = Hooks([])
+    hooks.tell("worker.died", "Sanic-Server-0-0", 7)
+    assert hooks._thread is None
+    assert not hooks._untold
