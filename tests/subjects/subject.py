@@ -148,9 +148,16 @@ async def swallow_in_loop(seconds: str) -> None:
             await asyncio.sleep(600)
 
 
+async def sleep_in(name: str) -> None:
+    """For three seconds, in the process of that name alone."""
+    if multiprocessing.current_process().name.startswith(name):
+        await sleep_in_loop("3")
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
+    "async-in": sleep_in,
     "block": block,
     "hold_gil": hold_gil,
     "spin": spin,
@@ -219,7 +226,10 @@ def extend(app: Sanic) -> None:
         return
     from sanic_reaper import Reaper
 
-    if how == "instance":
+    if SUBJECT["on_event"]:
+        app.extend(extensions=[Reaper(on_event=hear)])
+        app.ctx.reaper.on("worker.died")(lambda event: emit("death noted", of=event.pid))
+    elif how == "instance":
         app.extend(extensions=[Reaper()])
     elif how == "register":
         from sanic_ext import Extend
@@ -228,6 +238,12 @@ def extend(app: Sanic) -> None:
         app.extend()
     else:
         app.extend(extensions=[Reaper])
+
+
+def hear(event: Any) -> None:
+    emit(event.name, of=event.pid, whose=event.process, reason=event.reason)
+    if SUBJECT["on_event"] != "note":
+        act(SUBJECT["on_event"])
 
 
 def listener(event: str) -> Callable[[Sanic], Any]:
@@ -364,6 +380,10 @@ def add_routes(app: Sanic) -> None:
     @app.get("/states")
     async def states(request: Request) -> HTTPResponse:
         return json_response({name: info["state"] for name, info in app.m.workers.items()})
+
+    @app.get("/workers")
+    async def workers(request: Request) -> HTTPResponse:
+        return json_response(app.m.workers, default=str)
 
     @app.get("/start/<kind:str>")
     async def start(request: Request, kind: str) -> HTTPResponse:

@@ -62,6 +62,8 @@ class Subject:
     """What main starts."""
     replace_not_ready: bool = False
     """Whether the app has its own answer to a request that comes before background work is done."""
+    on_event: str = ""
+    """What the app's own hook does with each event, besides leaving it for the test: an action."""
     only_the_watchdog: bool = False
     """Whether an orphaned worker has all the time in the world to be asked to stop."""
     thread: str = ""
