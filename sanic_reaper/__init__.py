@@ -8,17 +8,21 @@ import this package too, and must not pay for Sanic.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .decorators import background, startup_timeout
     from .deferred import NotReady
     from .environment import detached_env
+    from .events import Event
     from .extension import Reaper
     from .handlers import StartupTimeout
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Event",
     "NotReady",
     "Reaper",
     "StartupTimeout",
@@ -29,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Event": "events",
     "NotReady": "deferred",
     "Reaper": "extension",
     "StartupTimeout": "handlers",
@@ -49,3 +54,9 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if os.getpid() == 1:
+    from .pid_one import hear_sigterm
+
+    hear_sigterm()

@@ -295,10 +295,12 @@ class Keeper:
             return
         if self._recycled is not None and self._recycled.exitcode is None:
             return
-        for process in servers:
+        # The oldest first: with a limit that a fresh worker passes too, each has its turn.
+        for process in sorted(servers, key=lambda process: _began(_watched(process))):
             watched = _watched(process)
             assert watched.limits is not None
             if reason := watched.limits.exceeded(_usage(watched, now)):
+                log.info("%s [%s] is recycled: %s", process.name, watched.pid, reason)
                 self.restart(process, RestartOrder.STARTUP_FIRST)
                 self._why[process.name] = ("worker.recycled", reason)
                 return
@@ -338,11 +340,15 @@ def _serves(watched: WatchedProcess) -> bool:
     return watched.launch is not None and watched.launch.is_ready and watched.exitcode is None
 
 
-def _usage(watched: WatchedProcess, now: float) -> Usage:
+def _began(watched: WatchedProcess) -> float:
     assert watched.launch is not None
+    return watched.launch.began
+
+
+def _usage(watched: WatchedProcess, now: float) -> Usage:
     assert watched.pid is not None
     requests = watched.pulse.requests if watched.pulse is not None else 0
-    return Usage(now - watched.launch.began, requests, platform.resident(watched.pid))
+    return Usage(now - _began(watched), requests, platform.resident(watched.pid))
 
 
 def _is_halted(pid: int) -> bool:

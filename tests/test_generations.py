@@ -9,7 +9,16 @@ from signal import SIGKILL, SIGTERM
 import pytest
 from support.census import Process, holds, wait_until
 from support.marks import methods, signals
-from support.server import ORPHAN_GRACE, SHUTDOWN_TIMEOUT, SLACK, SUBJECTS, SUPERVISED, Server
+from support.server import (
+    ORPHAN_GRACE,
+    SHUTDOWN_TIMEOUT,
+    SLACK,
+    START,
+    SUBJECTS,
+    SUPERVISED,
+    Event,
+    Server,
+)
 
 
 def wait_replaced(server: Server, old: list[Process], within: float = 15) -> list[Process]:
@@ -128,6 +137,87 @@ def test_a_reload_of_a_program_that_cannot_start(launch, tmp_path):
     wait_until(lambda: not any(one.look() for one in old), 20, server.describe)
     source.write_text(whole)
     wait_until(lambda: len(server.wait_serving()) == len(old), 20, server.describe)
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+STATES = ["blocked", "deaf", "stopped", "starting"]
+"""Of a worker that is to make way. The last one sits in the start that a restart has caused."""
+
+ORDERS = {
+    "restart": ("__ALL_PROCESSES__:", {"Sanic-Server-0-0", "Sanic-Server-1-0"}),
+    "restart of one": ("Sanic-Server-0-0:", {"Sanic-Server-0-0"}),
+    "without downtime": (
+        "__ALL_PROCESSES__::STARTUP_FIRST",
+        {"Sanic-Server-0-0", "Sanic-Server-1-0"},
+    ),
+    "scale down": ("__SCALE__:1", {"Sanic-Server-1-0"}),
+}
+"""What the manager is told, and whom it is about."""
+
+
+def get_stuck(launch, state: str, method: str) -> tuple[Server, dict[str, Process]]:
+    """A server whose two workers are both in that state, and the workers by name."""
+    successor = "block-first:2" if state == "starting" else ""
+    server = launch(SUPERVISED.with_(method=method, successor=successor))
+    server.wait_serving()
+    events = server.wait_for("after_server_start", 2)
+    if state == "starting":
+        server.order("__ALL_PROCESSES__:")
+        events = server.wait_for("holding", 2)
+    elif state == "stopped":
+        for worker in server.workers:
+            worker.freeze()
+    else:
+        for _ in range(2):
+            server.request("/do/block" if state == "blocked" else "/do/deaf")
+    return server, {event.name: process_of(server, event) for event in events}
+
+
+def process_of(server: Server, event: Event) -> Process:
+    process = server.process_of(event)
+    assert process is not None
+    return process
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("state", STATES)
+@methods
+def test_a_stuck_worker_makes_way(launch, method, state, order):
+    """Whatever it is stuck in: it is gone in time and joined, and main does not wait for it."""
+    server, stuck = get_stuck(launch, state, method)
+    message, names = ORDERS[order]
+    serving = len(server.events("after_server_start"))
+    server.order(message)
+    if order != "scale down":
+        wait_until(
+            lambda: len(server.events("after_server_start")) >= serving + len(names),
+            START,
+            server.describe,
+        )
+        assert server.get()[0] == 200, "while the old ones still hang about"
+    wait_until(
+        lambda: not any(stuck[name].look() for name in names),
+        SHUTDOWN_TIMEOUT + SLACK,
+        server.describe,
+    )
+    assert not server.zombies
+    assert server.stop() == 0
+
+
+def test_a_storm_of_reloads_ends_with_the_wanted_number(launch):
+    """Fifty in ten seconds: most of the processes are told to go before they have come up."""
+    server = launch(SUPERVISED.with_(method="fork"))
+    server.wait_serving()
+    for _ in range(50):
+        server.order("__ALL_PROCESSES__:")
+        holds(lambda: True, 0.2)
+
+    def is_complete() -> bool:
+        """Two workers, main, the SyncManager and the watchdog."""
+        return len(server.workers) == 2 and len(server.box.rows()) == 2 + 3
+
+    wait_until(lambda: holds(is_complete, 1), START, server.describe)
     assert server.get()[0] == 200
     assert server.stop() == 0
 

@@ -10,7 +10,7 @@ from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGTERM
 import pytest
 import sanic
 from support.box import container
-from support.census import Row, holds, wait_until
+from support.census import Process, Row, holds, wait_until
 from support.marks import methods, signals, smoke_of
 from support.server import (
     CONTAINER_SCRIPT,
@@ -193,6 +193,42 @@ def test_as_pid_1_main_lets_no_zombie_pile_up(launch):
     server = launch(subject, argv=[*container(), sys.executable, "app.py"])
     server.wait_serving()
     wait_until(lambda: not server.children and not server.zombies, 10, server.describe)
+    assert server.stop() == 0
+
+
+def importing_as_pid_1(launch, module: str) -> tuple[Server, Process]:
+    argv = [*container(), sys.executable, "importing.py"]
+    server = launch(SUPERVISED, argv=argv, env={"IMPORTING": module})
+    main = server.process_of(server.wait_for("imported")[0])
+    assert main is not None
+    assert main.inner_pid == 1
+    return server, main
+
+
+def test_as_pid_1_sigterm_works_from_the_first_import_on(launch):
+    server, main = importing_as_pid_1(launch, "sanic_reaper")
+    main.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+
+
+def test_control_as_pid_1_sigterm_does_nothing(launch):
+    _, main = importing_as_pid_1(launch, "sanic")
+    main.send(SIGTERM)
+    assert holds(lambda: main.alive, 1)
+
+
+def test_a_popen_of_mains_own_keeps_its_exit_code_while_zombies_come_and_go(launch):
+    """As PID 1 main reaps what it inherits, and nothing that it is going to wait for itself."""
+    subject = SUPERVISED.with_(
+        method="fork", workers=1, main_children=["awaited"], children=["brief-daemon"] * 100
+    )
+    server = launch(subject, argv=[*container(), sys.executable, "app.py"])
+    server.wait_serving()
+    [collected] = server.wait_for("collected")
+    assert collected.more["code"] == 7
+    wait_until(lambda: not server.children and not server.zombies, 15, server.describe)
     assert server.stop() == 0
 
 

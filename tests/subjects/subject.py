@@ -148,6 +148,12 @@ async def swallow_in_loop(seconds: str) -> None:
             await asyncio.sleep(600)
 
 
+def block_first(number: str) -> None:
+    """The first so many successors only."""
+    if count("successor") <= int(number):
+        block("")
+
+
 async def sleep_in(name: str) -> None:
     """For three seconds, in the process of that name alone."""
     if multiprocessing.current_process().name.startswith(name):
@@ -159,6 +165,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async": sleep_in_loop,
     "async-in": sleep_in,
     "block": block,
+    "block-first": block_first,
     "hold_gil": hold_gil,
     "spin": spin,
     "socket": block_on_a_socket,
@@ -289,6 +296,8 @@ def introduce_main(app: Sanic) -> None:
     Plain Sanic loses a stop signal that comes before that, so a control must know.
     """
     manager = app.manager
+    # SIGUSR2: pass on what the test has to say to the manager, whatever state the workers are in.
+    signal.signal(signal.SIGUSR2, lambda *_: manager.monitor_publisher.send(read_order()))
     if SUBJECT["manage"]:
         manager.manage("Custom", custom_process, {}, transient=False)
     sync_manager = manager.worker_state._manager._process  # type: ignore[attr-defined]
@@ -302,6 +311,11 @@ def introduce_main(app: Sanic) -> None:
             use_thread(manager)
 
     manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
+
+
+def read_order() -> str:
+    with open(f"{os.environ['EVENTS']}.order") as order:
+        return order.read()
 
 
 THREADS: dict[str, Callable[[Any], None]] = {

@@ -325,6 +325,11 @@ class Server:
         os.killpg(row.group, signum)
         return now
 
+    def order(self, message: str) -> None:
+        """Have main's manager receive a message, as a worker or the Inspector would send it."""
+        self._events.with_name(f"{self._events.name}.order").write_text(message)
+        self.send(signal.SIGUSR2)
+
     # -- its end ----------------------------------------------------------------------------------
 
     def exit_code(self, within: float = BOUND) -> int:
