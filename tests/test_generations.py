@@ -124,15 +124,23 @@ def test_a_reload(launch, tmp_path, method, signum):
     server.wait_gone()
 
 
-def test_a_reload_of_a_program_that_cannot_start(launch, tmp_path):
-    """A file was saved half-way. The server waits for the next change, and is stopped as ever."""
+HALF_WAY = {"error": "raise RuntimeError('half-way')", "syntax error": "def half_way(:"}
+
+
+@pytest.mark.parametrize("text", HALF_WAY)
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_reload_of_a_program_that_cannot_start(launch, tmp_path, method, text):
+    """A file was saved half-way. The server waits for the next change, and is stopped as ever.
+
+    Not under fork: there a worker is a copy of main, which has imported the program before.
+    """
     program: Path = tmp_path / "program"
     shutil.copytree(SUBJECTS, program, ignore=shutil.ignore_patterns("__pycache__"))
     source = program / "app.py"
     whole = source.read_text()
-    server = launch(SUPERVISED.with_(method="spawn", run={"auto_reload": True}), cwd=program)
+    server = launch(SUPERVISED.with_(method=method, run={"auto_reload": True}), cwd=program)
     old = server.wait_serving()
-    source.write_text(f"raise RuntimeError('half-way')\n{whole}")
+    source.write_text(f"{HALF_WAY[text]}\n{whole}")
     server.wait_for_output("the next change of a file starts it again")
     wait_until(lambda: not any(one.look() for one in old), 20, server.describe)
     source.write_text(whole)

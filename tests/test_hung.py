@@ -148,3 +148,43 @@ def test_control_plain_sanic_says_nothing(launch, action):
     assert holds(lambda: worker.alive, 4)
     assert "subject.py" not in server.output()
     assert server.get(timeout=1)[0] == 0
+
+
+# -- sanic-ext's HealthMonitor --------------------------------------------------------------------
+
+HEALTH = {
+    "HEALTH": True,
+    "HEALTH_MONITOR": True,
+    "HEALTH_MAX_MISSES": 1,
+    "HEALTH_REPORT_INTERVAL": 1,
+    "HEALTH_MISSED_THRESHHOLD": 3,
+}
+"""It asks for a restart when it has not heard from a worker for three seconds."""
+
+
+def test_the_health_monitor_and_we_replace_a_hung_worker_once(launch):
+    """Its successor takes so long to start that the HealthMonitor complains about that as well."""
+    subject = TIMED.with_(method="fork", successor="async:5").with_config(**HEALTH)
+    server = launch(subject)
+    server.wait_serving()
+    server.request("/do/block")
+    server.wait_for("worker.died")
+    server.wait_for("successor")
+    server.wait_for_output("not restarted for what was before")
+    wait_until(lambda: len(server.events("after_server_start")) == 2, START, server.describe)
+    assert holds(lambda: len(server.events("before_server_start")) == 2, 5), "once"
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+def test_the_health_monitor_alone_still_restarts_a_worker(launch):
+    """Where we only warn it is left to it; the worker that it lets go is ended in time."""
+    server = launch(WARNED.with_(method="fork").with_config(**HEALTH))
+    [worker] = server.wait_serving()
+    # It must be old enough to be complained about.
+    wait_until(lambda: server.events("worker.ready"), 5, server.describe)
+    assert holds(lambda: server.get()[0] == 200, 5)
+    server.request("/do/block")
+    wait_until(lambda: len(server.events("after_server_start")) == 2, START, server.describe)
+    wait_until(lambda: worker.look() is None, 15, server.describe)
+    assert server.stop() == 0
