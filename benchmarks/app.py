@@ -31,6 +31,31 @@ async def hello(request: Request) -> HTTPResponse:
     return text("hello")
 
 
+if os.environ["BENCH_STATE"] == "soak":
+    app.config.update(
+        REAPER_MAX_REQUESTS=20_000,
+        REAPER_MAX_LIFETIME=45.0,
+        REAPER_HEARTBEAT_TIMEOUT=2.0,
+        REAPER_RESPAWN_LIMIT=10_000,
+        REAPER_RESPAWN_WINDOW=1.0,
+    )
+
+    @app.get("/restart/<zero_downtime:int>")
+    async def restart(request: Request, zero_downtime: int) -> HTTPResponse:
+        app.m.restart(all_workers=True, zero_downtime=bool(zero_downtime))
+        return text("restarting")
+
+    @app.get("/scale/<workers:int>")
+    async def scale(request: Request, workers: int) -> HTTPResponse:
+        app.m.scale(workers)
+        return text("scaling")
+
+    @app.get("/hang")
+    async def hang(request: Request) -> HTTPResponse:
+        time.sleep(600)
+        return text("never")
+
+
 @app.before_server_start
 async def slow_start(app: Sanic[Any, Any]) -> None:
     """The users' bug report: a start-up that blocks the event loop and hears no signal."""

@@ -86,4 +86,8 @@ class Contact:
             then(frames, how)
 
     def close(self) -> None:
+        """Nothing more is heard. Who listens is let go: in a cycle with us, he would stay in memory
+        until the next full collection, and with him his process's descriptors."""
         self._reader.close()
+        self.listeners.clear()
+        self._then = None

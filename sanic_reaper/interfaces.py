@@ -11,7 +11,6 @@ from typing import Protocol
 from . import worker
 from .config import Settings
 from .events import Hooks
-from .platform.base import Identity
 from .processes import WatchedProcess
 from .signals import StopSignals
 
@@ -36,9 +35,6 @@ class Supervision(Watcher, Protocol):
     @property
     def news(self) -> list[int]:
         """Descriptors that turn readable when `turn` has something to hear."""
-
-    def killed_for(self, identity: Identity) -> str | None:
-        """Why the watchdog has killed that process, if it has."""
 
     def turn(self) -> None:
         """Hear the watchdog, and act on what it says."""

@@ -57,7 +57,6 @@ class Keeper:
         """Whether every worker has been up once. From then on one that fails is a loss, not an end.
         """
         settings = supervisor.settings
-        self._supervisor = supervisor
         self._settings = settings
         self._worker_state = worker_state
         self._tell = supervisor.hooks.tell
@@ -222,7 +221,7 @@ class Keeper:
         more = None
         if before is not None and self._oom_kills is not None:
             more = self._oom_kills - before
-        return cause(watched.exitcode, more, self._supervisor.killed_for(watched.identity))
+        return cause(watched.exitcode, more, watched.killed_for)
 
     def _set(self, process: WorkerProcess, state: ProcessState, **more: Any) -> None:
         """What Sanic, its Inspector and the workers are to know of it."""

@@ -27,6 +27,8 @@ class WatchedProcess(BaseProcess):
     reaper_role: str
     reaper_start: int = 0
     """Its creation time, once it has been started."""
+    killed_for: str | None = None
+    """In main: why the watchdog has killed it, if it has."""
     contact: Contact | None = None
     """Of a worker, in main: the line to it,"""
     launch: Launch | None = None

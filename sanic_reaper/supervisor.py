@@ -96,7 +96,6 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
         self._killed = 0
-        self._killed_for: dict[Identity, str] = {}
         self._chance = random.Random()
         self._next_check = 0.0
         self._next_reaping = 0.0
@@ -281,13 +280,14 @@ class Supervisor:
         assert process.pid is not None
         settings, title = self.settings, f"{process.name} [{process.pid}]"
         contact = process.contact = Contact(process.pid, reports)
-        tell = partial(self._tell_hooks, process)
+        # They hold on to its names, not to the process, which holds on to them.
+        tell = partial(self._tell_hooks, process.name, process.pid)
         process.launch = Launch(
             title,
             contact,
             settings,
             began,
-            on_due=partial(self._due, process),
+            on_due=partial(self._due, process.identity),
             on_slow=partial(tell, "worker.slow"),
         )
         if settings.beat_every:
@@ -298,22 +298,25 @@ class Supervisor:
                 settings.blocked_warning,
                 settings.heartbeat_timeout,
                 on_blocked=partial(tell, "worker.blocked"),
-                on_hung=partial(self._end_hung, process),
+                on_hung=partial(self._end_hung, process.identity),
             )
         process.limits = Limits(settings, self._chance)
         tell("worker.started")
 
-    def _tell_hooks(self, process: WatchedProcess, event: str, reason: str = "") -> None:
-        assert process.pid is not None
-        self.hooks.tell(event, process.name, process.pid, reason)
+    def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
+        self.hooks.tell(event, name, pid, reason)
+
+    def _find(self, identity: Identity) -> WatchedProcess | None:
+        return next((one for one in self._processes if one.identity == identity), None)
 
     def _adopt(self, process: WatchedProcess) -> None:
         due = process.launch.due if process.launch is not None else 0.0
         self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
 
-    def _due(self, process: WatchedProcess) -> None:
-        if process.launch is not None:
-            self._tell("due", *process.identity, process.launch.due)
+    def _due(self, identity: Identity) -> None:
+        process = self._find(identity)
+        if process is not None and process.launch is not None:
+            self._tell("due", *identity, process.launch.due)
 
     def replaced(self, process: WatchedProcess) -> None:
         if process in self._processes:
@@ -324,7 +327,7 @@ class Supervisor:
         launch = process.launch
         if launch is not None and not launch.has_acked:
             launch.has_acked = True
-            self._due(process)
+            self._due(process.identity)
             self.register_helpers()
 
     # -- stopping ---------------------------------------------------------------------------------
@@ -405,15 +408,10 @@ class Supervisor:
 
     def _on_killed(self, identity: Identity, name: str, reason: str) -> None:
         """The watchdog has ended a process, or has begun to."""
-        is_member = any(process.identity == identity for process in self._processes)
-        if is_member:
-            self._killed_for[identity] = reason
-        self.hooks.tell(
-            "worker.killed" if is_member else "orphan.killed", name, identity[0], reason
-        )
-
-    def killed_for(self, identity: Identity) -> str | None:
-        return self._killed_for.pop(identity, None)
+        process = self._find(identity)
+        if process is not None:
+            process.killed_for = reason
+        self.hooks.tell("worker.killed" if process else "orphan.killed", name, identity[0], reason)
 
     @property
     def news(self) -> list[int]:
@@ -423,11 +421,9 @@ class Supervisor:
 
     def _on_expired(self, pid: int, start: int) -> None:
         """A worker is late: find out where it is, say so, and let the watchdog end it."""
-        for process in self._processes:
-            launch = process.launch
-            if process.identity != (pid, start) or launch is None:
-                continue
-            launch.has_expired = True
+        process = self._find((pid, start))
+        if process is not None and process.launch is not None:
+            process.launch.has_expired = True
             assert process.contact is not None
             if process.contact.can_be_asked:
                 process.contact.ask(partial(self._condemn, process))
@@ -440,11 +436,12 @@ class Supervisor:
         process.launch.fail(process.launch.overdue(frames, how))
         self._tell("shown", *process.identity)
 
-    def _end_hung(self, process: WatchedProcess) -> None:
+    def _end_hung(self, identity: Identity) -> None:
         """Its loop does not turn: the same, and the watchdog waits for our answer as long."""
-        self._tell("hung", *process.identity)
-        assert process.contact is not None
-        process.contact.ask(partial(self._condemn_hung, process))
+        process = self._find(identity)
+        if process is not None and process.contact is not None:
+            self._tell("hung", *identity)
+            process.contact.ask(partial(self._condemn_hung, process))
 
     def _condemn_hung(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
         assert process.pulse is not None

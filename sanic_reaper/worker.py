@@ -207,6 +207,8 @@ class _Drain(_Stop):
         arm(
             self._orders.main_pid, self._orders.pdeathsig
         )  # a change of user in a start listener has cleared it
+        # The start leaves more behind in the allocator's hands than we take ourselves.
+        platform.give_back_memory()
         if self.beat is not None and self._loop is not None:
             self.beat(self._loop)
 

@@ -18,6 +18,7 @@ decides what remains. Signals, pids and file descriptors are plain integers.
 `resident(pid)`                        its resident memory in bytes, 0 where that is not known
 `oom_kills()`                          how many processes of our cgroup the kernel's OOM killer
                                        has ended; `None` where that is not known
+`give_back_memory()`                   have the C library return what it keeps for later
 `forbid_core_dump(pid)`                an abort that we cause shall not fill a disk
 `name_process(name)`                   what `ps -o comm` shows
 =====================================  ==========================================================
@@ -49,6 +50,7 @@ parent_death_signal = backend.parent_death_signal
 reader_signal = backend.reader_signal
 become_subreaper = backend.become_subreaper
 forbid_core_dump = backend.forbid_core_dump
+give_back_memory = backend.give_back_memory
 name_process = backend.name_process
 resident = backend.resident
 oom_kills = backend.oom_kills

@@ -114,6 +114,10 @@ def oom_kills() -> int | None:
     return None
 
 
+def give_back_memory() -> None:
+    """Only glibc has something to give back."""
+
+
 def forbid_core_dump(pid: int) -> None:
     """Only Linux sets another process's limits (prlimit(2))."""
 

@@ -220,6 +220,11 @@ def oom_kills() -> int | None:
     return None
 
 
+def give_back_memory() -> None:
+    """Return to the kernel what `free` has only put aside: glibc's malloc_trim(3), else nothing."""
+    _call_in_libc("malloc_trim", 0)
+
+
 def forbid_core_dump(pid: int) -> None:
     import resource
 
