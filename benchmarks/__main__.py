@@ -9,7 +9,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import cleanup, footprint, handlers, methods, throughput
+from benchmarks import cleanup, footprint, handlers, methods, respawn, soak, throughput
 from benchmarks.support import tidy_when_ended
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PAGE, help="default: docs/benchmarks.md")
     output: Path = parser.parse_args().output
     start, sections = time.monotonic(), []
-    for subject in (cleanup, throughput, handlers, footprint, methods):
+    for subject in (cleanup, throughput, handlers, footprint, methods, respawn, soak):
         sections.append(subject.measure().markdown())
         print(sections[-1], flush=True)
     minutes = (time.monotonic() - start) / 60

@@ -31,6 +31,14 @@ async def hello(request: Request) -> HTTPResponse:
     return text("hello")
 
 
+if os.environ["BENCH_STATE"] == "full":
+    app.config.update(
+        REAPER_HEARTBEAT_TIMEOUT=60.0,
+        REAPER_MAX_REQUESTS=10**9,
+        REAPER_MAX_LIFETIME=1e9,
+        REAPER_MAX_RSS="1TiB",
+    )
+
 if os.environ["BENCH_STATE"] == "soak":
     app.config.update(
         REAPER_MAX_REQUESTS=20_000,

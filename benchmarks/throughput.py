@@ -67,7 +67,7 @@ def loads(method: str, launches: int, rounds: int, seconds: int = 1) -> tuple[Lo
     """Several launches, since two processes of the same program are seldom equally fast."""
     ours, plain = Load(), Load()
     for launch in range(launches):
-        with running(Shape(True, method), Shape(False, method)) as servers:
+        with running(Shape(True, method, "full"), Shape(False, method)) as servers:
             turns = list(zip(servers, (ours, plain), strict=True))
             for server in servers:
                 wrk(server, 1)
@@ -130,7 +130,8 @@ def measure(launches: int = 4, rounds: int = 12) -> Section:
     section = Section("Throughput and start", command)
     if shutil.which("wrk"):
         section.parts += [
-            f"wrk, 1 thread, {CONNECTIONS} keep-alive connections, two workers, "
+            f"wrk, 1 thread, {CONNECTIONS} keep-alive connections, two workers, heartbeats and "
+            "every limit of recycling on, "
             f"{launches} launches of both servers x {rounds} rounds of one second each, in turn. "
             "The paired ratio is the median of the ratios of the rounds; the interval says how "
             "far chance alone could move it.",

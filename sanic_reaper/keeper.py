@@ -62,6 +62,8 @@ class Keeper:
         self._tell = supervisor.hooks.tell
         self._retries = Retries(settings.startup_retries)
         self._respawns = Respawns(settings.respawn_limit, settings.respawn_window)
+        self.is_content = False
+        """Whether every worker serves, and none is to be replaced."""
         self._due: dict[str, float] = {}
         """When a worker is started again that does not live now."""
         self._predecessors: dict[str, WatchedProcess] = {}
@@ -102,6 +104,12 @@ class Keeper:
         self._bury_predecessors()
         if servers and all(map(self._is_lost, servers)) and not main_internals.reloads():
             raise NobodyLives
+        self.is_content = (
+            self.has_started
+            and not self._predecessors
+            and not self._due
+            and all(map(_serves, map(_watched, servers)))
+        )
         self._recycle(servers)
 
     def _look_after(self, process: WorkerProcess, launch: Launch) -> None:
@@ -287,10 +295,10 @@ class Keeper:
     def _recycle(self, servers: list[WorkerProcess]) -> None:
         """One at a time: not before all others serve, and the last one is gone."""
         now = time.monotonic()
-        if now < self._next_recycling or not self.has_started:
+        if now < self._next_recycling:
             return
         self._next_recycling = now + RECYCLE_EVERY
-        if self._predecessors or self._due or not all(map(_serves, map(_watched, servers))):
+        if not self.is_content:
             return
         if self._recycled is not None and self._recycled.exitcode is None:
             return

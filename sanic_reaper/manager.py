@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 PAUSE = 0.1
 """Seconds between two looks at the workers' states, which only the SyncManager knows."""
 
+IDLE_PAUSE = 0.25
+"""The same while all is well: the watchdog wakes us when somebody ends."""
+
 
 TERMINATE_EARLY = "__TERMINATE_EARLY__"
 """What a worker sends when Sanic has caught, and logged, an error in its start."""
@@ -152,8 +155,9 @@ class SupervisedManager(WorkerManager):
 
     def _wait_for_message(self) -> bool:
         """Whether there is one. Also returns when the watchdog has news, and after a pause."""
-        watched: list[Any] = [self.monitor_subscriber, *self._supervisor.news]
-        return self.monitor_subscriber in connection.wait(watched, PAUSE)
+        news: list[Any] = self._supervisor.news
+        pause = IDLE_PAUSE if news and self._keeper.is_content else PAUSE
+        return self.monitor_subscriber in connection.wait([self.monitor_subscriber, *news], pause)
 
     def _poll_monitor(self) -> MonitorCycle | None:
         self._tend()

@@ -9,9 +9,11 @@ import pytest
 from sanic.config import DEFAULT_CONFIG
 
 from sanic_reaper.config import KEYS, Settings
+from sanic_reaper.events import NAMES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SUPERVISION = (ROOT / "docs" / "supervision.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -32,6 +34,15 @@ def test_each_key_has_its_row_with_its_default():
         "REAPER_HANDLER_TIMEOUT": f"`{defaults.handler_timeout}`",
         "REAPER_SLOW_HANDLER": f"`{defaults.slow_handler}`",
         "REAPER_STARTUP_RETRIES": f"`{defaults.startup_retries}`",
+        "REAPER_RESPAWN": f"`{defaults.respawn}`",
+        "REAPER_RESPAWN_LIMIT": f"`{defaults.respawn_limit}`",
+        "REAPER_RESPAWN_WINDOW": f"`{defaults.respawn_window}`",
+        "REAPER_HEARTBEAT_TIMEOUT": f"`{defaults.heartbeat_timeout}`",
+        "REAPER_BLOCKED_WARNING": f"`{defaults.blocked_warning}`",
+        "REAPER_MAX_LIFETIME": f"`{defaults.max_lifetime}`",
+        "REAPER_MAX_REQUESTS": f"`{defaults.max_requests}`",
+        "REAPER_MAX_RSS": f"`{defaults.max_rss}`",
+        "REAPER_RECYCLE_JITTER": f"`{defaults.recycle_jitter}`",
     }
     assert set(KEYS) == set(documented_defaults())
 
@@ -59,3 +70,14 @@ def test_the_architecture_names_each_module():
     named = (ROOT / "docs" / "architecture.md").read_text()
     for module in (ROOT / "sanic_reaper").glob("*.py"):
         assert module.name in named or module.name == "__init__.py"
+
+
+def test_each_event_is_documented():
+    named = re.findall(r"^\| `((?:worker|orphan)\.\w+)` \|", SUPERVISION, re.MULTILINE)
+    assert tuple(named) == NAMES
+
+
+def test_keys_have_the_same_default_in_each_document():
+    rows = re.findall(r"^\| `(REAPER_\w+)` \| (.+?) \|", SUPERVISION, re.MULTILINE)
+    assert rows
+    assert dict(rows).items() <= documented_defaults().items()
