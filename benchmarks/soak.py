@@ -10,13 +10,13 @@ import argparse
 import http.client
 import random
 import signal
-import statistics
 import sys
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -27,7 +27,8 @@ CLIENTS = 4
 PACE = 0.005
 """Seconds that a client pauses between two requests: this is about life and death, not speed."""
 
-WORKERS = range(2, 6)
+FEWEST = 2
+WORKERS = range(FEWEST, 6)
 EVERY = 2.0
 """Seconds between two blows."""
 
@@ -121,6 +122,24 @@ class Soak:
         finally:
             connection.close()
 
+    def go_on(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.strike()
+            time.sleep(EVERY)
+
+    def settle(self) -> bool:
+        """Whether the server comes to be what is wanted once nobody hurts it any more."""
+        by = time.monotonic() + SETTLE
+        while time.monotonic() < by:
+            if self.wanted != FEWEST and self._ask(f"/scale/{FEWEST}"):
+                self.wanted = FEWEST
+            with suppress(psutil.NoSuchProcess):
+                if self.wanted == FEWEST and self.is_complete():
+                    return True
+            time.sleep(0.5)
+        return False
+
     def is_complete(self) -> bool:
         tree = self._server.tree()
         if any(process.status() == psutil.STATUS_ZOMBIE for process in tree):
@@ -132,71 +151,52 @@ class Soak:
         return len(tree) == own + self.wanted
 
 
-class Figures:
-    """Memory and descriptors of a process, from time to time."""
+class Figures(NamedTuple):
+    """Memory and descriptors of a process at one moment."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.memory: list[int] = []
-        self.fds: list[int] = []
+    memory: int
+    fds: int
 
-    def take(self) -> None:
-        self.memory.append(uss(self.pid))
-        self.fds.append(len(list(Path(f"/proc/{self.pid}/fd").iterdir())))
+    @classmethod
+    def of(cls, pid: int) -> Figures:
+        return cls(uss(pid), len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
-    def row(self, name: str) -> tuple[list[str], bool]:
-        """A row of the table, and whether it has not grown: the first minute against the last."""
-        part = max(1, len(self.memory) // 10)
-        first, last = (statistics.median(v) for v in (self.memory[:part], self.memory[-part:]))
-        before, after = (statistics.median(v) for v in (self.fds[:part], self.fds[-part:]))
-        met = last <= first * (1 + MORE_MEMORY) and after <= before + MORE_FDS
-        shown = [f"{first / 1024:.0f}", f"{last / 1024:.0f}", f"{before:.0f}", f"{after:.0f}"]
-        return [name, *shown, verdict(met)], met
+
+def compare(name: str, first: Figures, last: Figures) -> tuple[list[str], bool]:
+    """A row of the table, and whether the process has not grown."""
+    met = last.memory <= first.memory * (1 + MORE_MEMORY) and last.fds <= first.fds + MORE_FDS
+    shown = [f"{first.memory / 1024:.0f}", f"{last.memory / 1024:.0f}", str(first.fds)]
+    return [name, *shown, str(last.fds), verdict(met)], met
 
 
 def soak(seconds: float, method: str, seed: int) -> tuple[Section, bool]:
-    with running(Shape(True, method, "soak", workers=3)) as [server]:
-        act = Soak(server, seed)
-        main, watchdog = Figures(server.popen.pid), Figures(server.watchdog().pid)
-        clients = Clients(server.port)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            act.strike()
-            time.sleep(EVERY)
-            main.take()
-            watchdog.take()
+    with running(Shape(True, method, "soak", workers=FEWEST)) as [server]:
+        pids = (server.popen.pid, server.watchdog().pid)
+        act, clients = Soak(server, seed), Clients(server.port)
+        act.go_on(seconds / 10)  # what is loaded late and cached once is no growth
+        complete = act.settle()
+        first = [Figures.of(pid) for pid in pids]
+        act.go_on(seconds * 9 / 10)
+        complete = act.settle() and complete
+        last = [Figures.of(pid) for pid in pids]
         clients.stop()
-        complete = _within(SETTLE, act.is_complete)
-        same = watchdog.pid == server.watchdog().pid and server.popen.poll() is None
-        main_row, main_met = main.row("main")
-        watchdog_row, watchdog_met = watchdog.row("watchdog")
+        same = pids == (server.popen.pid, server.watchdog().pid) and server.popen.poll() is None
+    rows = [compare(*of) for of in zip(("main", "watchdog"), first, last, strict=True)]
     command = f"python -m benchmarks.soak --seconds {seconds:g} --method {method} --seed {seed}"
     blows = ", ".join(f"{name} {count}" for name, count in sorted(act.blows.items()))
     said = ", ".join(f"{word} {count}" for word, count in clients.answers.most_common())
-    table = Table(
-        ["process", "memory, first KB", "last KB", "descriptors, first", "last", "no growth"],
-        [main_row, watchdog_row],
-    )
+    head = ["process", "memory, first KB", "last KB", "descriptors, first", "last", "no growth"]
     parts: list[str | Table] = [
         f"{seconds:g} s, {method}, seed {seed}; a blow each {EVERY:g} s: {blows}; workers are also "
         "recycled by age and by requests meanwhile.",
-        f"{CLIENTS} clients were answered: {said}.",
-        f"Afterwards exactly the wanted processes ({act.wanted} workers), no zombie: "
-        f"{verdict(complete)}; the same main and watchdog as before: {verdict(same)}.",
-        table,
+        f"{CLIENTS} clients were answered: {said}. Requests fail in the workers that are killed or "
+        "made to hang.",
+        f"Afterwards, and after the first tenth, scaled to {FEWEST} workers: exactly the wanted "
+        f"processes, no zombie: {verdict(complete)}; the same main and watchdog: {verdict(same)}.",
+        Table(head, [row for row, _ in rows]),
     ]
-    return Section("Soak", command, parts), complete and same and main_met and watchdog_met
-
-
-def _within(seconds: float, condition: object) -> bool:
-    assert callable(condition)
-    by = time.monotonic() + seconds
-    while time.monotonic() < by:
-        with suppress(psutil.NoSuchProcess):
-            if condition():
-                return True
-        time.sleep(0.2)
-    return False
+    met = complete and same and all(met for _, met in rows)
+    return Section("Soak", command, parts), met
 
 
 def measure(seconds: float = 600.0, method: str = "spawn", seed: int = 1) -> Section:

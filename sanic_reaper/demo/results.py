@@ -18,6 +18,7 @@ class Row:
     state: str
     signal: signal.Signals | None  # None: nothing is done to it
     to_group: bool = False
+    to_workers: bool = False  # instead of main; what counts then is whether the port answers again
     serving: bool = False
     limit: float = 0.0  # seconds that the Reaper gives a handler; 0: no limit
 
@@ -31,6 +32,7 @@ ROWS = (
     Row("sigkill-serving", "SIGKILL", SERVING, signal.SIGKILL, serving=True),
     Row("sigterm-serving", "SIGTERM", SERVING, signal.SIGTERM, serving=True),
     Row("start-hangs", "nothing", "start hangs", None, limit=1.5),
+    Row("workers-killed", "SIGKILL", "to workers *", signal.SIGKILL, to_workers=True, serving=True),
 )
 
 
@@ -56,12 +58,16 @@ class Outcome:
     main: str = "gone"  # or "spins", "idle"
     cpu: float = 0.0  # per cent of a core that those left use up
     gone_after: float | None = None  # seconds; None: not gone
+    is_to_answer: bool = False  # whether the server is not to end, but to go on
+    answers_after: float | None = None  # seconds; None: it does not
     exit_code: int | None = None  # of main, negative for a signal; None: main still lives
     processes: tuple[Leftover, ...] = ()  # those left, and the defunct among them
     output: str = ""  # the last words of a server that did not start
 
     @property
     def clean(self) -> bool:
+        if self.is_to_answer:
+            return self.started and self.answers_after is not None
         return self.started and not self.left and not self.port_held
 
 

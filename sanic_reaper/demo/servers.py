@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -86,8 +88,30 @@ class Server:
     def said(self) -> str:
         return os.pread(self.output.fileno(), 1 << 20, 0).decode(errors="replace")
 
+    def hurt_workers(self) -> Outcome:
+        """Kill all workers, and wait until somebody answers again or the time is over."""
+        self.family.look()
+        struck = time.monotonic()
+        # By what Sanic has logged: under fork a worker looks like main from outside.
+        pids = {int(pid) for pid in re.findall(r"Starting worker \[(\d+)\]", self.said())}
+        for process in self.family.living():
+            if process.pid in pids:
+                process.send_signal(signal.SIGKILL)
+        answered = None
+        while answered is None and time.monotonic() < struck + SETTLE:
+            answered = time.monotonic() if answers(self.port) else None
+        return Outcome(
+            started=True,
+            port_held=is_held(self.port),
+            main="idle",
+            is_to_answer=True,
+            answers_after=None if answered is None else round(answered - struck, 3),
+        )
+
     def hurt(self) -> Outcome:
         """Send the signal, wait until all are gone or their time is over, and count."""
+        if self.row.to_workers:
+            return self.hurt_workers()
         self.family.look()
         used = {process: cpu_seconds(process) for process in self.family.living()}
         struck = time.monotonic()

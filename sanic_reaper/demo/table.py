@@ -64,6 +64,9 @@ def render_row(result: Result, style: Style) -> str:
 def render_plain(outcome: Outcome) -> str:
     if not outcome.started:
         return PLAIN.format("?", "", "no start", "")
+    if outcome.is_to_answer:
+        main = "silent" if outcome.answers_after is None else "answers"
+        return PLAIN.format("", port_of(outcome), main, "")
     cpu = f"{outcome.cpu:.0f} %" if outcome.cpu >= 1 else ""
     return PLAIN.format(outcome.left, port_of(outcome), outcome.main, cpu)
 
@@ -71,6 +74,9 @@ def render_plain(outcome: Outcome) -> str:
 def render_reaper(outcome: Outcome) -> str:
     if not outcome.started:
         return REAPER.format("?", "", "no start")
+    if outcome.is_to_answer:
+        again = "never" if outcome.answers_after is None else f"{outcome.answers_after:.2f} s"
+        return REAPER.format("", port_of(outcome), again)
     gone_in = "never" if outcome.gone_after is None else f"{outcome.gone_after:.2f} s"
     return REAPER.format(outcome.left, port_of(outcome), gone_in)
 
@@ -86,7 +92,10 @@ def render_end(results: Sequence[Result], style: Style, width: int) -> list[str]
     """Below the table: what each side left, seen in one row as `ps` shows it, and the verdicts."""
     plain = [(result.row, result.plain) for result in results]
     reaper = [(result.row, result.reaper) for result in results]
+    asked = any(result.row.to_workers for result in results)
+    note = "* all workers are killed; the time is that until somebody answers again"
     return [
+        *([style.dim(note)] if asked else []),
         *render_example("plain Sanic", plain, style, width),
         *render_example("the Reaper", reaper, style, width),
         "",
@@ -108,6 +117,9 @@ def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> l
 
 
 def render_verdict(name: str, outcomes: Outcomes) -> str:
+    if silent := [outcome for _, outcome in outcomes if outcome.is_to_answer and not outcome.clean]:
+        others = [(row, outcome) for row, outcome in outcomes if outcome not in silent]
+        return f"{render_verdict(name, others)} It does not answer any more when workers die."
     dirty = [outcome for _, outcome in outcomes if not outcome.clean]
     if not dirty:
         slowest = max(outcome.gone_after or 0 for _, outcome in outcomes)
