@@ -90,6 +90,7 @@ class Supervisor:
         self._processes: list[WatchedProcess] = []
         self._managers: list[Any] = []
         self._began = 0
+        self._is_blind = False
         self._watchdog: Identity = (0, -1)
         self._is_finishing = False
         self._ended = 0
@@ -122,11 +123,6 @@ class Supervisor:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if self._main[1] == UNKNOWN:
-            log.warning(
-                "the process table can't be read: what workers have started can't be found, and "
-                "processes are known by their pid alone"
-            )
         try:
             platform.become_subreaper()
         except OSError as error:
@@ -270,11 +266,22 @@ class Supervisor:
 
     def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
         assert process.pid is not None
-        process.reaper_start = start_of(process.pid)
+        process.reaper_start = self._identify(process.pid)
         if reports is not None:
             self._introduce(process, reports, began)
         self._processes.append(process)
         self._adopt(process)
+
+    def _identify(self, pid: int) -> int:
+        """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
+        start = start_of(pid)
+        if start == UNKNOWN and not self._is_blind:
+            self._is_blind = True
+            log.warning(
+                "the process table can't be read: what workers have started can't be found, and "
+                "processes are known by their pid alone"
+            )
+        return start
 
     def _introduce(self, process: WatchedProcess, reports: Connection, began: float) -> None:
         """Listen to a new worker."""
@@ -481,7 +488,7 @@ class Supervisor:
             return
         if not self._began:
             # The kernel's own clock for creation times, read off a process created now.
-            self._began = start_of(watchdog.pid)
+            self._began = self._identify(watchdog.pid)
             self._watchdog = (watchdog.pid, self._began)
         # Before it answers: main may be killed in this moment too.
         self._tell_everything()

@@ -81,7 +81,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
             signal.signal(signum, _unheard)
     stop.install()
     arm(orders.main_pid, orders.pdeathsig)
-    if not _main_lives(orders):
+    if not main_lives(orders.main_pid, orders.main_start):
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
     if orders.report is not None:
@@ -118,11 +118,18 @@ def arm(main_pid: int, signum: int) -> None:
             platform.reader_signal(parent.sentinel, signum)
 
 
-def _main_lives(orders: Orders) -> bool:
+def main_lives(pid: int, start: int) -> bool:
+    """Whether the main process that has started this one still lives.
+
+    By what the kernel says of this process, where that is enough: the process table may be denied
+    to it, for it may have become another user. A child's parent is alive, or it has another one.
+    """
+    if os.getppid() == pid:
+        return True
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != orders.main_pid and not parent.is_alive():
+    if parent is not None and not parent.is_alive():
         return False  # its end of the pipe is closed, a moment before it is a zombie
-    return Handle(orders.main_pid, orders.main_start, None).alive()
+    return Handle(pid, start, None).alive()
 
 
 def _unheard(signum: int, frame: FrameType | None) -> None:
@@ -150,6 +157,7 @@ class _Stop:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
+        self._main = orders.main_pid, orders.main_start
         self._pid = os.getpid()
         self._stopping = False
         self._orphaned = False
@@ -160,7 +168,7 @@ class _Stop:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return False
-        if not self._orphaned and not _main_lives(self._orders):
+        if not self._orphaned and not main_lives(*self._main):
             # Perhaps nobody is left to end us if we don't manage to: let the kernel do it. Main may
             # also have died since it asked us to stop.
             self._orphaned = True

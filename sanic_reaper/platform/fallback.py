@@ -11,7 +11,7 @@ import os
 
 import psutil
 
-from .base import Row
+from .base import Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def row(pid: int) -> Row | None:
 
 def _row(process: psutil.Process) -> Row | None:
     try:
+        if is_hidden(process.pid):
+            raise psutil.AccessDenied(process.pid)
         with process.oneshot():
             return Row(
                 process.pid,

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 
-from .base import WITHOUT, Row
+from .base import WITHOUT, Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def _read(path: str) -> bytes:
 
 
 def row(pid: int) -> Row | None:
+    if is_hidden(pid):
+        return None
     try:
         stat = _read(f"/proc/{pid}/stat")
     except OSError:
