@@ -148,6 +148,11 @@ async def swallow_in_loop(seconds: str) -> None:
             await asyncio.sleep(600)
 
 
+def trap(name: str) -> None:
+    """Handle a signal of main's that the Reaper has taken already."""
+    signal.signal(signal.Signals[name], lambda *_: emit("trapped"))
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
@@ -166,6 +171,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "raise-once": fail_once,
     "sys.exit": leave_quietly,
     "os._exit": drop_dead,
+    "trap": trap,
 }
 
 
@@ -404,7 +410,7 @@ def note_import() -> None:
         act(SUBJECT["helper_importing"])
     elif multiprocessing.parent_process() is None:
         if SUBJECT["trap"]:
-            signal.signal(signal.Signals[SUBJECT["trap"]], lambda *_: emit("trapped"))
+            trap(SUBJECT["trap"])
         if SUBJECT["at_exit"]:
             main = os.getpid()
             atexit.register(lambda: os.getpid() == main and act(SUBJECT["at_exit"]))
