@@ -287,7 +287,7 @@ class Supervisor:
         """Listen to a new worker."""
         assert process.pid is not None
         settings, title = self.settings, f"{process.name} [{process.pid}]"
-        contact = process.contact = Contact(process.pid, reports)
+        contact = process.contact = Contact(process.identity, reports)
         tell = partial(self._tell_hooks, process)
         process.launch = Launch(
             title,
