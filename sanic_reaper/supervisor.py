@@ -238,7 +238,7 @@ class Supervisor:
         try:
             with self.signals.held_back():
                 orders = self._orders(process, report, began)
-                with inheritance.quiet_start(process.method):
+                with inheritance.quiet_start(process.method, orders.pdeathsig != 0):
                     yield orders
                 self._started(process, reports, began)
         finally:
@@ -253,7 +253,7 @@ class Supervisor:
             role=process.reaper_role,
             main_pid=self._main[0],
             main_start=self._main[1],
-            pdeathsig=self.settings.pdeathsig if _is_main_thread() else 0,
+            pdeathsig=self.settings.pdeathsig if inheritance.is_main_thread() else 0,
             orphan_grace=self.settings.orphan_grace,
             unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
             forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
@@ -545,8 +545,3 @@ class Supervisor:
 
 _finished: list[Supervisor] = []
 """A server that ran in this process before: its watchdog still waits for the end of main."""
-
-
-def _is_main_thread() -> bool:
-    """The kernel's signal comes when the *thread* that forked ends: another may end too soon."""
-    return threading.current_thread() is threading.main_thread()

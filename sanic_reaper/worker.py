@@ -80,7 +80,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
         if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _unheard)
     stop.install()
-    arm(orders.main_pid, orders.pdeathsig)
+    arm(orders.main_pid, stop.first_pdeathsig)
     if not main_lives(orders.main_pid, orders.main_start):
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
@@ -158,6 +158,8 @@ class _Stop:
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._main = orders.main_pid, orders.main_start
+        self.first_pdeathsig = orders.pdeathsig
+        """What the kernel sends at main's death until there is something to finish."""
         self._pid = os.getpid()
         self._stopping = False
         self._orphaned = False
@@ -191,6 +193,8 @@ class _Drain(_Stop):
     def __init__(self, orders: Orders, patience: float | None = None) -> None:
         super().__init__(orders)
         self._patience = patience
+        # Whatever its start has made of SIGTERM: a handler of its own, a mask.
+        self.first_pdeathsig = signal.SIGKILL if orders.pdeathsig else 0
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving = False
@@ -209,12 +213,14 @@ class _Drain(_Stop):
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
         signal.signal(signal.SIGCONT, self._looked)
+        # It listens: from here on there are requests to answer, and it must hear that it is to end.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        arm(self._orders.main_pid, self._orders.pdeathsig)
 
     def _serve(self) -> None:
         self._serving = True
-        arm(
-            self._orders.main_pid, self._orders.pdeathsig
-        )  # a change of user in a start listener has cleared it
+        # Again: a change of user in a start listener has cleared it.
+        arm(self._orders.main_pid, self._orders.pdeathsig)
         if self.beat is not None and self._loop is not None:
             self.beat(self._loop)
 

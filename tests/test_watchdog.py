@@ -137,6 +137,8 @@ STATES = {
     "blocking start": SUPERVISED.with_(listeners={"before_server_start": "block"}),
     "async start": SUPERVISED.with_(listeners={"before_server_start": "async"}),
     "start that holds the GIL": SUPERVISED.with_(listeners={"before_server_start": "hold_gil"}),
+    "deaf start": SUPERVISED.with_(listeners={"before_server_start": "deaf"}),
+    "start with SIGTERM blocked": SUPERVISED.with_(listeners={"before_server_start": "mask"}),
     "blocked in a request": SUPERVISED,
 }
 
@@ -149,6 +151,26 @@ def test_it_dies_together_with_main(launch, method, state):
     for victim in (server.watchdog, server.main):
         victim.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@pytest.mark.parametrize("who", ["importing", "helper_importing"])
+def test_it_dies_together_with_main_during_an_import(launch, who):
+    """Of a worker, and of the SyncManager, for which main waits before it starts anything else."""
+    server = launch(SUPERVISED.with_(**{who: "block"}))
+    server.wait_for("holding", 2 if who == "importing" else 1)
+    for victim in (server.watchdog, server.command.process):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def test_no_signal_is_armed_where_none_is_wanted(launch):
+    """Not even before the import. (What has to be done then is the watchdog's, which is gone.)"""
+    server = launch(SUPERVISED.with_(importing="block").with_config(REAPER_PDEATHSIG=""))
+    workers = server.processes_of(server.wait_for("holding", 2))
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    assert len(workers) == 2
+    assert holds(lambda: all(worker.alive for worker in workers), 1)
 
 
 @methods
@@ -187,8 +209,11 @@ def test_no_helper_stays_when_it_dies_together_with_main(launch, ports, method):
     server.wait_gone(ORPHAN_GRACE + SLACK)
 
 
-def test_a_request_in_flight_is_answered_although_both_are_gone(launch):
-    server = launch(SUPERVISED)
+@pytest.mark.parametrize("start", ["", "mask:0"], ids=["", "SIGTERM is blocked by the start"])
+@methods
+def test_a_request_in_flight_is_answered_although_both_are_gone(launch, method, start):
+    subject = SUPERVISED.with_(method=method, listeners={"before_server_start": start})
+    server = launch(subject)
     server.wait_serving()
     exchange = server.request("/do/async:1")
     for victim in (server.watchdog, server.main):

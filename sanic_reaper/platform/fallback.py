@@ -97,6 +97,10 @@ def parent_death_signal(signum: int) -> None:
     _absent("parent death signal")
 
 
+def early_death_signal(parent: int, signum: int) -> str:
+    return ""
+
+
 def become_subreaper() -> None:
     _absent("subreaper")
 

@@ -171,6 +171,26 @@ def parent_death_signal(signum: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signum)
 
 
+def early_death_signal(parent: int, signum: int) -> str:
+    """Python that arms the signal of `parent_death_signal`, and ends where it has come too late.
+
+    For the command line of an interpreter, before anything else: so no module of ours, which may
+    not be on its path yet, but `_ctypes`, which `_call_in_libc` would load later in any case.
+    """
+    if "prctl" in WITHOUT:
+        return ""
+    return _EARLY % (_PR_SET_PDEATHSIG, signum, parent)
+
+
+_EARLY = """\
+try:
+    import _ctypes as c, os
+    c.call_function(c.dlsym(c.dlopen(None, 0), "prctl"), (%d, %d, 0, 0, 0))
+    os.getppid() == %d or os._exit(0)
+except Exception: pass
+"""
+
+
 def become_subreaper() -> None:
     """Descendants whose parent dies become children of this process (PR_SET_CHILD_SUBREAPER)."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -82,6 +82,12 @@ def deaf(seconds: str) -> None:
     swallow(seconds)
 
 
+def mask(seconds: str) -> None:
+    """Block SIGTERM, as a library may do around the start of a thread, and forget it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    block(seconds)
+
+
 def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
@@ -166,6 +172,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async-swallow": swallow_in_loop,
     "async-thread": wait_for_a_thread,
     "deaf": deaf,
+    "mask": mask,
     "raise": fail,
     "raise-in": fail_in,
     "raise-once": fail_once,
