@@ -152,7 +152,8 @@ class Supervisor:
                 manager = guarded_manager(self._main, grace, self._watchdog)
         except StopRequested:
             # Under spawn it may be importing the user's module for long: a stop does not wait.
-            for pid, _ in main_internals.managers():
+            for pid, name in main_internals.managers():
+                self._report_kill(name, pid, "is still importing", "INFO")
                 os.kill(pid, signal.SIGKILL)
             if within_listener:
                 raise
@@ -224,8 +225,9 @@ class Supervisor:
             thread.start()
             thread.join(HELPER_PATIENCE)
             if thread.is_alive():
-                log.warning("the SyncManager does not shut down; SIGKILL")
-                manager._process.kill()
+                process = manager._process
+                self._report_kill(process.name, process.pid, "does not shut down")
+                process.kill()
                 thread.join(HELPER_PATIENCE)
         self._managers.clear()
 
@@ -364,13 +366,25 @@ class Supervisor:
     def _on_second_signal(self, signum: int) -> None:
         self.kill()
 
+    def _report_kill(self, name: str, pid: int, why: str, level: str = "WARNING") -> None:
+        """In the words of the watchdog, for the few that main has to end itself."""
+        assert self._stopping_since is not None
+        elapsed = time.monotonic() - self._stopping_since
+        words = "SIGKILL to %s [%d]: started by main, %s; %.2f s after the stop"
+        log.log(LEVELS[level], words, name, pid, why, elapsed)
+
     def wait_for_end(self) -> None:
+        killed: set[WatchedProcess] = set()
         while alive := [process for process in self._processes if process.exitcode is None]:
             self.turn()
             connection.wait([process.sentinel for process in alive], 0.05)
             if time.monotonic() > self._deadline:
-                # The watchdog should have done this a second ago.
-                for process in alive:
+                # The watchdog should have done this a second ago. It lives, or there would be
+                # another one: a debugger holds it.
+                for process in set(alive) - killed:
+                    assert process.pid is not None
+                    killed.add(process)
+                    self._report_kill(process.name, process.pid, "outlives the watchdog's time")
                     process.kill()
         self.turn()
 
