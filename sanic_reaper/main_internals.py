@@ -158,18 +158,21 @@ def remove_temporary_directory() -> None:
 
 @contextmanager
 def spawning_with(program: str) -> Iterator[None]:
-    """In this, what this thread spawns runs a program before all else.
+    """In this, what this thread spawns runs a program before it learns what it is for.
 
     `popen_spawn_posix.Popen` looks the function up in its module. A class of ours instead of it
-    would have to repeat all of its `_launch`, which also writes what the process is to run.
+    would have to repeat all of its `_launch`, which also writes what the process is to run. The
+    command is `from multiprocessing.spawn import spawn_main; spawn_main(...)`, and still begins so:
+    that is what `ps` shows.
     """
     spawn: Any = multiprocessing.spawn
     original, thread = spawn.get_command_line, threading.get_ident()
 
     def get_command_line(**arguments: Any) -> list[str]:
         command: list[str] = original(**arguments)
-        if threading.get_ident() == thread and command[-3] == "-c":  # a frozen program has none
-            command[-2] = program + command[-2]
+        imported, separator, call = command[-2].partition("; ")  # a frozen program has neither
+        if separator and threading.get_ident() == thread:
+            command[-2] = f"{imported}\n{program}\n{call}"
         return command
 
     spawn.get_command_line = get_command_line

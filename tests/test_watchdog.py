@@ -16,8 +16,16 @@ from support.server import (
     Server,
 )
 
+NOTICED = 1.5
+"""Seconds until main says that it is gone: it looks twice a second, and the machine is busy."""
 REPLACED = 2.0
-"""Seconds until there is another: main notices within one, then it has to be started."""
+"""Seconds until there is another: it has to be started, too."""
+
+
+def wait_noticed(server: Server, count: int = 1, within: float = NOTICED) -> None:
+    """Wait until main has said for the `count`-th time that its watchdog is dead."""
+    said = "the watchdog has died"
+    wait_until(lambda: server.output().count(said) == count, within, server.describe)
 
 
 @methods
@@ -50,13 +58,29 @@ def test_a_dead_one_is_replaced_and_the_new_one_knows_everything(launch, method)
     children = ["plain", "cleaned", "cleaned-daemon", "deaf"]
     server = launch(SUPERVISED.with_(method=method, children=children, manage=True))
     server.wait_serving()
-    for _ in range(2):
+    for count in (1, 2):
         watchdog = server.watchdog
         watchdog.send(SIGKILL)
+        wait_noticed(server, count)
         server.wait_watchdog_replaced(watchdog, REPLACED)
-    assert server.output().count("the watchdog has died") == 2
     assert server.get()[0] == 200
     # The promise is a second; a main that dies before that is the test of `both die together`.
+    assert holds(lambda: server.watchdog.alive, 1)
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@pytest.mark.parametrize("event", ["main_process_start", "main_process_ready"])
+def test_it_dies_while_main_is_in_a_listener(launch, event):
+    """Main can't notice then. There is nothing yet that it would have to end."""
+    server = launch(SUPERVISED.with_(method="fork", listeners={event: "block:2"}))
+    server.wait_for("holding")
+    watchdog = server.watchdog
+    watchdog.send(SIGKILL)
+    server.wait_for(f"{event} done")
+    wait_noticed(server)
+    server.wait_serving()
+    server.wait_watchdog_replaced(watchdog, REPLACED)
     assert holds(lambda: server.watchdog.alive, 1)
     server.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
