@@ -34,16 +34,13 @@ def is_hidden(pid: int) -> bool:
 class Row:
     """One process as the process table shows it at one moment."""
 
-    __slots__ = ("name", "pid", "ppid", "session", "start", "state")
+    __slots__ = ("name", "pid", "ppid", "start", "state")
 
-    def __init__(
-        self, pid: int, ppid: int, start: int, state: str, session: int = 0, name: str = ""
-    ) -> None:
+    def __init__(self, pid: int, ppid: int, start: int, state: str, name: str = "") -> None:
         self.pid = pid
         self.ppid = ppid
         self.start = start
         self.state = state
-        self.session = session
         self.name = name
 
     @property

@@ -43,18 +43,10 @@ def _row(process: psutil.Process) -> Row | None:
                 # processes of ours that ask psutil get the same answer.
                 round(process.create_time() * 100),
                 _STATES.get(process.status(), "S"),
-                _session(process.pid),
                 process.name(),
             )
     except psutil.Error:
         return None
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return 0
 
 
 def table() -> dict[int, Row]:
