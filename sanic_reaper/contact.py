@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from .explanations import AWAITING, BLOCKING, Frame
+from .platform.base import Identity
+from .process import Handle
 from .reader import Reader, frames_of
 from .reports import REQUEST
 
@@ -24,7 +25,9 @@ class Contact:
     """The pipe from one worker.
 
     Args:
-        pid: its pid; main has not reaped it as long as this is used.
+        identity: its pid and creation time. The pid alone would not do: whoever asks for its exit
+            code reaps it, in main and in threads of the user's, and what we send is deadly to
+            whoever does not expect it.
         connection: what it reports through.
 
     Attributes:
@@ -34,11 +37,11 @@ class Contact:
         stack: what the worker has shown when it was last asked.
     """
 
-    def __init__(self, pid: int, connection: Connection) -> None:
+    def __init__(self, identity: Identity, connection: Connection) -> None:
         self.listeners: list[Callable[[str, list[Any]], None]] = []
         self.can_be_asked = False
         self.stack = ""
-        self._pid = pid
+        self._handle = Handle.open(*identity)
         self._reader = Reader(connection)
         self._asked: float | None = None
         self._then: Callable[[list[Frame], str], None] | None = None
@@ -67,11 +70,9 @@ class Contact:
         """Have the worker show where it is, and `then` be called with its frames, and how it is."""
         self._asked, self._then = time.monotonic(), then
         self.stack, self._where = "", None
-        for signum in (REQUEST, signal.SIGCONT):
-            try:
-                os.kill(self._pid, signum)
-            except ProcessLookupError:
-                pass
+        if self._handle is not None:
+            self._handle.send(REQUEST)
+            self._handle.send(signal.SIGCONT)
 
     def _answer(self) -> None:
         self._asked, then = None, self._then
@@ -91,3 +92,6 @@ class Contact:
         self._reader.close()
         self.listeners.clear()
         self._then = None
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None

@@ -55,7 +55,7 @@ class QuietProcess(BaseProcess):
     """A process that starts deaf to the terminal (`inheritance.quiet_start`)."""
 
     def start(self) -> None:
-        with quiet_start(self._start_method):  # type: ignore[attr-defined]
+        with quiet_start(self._start_method, tied=True):  # type: ignore[attr-defined]
             super().start()
 
 

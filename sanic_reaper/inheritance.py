@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from . import environment, main_internals, worker
+from . import environment, main_internals, platform, worker
 
 IMPORT_VARIABLES = {"PYTHONFAULTHANDLER": "1"}
 """With it, an import that hangs can show its stack, before any code of ours has run. The fork
@@ -15,8 +16,12 @@ server needs it for the workers that it forks."""
 
 
 @contextmanager
-def quiet_start(method: str) -> Iterator[None]:
+def quiet_start(method: str, tied: bool) -> Iterator[None]:
     """In this a process starts deaf to Ctrl+C, until it has set up what to do about it.
+
+    Args:
+        tied: whether the kernel is to end it with main, before it has set up anything at all. Under
+            spawn alone: there it imports the user's module first, for as long as that takes.
 
     A signal mask is inherited over fork and exec. Without this a Ctrl+C during the import of the
     user's module prints one traceback a worker, and under fork main's own handler runs in the
@@ -30,8 +35,12 @@ def quiet_start(method: str) -> Iterator[None]:
         blocked.add(signal.SIGTERM)
     with _environment(IMPORT_VARIABLES if method != "fork" else {}):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        program = ""
+        if tied and method == "spawn" and is_main_thread():
+            program = platform.early_death_signal(os.getpid(), signal.SIGKILL)
         try:
-            yield
+            with main_internals.spawning_with(program) if program else nullcontext():
+                yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -51,3 +60,8 @@ def child_environment() -> dict[str, str]:
     """What a child must have in its environment and might not get by inheritance."""
     names = (*environment.WORKER_MARKS, environment.RUN)
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def is_main_thread() -> bool:
+    """The kernel's signal comes when the *thread* that forked ends: another may end too soon."""
+    return threading.current_thread() is threading.main_thread()

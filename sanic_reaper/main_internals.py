@@ -7,11 +7,13 @@ import logging
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
+import multiprocessing.spawn
 import multiprocessing.util
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -152,6 +154,32 @@ def remove_temporary_directory() -> None:
     directory = process._config.get("tempdir")
     if directory:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def spawning_with(program: str) -> Iterator[None]:
+    """In this, what this thread spawns runs a program before it learns what it is for.
+
+    `popen_spawn_posix.Popen` looks the function up in its module. A class of ours instead of it
+    would have to repeat all of its `_launch`, which also writes what the process is to run. The
+    command is `from multiprocessing.spawn import spawn_main; spawn_main(...)`, and still begins so:
+    that is what `ps` shows.
+    """
+    spawn: Any = multiprocessing.spawn
+    original, thread = spawn.get_command_line, threading.get_ident()
+
+    def get_command_line(**arguments: Any) -> list[str]:
+        command: list[str] = original(**arguments)
+        imported, separator, call = command[-2].partition("; ")  # a frozen program has neither
+        if separator and threading.get_ident() == thread:
+            command[-2] = f"{imported}\n{program}\n{call}"
+        return command
+
+    spawn.get_command_line = get_command_line
+    try:
+        yield
+    finally:
+        spawn.get_command_line = original
 
 
 def ensure_resource_tracker() -> None:

@@ -51,10 +51,16 @@ class Handle:
         return (self.pid, self.start)
 
     def alive(self) -> bool:
+        """Whether it has not ended.
+
+        Where the process table says nothing of it, that may be because it is denied to us: under
+        `hidepid` what is another user's looks as if it were not there. Then it is the pid that
+        counts: whoever has it by now is another user's too, whom we could hardly signal.
+        """
         row = platform.row(self.pid)
-        if row is None and self.start == UNKNOWN:
+        if row is None:
             return _answers(self.pid)
-        return row is not None and row.start == self.start and row.alive
+        return row.start == self.start and row.alive
 
     def send(self, signum: int) -> bool:
         """Send a signal.
@@ -80,7 +86,8 @@ class Handle:
 
 
 UNKNOWN = 0
-"""The creation time of a process where the process table can't be read at all."""
+"""The creation time of a process that the process table says nothing of: it can't be read at all,
+or not by us."""
 
 
 def start_of(pid: int) -> int:

@@ -242,12 +242,8 @@ class Remains:
 
 
 def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:
-    living = {}
-    for pid, start in helpers:
-        row = platform.row(pid)
-        if row is not None and row.start == start and row.alive:
-            living[pid, start] = "registered by main"
-    return living
+    living = (identity for identity in helpers if Handle(*identity, None).alive())
+    return dict.fromkeys(living, "registered by main")
 
 
 def _owner_of(row: Row) -> Identity | None:

@@ -85,6 +85,7 @@ class Watchdog:
         # It has begun to watch by now, and may have more to say than this.
         self._heard = self._channel.receive()
         if not answered:
+            log.warning("SIGKILL to watchdog [%d]: started by main, does not answer", self.pid)
             self.end()
             raise TimeoutError(f"it has not answered within {HELLO:g} s")
         if ["hello"] not in self._heard:

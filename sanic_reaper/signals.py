@@ -63,10 +63,15 @@ class StopSignals:
         self._retired_at = 0.0
 
     def install(self) -> None:
-        """Take the signals over; again, where Sanic has taken them meanwhile."""
-        for signum in UNLESS_TAKEN:
-            if signal.getsignal(signum) is signal.SIG_DFL:
-                self.handled += (signum,)
+        """Take the signals over; again, where Sanic has taken them meanwhile.
+
+        Sanic takes none of `UNLESS_TAKEN`: one that has got another handler in between has it from
+        the user, who keeps it.
+        """
+        before: object = self._handle if self._before else signal.SIG_DFL
+        wanted = self.handled if self._before else UNLESS_TAKEN
+        others = (signum for signum in wanted if signum not in ALWAYS)
+        self.handled = (*ALWAYS, *(s for s in others if signal.getsignal(s) == before))
         for signum in self.handled:
             before = signal.signal(signum, self._handle)
             self._before.setdefault(signum, before)

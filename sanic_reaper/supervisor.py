@@ -90,6 +90,7 @@ class Supervisor:
         self._processes: list[WatchedProcess] = []
         self._managers: list[Any] = []
         self._began = 0
+        self._is_blind = False
         self._watchdog: Identity = (0, -1)
         self._is_finishing = False
         self._ended = 0
@@ -121,11 +122,6 @@ class Supervisor:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if self._main[1] == UNKNOWN:
-            log.warning(
-                "the process table can't be read: what workers have started can't be found, and "
-                "processes are known by their pid alone"
-            )
         try:
             platform.become_subreaper()
         except OSError as error:
@@ -155,7 +151,8 @@ class Supervisor:
                 manager = guarded_manager(self._main, grace, self._watchdog)
         except StopRequested:
             # Under spawn it may be importing the user's module for long: a stop does not wait.
-            for pid, _ in main_internals.managers():
+            for pid, name in main_internals.managers():
+                self._report_kill(name, pid, "is still importing", "INFO")
                 os.kill(pid, signal.SIGKILL)
             if within_listener:
                 raise
@@ -227,8 +224,9 @@ class Supervisor:
             thread.start()
             thread.join(HELPER_PATIENCE)
             if thread.is_alive():
-                log.warning("the SyncManager does not shut down; SIGKILL")
-                manager._process.kill()
+                process = manager._process
+                self._report_kill(process.name, process.pid, "does not shut down")
+                process.kill()
                 thread.join(HELPER_PATIENCE)
         self._managers.clear()
 
@@ -241,7 +239,7 @@ class Supervisor:
         try:
             with self.signals.held_back():
                 orders = self._orders(process, report, began)
-                with inheritance.quiet_start(process.method):
+                with inheritance.quiet_start(process.method, orders.pdeathsig != 0):
                     yield orders
                 self._started(process, reports, began)
         finally:
@@ -256,7 +254,7 @@ class Supervisor:
             role=process.reaper_role,
             main_pid=self._main[0],
             main_start=self._main[1],
-            pdeathsig=self.settings.pdeathsig if _is_main_thread() else 0,
+            pdeathsig=self.settings.pdeathsig if inheritance.is_main_thread() else 0,
             orphan_grace=self.settings.orphan_grace,
             unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
             forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
@@ -269,17 +267,28 @@ class Supervisor:
 
     def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
         assert process.pid is not None
-        process.reaper_start = start_of(process.pid)
+        process.reaper_start = self._identify(process.pid)
         if reports is not None:
             self._introduce(process, reports, began)
         self._processes.append(process)
         self._adopt(process)
 
+    def _identify(self, pid: int) -> int:
+        """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
+        start = start_of(pid)
+        if start == UNKNOWN and not self._is_blind:
+            self._is_blind = True
+            log.warning(
+                "the process table can't be read: what workers have started can't be found, and "
+                "processes are known by their pid alone"
+            )
+        return start
+
     def _introduce(self, process: WatchedProcess, reports: Connection, began: float) -> None:
         """Listen to a new worker."""
         assert process.pid is not None
         settings, title = self.settings, f"{process.name} [{process.pid}]"
-        contact = process.contact = Contact(process.pid, reports)
+        contact = process.contact = Contact(process.identity, reports)
         # They hold on to its names, not to the process, which holds on to them.
         tell = partial(self._tell_hooks, process.name, process.pid)
         process.launch = Launch(
@@ -360,13 +369,25 @@ class Supervisor:
     def _on_second_signal(self, signum: int) -> None:
         self.kill()
 
+    def _report_kill(self, name: str, pid: int, why: str, level: str = "WARNING") -> None:
+        """In the words of the watchdog, for the few that main has to end itself."""
+        assert self._stopping_since is not None
+        elapsed = time.monotonic() - self._stopping_since
+        words = "SIGKILL to %s [%d]: started by main, %s; %.2f s after the stop"
+        log.log(LEVELS[level], words, name, pid, why, elapsed)
+
     def wait_for_end(self) -> None:
+        killed: set[WatchedProcess] = set()
         while alive := [process for process in self._processes if process.exitcode is None]:
             self.turn()
             connection.wait([process.sentinel for process in alive], 0.05)
             if time.monotonic() > self._deadline:
-                # The watchdog should have done this a second ago.
-                for process in alive:
+                # The watchdog should have done this a second ago. It lives, or there would be
+                # another one: a debugger holds it.
+                for process in set(alive) - killed:
+                    assert process.pid is not None
+                    killed.add(process)
+                    self._report_kill(process.name, process.pid, "outlives the watchdog's time")
                     process.kill()
         self.turn()
 
@@ -478,7 +499,7 @@ class Supervisor:
             return
         if not self._began:
             # The kernel's own clock for creation times, read off a process created now.
-            self._began = start_of(watchdog.pid)
+            self._began = self._identify(watchdog.pid)
             self._watchdog = (watchdog.pid, self._began)
         # Before it answers: main may be killed in this moment too.
         self._tell_everything()
@@ -535,8 +556,3 @@ class Supervisor:
 
 _finished: list[Supervisor] = []
 """A server that ran in this process before: its watchdog still waits for the end of main."""
-
-
-def _is_main_thread() -> bool:
-    """The kernel's signal comes when the *thread* that forked ends: another may end too soon."""
-    return threading.current_thread() is threading.main_thread()

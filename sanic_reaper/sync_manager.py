@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import main_internals
 from .contexts import QuietContext
 from .process import Handle
-from .worker import TERMINAL_SIGNALS, arm
+from .worker import TERMINAL_SIGNALS, arm, main_lives
 
 if TYPE_CHECKING:
     from .platform.base import Identity
@@ -40,7 +40,6 @@ def enter_manager(main_pid: int, main_start: int, grace: float, watchdog: Identi
     still tell it how they end: SIGTERM counts only when main is gone. The watchdog sends it then;
     where there is none the SyncManager ends when nobody talks to it any more, or after `grace`.
     """
-    main = Handle(main_pid, main_start, None)
     alone = threading.active_count() + 1  # and the thread that accepts connections
     last_moment = float("inf")
 
@@ -55,7 +54,7 @@ def enter_manager(main_pid: int, main_start: int, grace: float, watchdog: Identi
             end(signum, frame)
 
     def end(signum: int, frame: FrameType | None) -> None:
-        if not main.alive():
+        if not main_lives(main_pid, main_start):
             # By default its directory would stay in /tmp; its own way out takes 0.3 s.
             main_internals.remove_temporary_directory()
             os._exit(0)
@@ -66,6 +65,6 @@ def enter_manager(main_pid: int, main_start: int, grace: float, watchdog: Identi
     signal.signal(signal.SIGUSR2, orphaned)
     signal.signal(signal.SIGALRM, look)
     arm(main_pid, signal.SIGUSR2)
-    if not main.alive():
+    if not main_lives(main_pid, main_start):
         os._exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})

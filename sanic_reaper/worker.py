@@ -80,8 +80,8 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
         if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _unheard)
     stop.install()
-    arm(orders.main_pid, orders.pdeathsig)
-    if not _main_lives(orders):
+    arm(orders.main_pid, stop.first_pdeathsig)
+    if not main_lives(orders.main_pid, orders.main_start):
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
     if orders.report is not None:
@@ -118,11 +118,18 @@ def arm(main_pid: int, signum: int) -> None:
             platform.reader_signal(parent.sentinel, signum)
 
 
-def _main_lives(orders: Orders) -> bool:
+def main_lives(pid: int, start: int) -> bool:
+    """Whether the main process that has started this one still lives.
+
+    By what the kernel says of this process, where that is enough: the process table may be denied
+    to it, for it may have become another user. A child's parent is alive, or it has another one.
+    """
+    if os.getppid() == pid:
+        return True
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != orders.main_pid and not parent.is_alive():
+    if parent is not None and not parent.is_alive():
         return False  # its end of the pipe is closed, a moment before it is a zombie
-    return Handle(orders.main_pid, orders.main_start, None).alive()
+    return Handle(pid, start, None).alive()
 
 
 def _unheard(signum: int, frame: FrameType | None) -> None:
@@ -150,6 +157,9 @@ class _Stop:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
+        self._main = orders.main_pid, orders.main_start
+        self.first_pdeathsig = orders.pdeathsig
+        """What the kernel sends at main's death until there is something to finish."""
         self._pid = os.getpid()
         self._stopping = False
         self._orphaned = False
@@ -160,7 +170,7 @@ class _Stop:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return False
-        if not self._orphaned and not _main_lives(self._orders):
+        if not self._orphaned and not main_lives(*self._main):
             # Perhaps nobody is left to end us if we don't manage to: let the kernel do it. Main may
             # also have died since it asked us to stop.
             self._orphaned = True
@@ -183,6 +193,8 @@ class _Drain(_Stop):
     def __init__(self, orders: Orders, patience: float | None = None) -> None:
         super().__init__(orders)
         self._patience = patience
+        # Whatever its start has made of SIGTERM: a handler of its own, a mask.
+        self.first_pdeathsig = signal.SIGKILL if orders.pdeathsig else 0
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving = False
@@ -201,12 +213,14 @@ class _Drain(_Stop):
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
         signal.signal(signal.SIGCONT, self._looked)
+        # It listens: from here on there are requests to answer, and it must hear that it is to end.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        arm(self._orders.main_pid, self._orders.pdeathsig)
 
     def _serve(self) -> None:
         self._serving = True
-        arm(
-            self._orders.main_pid, self._orders.pdeathsig
-        )  # a change of user in a start listener has cleared it
+        # Again: a change of user in a start listener has cleared it.
+        arm(self._orders.main_pid, self._orders.pdeathsig)
         # The start leaves more behind in the allocator's hands than we take ourselves.
         platform.give_back_memory()
         if self.beat is not None and self._loop is not None:

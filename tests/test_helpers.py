@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from signal import SIGINT, SIGKILL, SIGTERM
@@ -181,6 +182,22 @@ def test_a_stop_does_not_wait_for_the_import_of_the_sync_manager(launch, method,
     assert "Traceback" not in server.output()
     assert not server.events("main_process_start")
     assert can_bind(server.port)
+    assert re.search(r"SIGKILL to SyncManager-1 \[\d+\]: started by main", server.output())
+
+
+def test_a_sync_manager_that_does_not_shut_down_is_killed_and_named(launch):
+    server = launch(SUPERVISED.with_(listeners={"main_process_stop": "block:1"}))
+    server.wait_serving()
+    manager = server.sync_manager
+    manager_pid = manager.inner_pid
+    server.send(SIGTERM)
+    server.wait_for("holding")
+    manager.freeze()  # by now the watchdog has woken up whom it found stopped
+    server.wait_gone()
+    assert server.exit_code() == 0
+    line = server.wait_for_output("SIGKILL to SyncManager-1")
+    assert f"[{manager_pid}]: started by main" in line
+    assert "s after the stop" in line
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -239,9 +239,16 @@ def test_nohup(launch):
 
 
 @signals(SIGHUP, SIGQUIT)
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_a_signal_that_the_user_handles_stays_the_users(launch, method, signum):
-    server = launch(SUPERVISED.with_(method=method, workers=1, trap=signum.name))
+@pytest.mark.parametrize("where", ["import", "main_process_start", "main_process_ready"])
+@methods
+def test_a_signal_that_the_user_handles_stays_the_users(launch, method, where, signum):
+    """Also where main's own handler was there before."""
+    how = (
+        {"trap": signum.name}
+        if where == "import"
+        else {"listeners": {where: f"trap:{signum.name}"}}
+    )
+    server = launch(SUPERVISED.with_(method=method, workers=1, **how))
     server.wait_serving()
     server.send(signum)
     server.wait_for("trapped")

@@ -16,8 +16,16 @@ from support.server import (
     Server,
 )
 
+NOTICED = 1.5
+"""Seconds until main says that it is gone: it looks twice a second, and the machine is busy."""
 REPLACED = 2.0
-"""Seconds until there is another: main notices within one, then it has to be started."""
+"""Seconds until there is another: it has to be started, too."""
+
+
+def wait_noticed(server: Server, count: int = 1, within: float = NOTICED) -> None:
+    """Wait until main has said for the `count`-th time that its watchdog is dead."""
+    said = "the watchdog has died"
+    wait_until(lambda: server.output().count(said) == count, within, server.describe)
 
 
 @methods
@@ -50,13 +58,29 @@ def test_a_dead_one_is_replaced_and_the_new_one_knows_everything(launch, method)
     children = ["plain", "cleaned", "cleaned-daemon", "deaf"]
     server = launch(SUPERVISED.with_(method=method, children=children, manage=True))
     server.wait_serving()
-    for _ in range(2):
+    for count in (1, 2):
         watchdog = server.watchdog
         watchdog.send(SIGKILL)
+        wait_noticed(server, count)
         server.wait_watchdog_replaced(watchdog, REPLACED)
-    assert server.output().count("the watchdog has died") == 2
     assert server.get()[0] == 200
     # The promise is a second; a main that dies before that is the test of `both die together`.
+    assert holds(lambda: server.watchdog.alive, 1)
+    server.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@pytest.mark.parametrize("event", ["main_process_start", "main_process_ready"])
+def test_it_dies_while_main_is_in_a_listener(launch, event):
+    """Main can't notice then. There is nothing yet that it would have to end."""
+    server = launch(SUPERVISED.with_(method="fork", listeners={event: "block:2"}))
+    server.wait_for("holding")
+    watchdog = server.watchdog
+    watchdog.send(SIGKILL)
+    server.wait_for(f"{event} done")
+    wait_noticed(server)
+    server.wait_serving()
+    server.wait_watchdog_replaced(watchdog, REPLACED)
     assert holds(lambda: server.watchdog.alive, 1)
     server.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
@@ -137,6 +161,8 @@ STATES = {
     "blocking start": SUPERVISED.with_(listeners={"before_server_start": "block"}),
     "async start": SUPERVISED.with_(listeners={"before_server_start": "async"}),
     "start that holds the GIL": SUPERVISED.with_(listeners={"before_server_start": "hold_gil"}),
+    "deaf start": SUPERVISED.with_(listeners={"before_server_start": "deaf"}),
+    "start with SIGTERM blocked": SUPERVISED.with_(listeners={"before_server_start": "mask"}),
     "blocked in a request": SUPERVISED,
 }
 
@@ -149,6 +175,26 @@ def test_it_dies_together_with_main(launch, method, state):
     for victim in (server.watchdog, server.main):
         victim.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@pytest.mark.parametrize("who", ["importing", "helper_importing"])
+def test_it_dies_together_with_main_during_an_import(launch, who):
+    """Of a worker, and of the SyncManager, for which main waits before it starts anything else."""
+    server = launch(SUPERVISED.with_(**{who: "block"}))
+    server.wait_for("holding", 2 if who == "importing" else 1)
+    for victim in (server.watchdog, server.command.process):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def test_no_signal_is_armed_where_none_is_wanted(launch):
+    """Not even before the import. (What has to be done then is the watchdog's, which is gone.)"""
+    server = launch(SUPERVISED.with_(importing="block").with_config(REAPER_PDEATHSIG=""))
+    workers = server.processes_of(server.wait_for("holding", 2))
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    assert len(workers) == 2
+    assert holds(lambda: all(worker.alive for worker in workers), 1)
 
 
 @methods
@@ -187,8 +233,11 @@ def test_no_helper_stays_when_it_dies_together_with_main(launch, ports, method):
     server.wait_gone(ORPHAN_GRACE + SLACK)
 
 
-def test_a_request_in_flight_is_answered_although_both_are_gone(launch):
-    server = launch(SUPERVISED)
+@pytest.mark.parametrize("start", ["", "mask:0"], ids=["", "SIGTERM is blocked by the start"])
+@methods
+def test_a_request_in_flight_is_answered_although_both_are_gone(launch, method, start):
+    subject = SUPERVISED.with_(method=method, listeners={"before_server_start": start})
+    server = launch(subject)
     server.wait_serving()
     exchange = server.request("/do/async:1")
     for victim in (server.watchdog, server.main):

@@ -13,6 +13,8 @@ decides what remains. Signals, pids and file descriptors are plain integers.
 `exit_fd(pid)`                         a descriptor that turns readable when the process ends
 `send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
+`early_death_signal(parent, signum)`   Python that does the same in a process that has imported
+                                       nothing yet; `""` where there is none
 `reader_signal(fd, signum)`            ask the kernel for a signal when the pipe's writer is gone
 `become_subreaper()`                   adopt descendants whose own parent has died
 `resident(pid)`                        its resident memory in bytes, 0 where that is not known
@@ -47,6 +49,7 @@ uid = backend.uid
 exit_fd = backend.exit_fd
 send = backend.send
 parent_death_signal = backend.parent_death_signal
+early_death_signal = backend.early_death_signal
 reader_signal = backend.reader_signal
 become_subreaper = backend.become_subreaper
 forbid_core_dump = backend.forbid_core_dump

@@ -21,23 +21,26 @@ A bare pid names whoever holds the number now; the pair never names a second pro
 WITHOUT = frozenset(os.environ.get("SANIC_REAPER_WITHOUT", "").split(","))
 """Mechanisms to do without, so that tests can force each fallback on any machine.
 
-Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`.
+Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`; and `denied`, under which each process can
+read of nobody but itself, as under `hidepid` for one that has given up being root.
 """
+
+
+def is_hidden(pid: int) -> bool:
+    """Whether the process table is to say nothing of this process."""
+    return "denied" in WITHOUT and pid != os.getpid()
 
 
 class Row:
     """One process as the process table shows it at one moment."""
 
-    __slots__ = ("name", "pid", "ppid", "session", "start", "state")
+    __slots__ = ("name", "pid", "ppid", "start", "state")
 
-    def __init__(
-        self, pid: int, ppid: int, start: int, state: str, session: int = 0, name: str = ""
-    ) -> None:
+    def __init__(self, pid: int, ppid: int, start: int, state: str, name: str = "") -> None:
         self.pid = pid
         self.ppid = ppid
         self.start = start
         self.state = state
-        self.session = session
         self.name = name
 
     @property

@@ -11,7 +11,7 @@ import os
 
 import psutil
 
-from .base import Row
+from .base import Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def row(pid: int) -> Row | None:
 
 def _row(process: psutil.Process) -> Row | None:
     try:
+        if is_hidden(process.pid):
+            raise psutil.AccessDenied(process.pid)
         with process.oneshot():
             return Row(
                 process.pid,
@@ -41,18 +43,10 @@ def _row(process: psutil.Process) -> Row | None:
                 # processes of ours that ask psutil get the same answer.
                 round(process.create_time() * 100),
                 _STATES.get(process.status(), "S"),
-                _session(process.pid),
                 process.name(),
             )
     except psutil.Error:
         return None
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return 0
 
 
 def table() -> dict[int, Row]:
@@ -93,6 +87,10 @@ def send(pid: int, fd: int | None, signum: int) -> None:
 
 def parent_death_signal(signum: int) -> None:
     _absent("parent death signal")
+
+
+def early_death_signal(parent: int, signum: int) -> str:
+    return ""
 
 
 def become_subreaper() -> None:

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 
-from .base import WITHOUT, Row
+from .base import WITHOUT, Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def _read(path: str) -> bytes:
 
 
 def row(pid: int) -> Row | None:
+    if is_hidden(pid):
+        return None
     try:
         stat = _read(f"/proc/{pid}/stat")
     except OSError:
@@ -48,7 +50,7 @@ def row(pid: int) -> Row | None:
         return None
     name = stat[opening + 1 : closing].decode("utf-8", "replace")
     field = stat[closing + 2 :].split()
-    return Row(pid, int(field[1]), int(field[19]), field[0].decode(), int(field[3]), name)
+    return Row(pid, int(field[1]), int(field[19]), field[0].decode(), name)
 
 
 def table() -> dict[int, Row]:
@@ -167,6 +169,25 @@ def parent_death_signal(signum: int) -> None:
     fork clears it, and so does a change of credentials (prctl(2), PR_SET_PDEATHSIG).
     """
     _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def early_death_signal(parent: int, signum: int) -> str:
+    """Python that arms the signal of `parent_death_signal`, and ends where it has come too late.
+
+    For the command line of an interpreter: so no module of ours, which may not be on its path yet,
+    but `_ctypes`, which `_call_in_libc` would load later in any case.
+    """
+    if "prctl" in WITHOUT:
+        return ""
+    return _EARLY % (_PR_SET_PDEATHSIG, signum, parent)
+
+
+_EARLY = """\
+try:
+    import _ctypes as c, os
+    c.call_function(c.dlsym(c.dlopen(None, 0), "prctl"), (%d, %d, 0, 0, 0))
+    os.getppid() == %d or os._exit(0)
+except Exception: pass"""
 
 
 def become_subreaper() -> None:

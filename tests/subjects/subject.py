@@ -82,6 +82,12 @@ def deaf(seconds: str) -> None:
     swallow(seconds)
 
 
+def mask(seconds: str) -> None:
+    """Block SIGTERM, as a library may do around the start of a thread, and forget it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    block(seconds)
+
+
 def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
@@ -160,6 +166,11 @@ async def sleep_in(name: str) -> None:
         await sleep_in_loop("3")
 
 
+def trap(name: str) -> None:
+    """Handle a signal of main's that the Reaper has taken already."""
+    signal.signal(signal.Signals[name], lambda *_: emit("trapped"))
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
@@ -175,11 +186,13 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async-swallow": swallow_in_loop,
     "async-thread": wait_for_a_thread,
     "deaf": deaf,
+    "mask": mask,
     "raise": fail,
     "raise-in": fail_in,
     "raise-once": fail_once,
     "sys.exit": leave_quietly,
     "os._exit": drop_dead,
+    "trap": trap,
 }
 
 
@@ -438,7 +451,7 @@ def note_import() -> None:
         act(SUBJECT["helper_importing"])
     elif multiprocessing.parent_process() is None:
         if SUBJECT["trap"]:
-            signal.signal(signal.Signals[SUBJECT["trap"]], lambda *_: emit("trapped"))
+            trap(SUBJECT["trap"])
         if SUBJECT["at_exit"]:
             main = os.getpid()
             atexit.register(lambda: os.getpid() == main and act(SUBJECT["at_exit"]))

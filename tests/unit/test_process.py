@@ -66,6 +66,18 @@ def test_a_process_that_never_was(open_handle):
     assert open_handle(2**22 - 1, 1) is None
 
 
+def test_one_of_whom_the_process_table_says_nothing_is_known_by_its_pid(monkeypatch, sleeper):
+    """As under hidepid: it is there, and looks as if it were not."""
+    start = start_of(sleeper.pid)
+    monkeypatch.setattr("sanic_reaper.platform.row", lambda pid: None)
+    handle = Handle(sleeper.pid, start, None)
+    assert handle.alive()
+    assert handle.send(signal.SIGKILL)
+    sleeper.wait(5)
+    assert not handle.alive()
+    assert not handle.send(signal.SIGKILL)
+
+
 def test_a_name_with_blanks_and_parentheses_is_read(tmp_path):
     program = tmp_path / "a) S (1 2"
     program.symlink_to("/bin/sleep")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import subprocess
 import threading
 from multiprocessing import Pipe
 
@@ -13,6 +14,7 @@ import pytest
 from sanic_reaper.config import Settings
 from sanic_reaper.contact import Contact
 from sanic_reaper.launch import HARD, Launch
+from sanic_reaper.process import start_of
 from sanic_reaper.reader import Reader, frames_of, other_threads
 from sanic_reaper.reports import REQUEST, Reports
 
@@ -148,7 +150,7 @@ def test_what_faulthandler_writes(stack, frames):
 
 def launch_of(pipe, **config):
     settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
-    contact = Contact(os.getpid(), pipe[0])
+    contact = Contact((os.getpid(), start_of(os.getpid())), pipe[0])
     launch = Launch("Sanic-Server-0-0", contact, settings, 1000.0, lambda: None, lambda _: None)
     return launch, contact
 
@@ -174,3 +176,29 @@ def test_a_start_that_has_succeeded_is_never_due(pipe):
     launch, _ = launch_of(pipe, startup_timeout=20)
     launch.has_acked = True
     assert launch.due == 0.0
+
+
+# -- whom it asks ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("age", [0, -1, None], ids=["itself", "a namesake", "after the end"])
+def test_the_question_reaches_the_worker_or_nobody(pipe, sleeper, age):
+    """It would end whoever has got the pid meanwhile: `sleep` does not expect it either."""
+    contact = Contact((sleeper.pid, start_of(sleeper.pid) + (age or 0)), pipe[0])
+    if age is None:
+        contact.close()
+    contact.ask(lambda frames, how: None)
+    if age == 0:
+        assert sleeper.wait(5) == -REQUEST
+    else:
+        with pytest.raises(subprocess.TimeoutExpired):
+            sleeper.wait(0.3)
+    contact.close()

@@ -1,0 +1,80 @@
+"""Main's last resorts, where the watchdog does not do its work. Each of them says what it does."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from sanic_reaper import sidecar
+from sanic_reaper.config import Settings
+from sanic_reaper.events import Hooks
+from sanic_reaper.process import start_of
+from sanic_reaper.sidecar import Watchdog
+from sanic_reaper.supervisor import Supervisor
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture
+def lines():
+    """What is logged meanwhile."""
+    found: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    handler, logger = Keep(), logging.getLogger("sanic.root")
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
+
+
+class Wedged:
+    """A watchdog that lives and does nothing: a debugger holds it."""
+
+    def tell(self, *words: object) -> bool:
+        return True
+
+    def heard(self) -> list[list[str]]:
+        return []
+
+    def alive(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return -1
+
+
+class Worker(multiprocessing.get_context("fork").Process):
+    contact = launch = None
+
+
+def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
+    supervisor = Supervisor(Settings.read({}), "run", set(), Hooks([]))
+    worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
+    worker.start()
+    supervisor._sidecar = Wedged()
+    supervisor._processes.append(worker)
+    supervisor._stopping_since = time.monotonic() - 2 * supervisor.settings.shutdown_timeout
+    supervisor.wait_for_end()
+    assert worker.exitcode == -signal.SIGKILL
+    [line] = lines
+    assert f"SIGKILL to Sanic-Server-0-0 [{worker.pid}]: started by main" in line
+
+
+def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
+    monkeypatch.setattr(sidecar, "_COMMAND", ["sh", "-c", "exec sleep 60"])
+    monkeypatch.setattr(sidecar, "HELLO", 0.1)
+    watchdog = Watchdog((os.getpid(), start_of(os.getpid())), "run", 1.0)
+    with pytest.raises(TimeoutError):
+        watchdog.confirm()
+    assert watchdog._process.returncode is not None
+    [line] = lines
+    assert f"SIGKILL to watchdog [{watchdog.pid}]: started by main" in line
