@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import threading
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from sanic import Request
@@ -48,6 +49,19 @@ class Work:
         self.place = place
         self.options = options
         self.began = 0.0
+        """When it began, on the monotonic clock."""
+        self.number = 0
+        """By which main knows it."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        return internals.listener_arguments(self.handler, self.app)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it still has. `None`: no limit."""
+        limit = self.options.timeout
+        return max(0.0, self.began + limit - time.monotonic()) if limit else None
 
     @property
     def timeout(self) -> StartupTimeout:
@@ -95,10 +109,14 @@ class Backgrounds:
         self._gated.clear()
 
     async def _run_coroutine(self, work: Work) -> None:
-        run = Run(call_with(work.handler, *internals.listener_arguments(work.handler, work.app)))
+        self._tell_begin(work)
+        await self._await(work, call_with(work.handler, *work.arguments))
+
+    async def _await(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
+        run = Run(coroutine)
         task = asyncio.ensure_future(run)
         try:
-            done, _ = await asyncio.wait([task], timeout=work.options.timeout or None)
+            done, _ = await asyncio.wait([task], timeout=work.left)
             if not done:
                 frames = run.awaiting()
                 run.expire(work.timeout)
@@ -113,6 +131,8 @@ class Backgrounds:
             self._fail(work, error, [])
         else:
             self._done(work)
+        finally:
+            self._process.tell("end", work.number)
 
     async def _run_thread(self, work: Work) -> None:
         """In a thread of its own: the loop's executor would have the interpreter's exit wait."""
@@ -121,10 +141,13 @@ class Backgrounds:
 
         def run() -> None:
             error = None
+            self._tell_begin(work, threading.get_ident())
             try:
-                work.handler(*internals.listener_arguments(work.handler, work.app))
+                work.handler(*work.arguments)
             except BaseException as raised:
                 error = raised
+            # From here: what blocks the event loop now is not to be laid at this work's door.
+            self._process.tell("end", work.number)
             try:
                 loop.call_soon_threadsafe(ended.set_result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
@@ -132,13 +155,20 @@ class Backgrounds:
 
         thread = threading.Thread(target=run, name=f"background {work.place.name}", daemon=True)
         thread.start()
-        await asyncio.wait([ended], timeout=work.options.timeout or None)
+        await asyncio.wait([ended], timeout=work.left)
         if not ended.done():
             self._fail(work, work.timeout, explanations.frames_of_thread(thread.ident))
         elif (error := ended.result()) is not None:
             self._fail(work, error, [])
         else:
             self._done(work)
+
+    def _tell_begin(self, work: Work, thread: int = 0) -> None:
+        """Main ends this worker if we can't: neither a blocked loop nor the GIL holds main up."""
+        timeout = work.timeout
+        work.number = self._process.tell_begin(
+            "work", work.place, timeout.limit, timeout.source, thread
+        )
 
     def _done(self, work: Work) -> None:
         self.pending.remove(work)

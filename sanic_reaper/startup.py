@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import os
 import signal
@@ -70,6 +71,7 @@ class Startup:
         self._imported: float | None = None
         self._failed: Place | None = None
         self.has_served = False
+        self._numbers = itertools.count()
         self._running: list[Run] = []
         """Nested, as a handler of Sanic's runs those of secondary apps."""
         self.background: Backgrounds | None = None
@@ -164,7 +166,7 @@ class Startup:
         self, handler: Callable[..., Any], params: Any, place: Place, limit: float, source: str
     ) -> Any:
         error: BaseException | None = None
-        self.tell("begin", *place, limit, source)
+        number = self.tell_begin("begin", place, limit, source)
         run = Run(
             call_with(handler, **params), StartupTimeout(place, limit, source) if limit else None
         )
@@ -177,11 +179,27 @@ class Startup:
             raise
         finally:
             self._running.pop()
-            self.tell("end")
+            self.tell("end", number)
             record = Record(*place, time.perf_counter() - run.began, run.longest, error)
             self.records.append(record)
 
     # -- what it says -----------------------------------------------------------------------------
+
+    def tell_begin(
+        self, word: str, place: Place, limit: float, source: str, thread: int = 0
+    ) -> int:
+        """Tell main that something with a limit begins.
+
+        Args:
+            word: `begin` for a handler, `work` for background work.
+            thread: the `ident` of its own thread, if it has one.
+
+        Returns:
+            The number by which its end is told of.
+        """
+        number = next(self._numbers)
+        self.tell(word, number, *place, limit, source, thread)
+        return number
 
     def _summarise(self) -> None:
         # Without main nobody knows when the import began.

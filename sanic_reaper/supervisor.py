@@ -312,7 +312,8 @@ class Supervisor:
         self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
 
     def _due(self, process: WatchedProcess) -> None:
-        if process.launch is not None:
+        # In a stop there is one deadline, and none that comes before it.
+        if process.launch is not None and self._stopping_since is None:
             self._tell("due", *process.identity, process.launch.due)
 
     def replaced(self, process: WatchedProcess) -> None:

@@ -116,6 +116,10 @@ def block(seconds: str) -> None:
     time.sleep(float(seconds or 600))
 
 
+async def block_in_loop(seconds: str) -> None:
+    block(seconds)
+
+
 def block_on_a_socket(seconds: str) -> None:
     ours, _theirs = socket.socketpair()
     emit("holding")
@@ -152,6 +156,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
     "block": block,
+    "async-block": block_in_loop,
     "hold_gil": hold_gil,
     "spin": spin,
     "socket": block_on_a_socket,
