@@ -76,6 +76,7 @@ class Backgrounds:
         self.pending: list[Work] = []
         self._process = process
         self._gated: list[tuple[Any, Any]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._failed = False
 
     @property
@@ -88,10 +89,23 @@ class Backgrounds:
 
     def begin(self) -> None:
         """The worker has acked, its loop is about to run for good."""
+        loop = asyncio.get_running_loop()
         for work in self.pending:
             work.began = time.monotonic()
             run = self._run_coroutine if _is_async(work.handler) else self._run_thread
-            work.app.add_task(run(work))
+            self._tasks.append(loop.create_task(run(work)))
+
+    async def cancel(self) -> None:
+        """The worker stops. A coroutine may clean up, for a second; a thread is abandoned.
+
+        The app's own list of tasks was the alternative. It cancels those that have a name, does
+        not run the loop for them to end, and waits for ever if they don't (`Sanic.shutdown_tasks`).
+        """
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def close_gate(self) -> None:
         """Before the first request can come."""
@@ -114,23 +128,20 @@ class Backgrounds:
 
     async def _await(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
         run = Run(coroutine)
-        task = asyncio.ensure_future(run)
+        task = asyncio.ensure_future(_outcome(run))
         try:
-            done, _ = await asyncio.wait([task], timeout=work.left)
-            if not done:
-                frames = run.awaiting()
-                run.expire(work.timeout)
-                await asyncio.wait([task], timeout=SWALLOWED)
-                self._fail(work, work.timeout, frames)
+            await asyncio.wait([task], timeout=work.left)
+            if task.done():
+                self._conclude(work, task.result())
                 return
-            task.result()
+            frames = run.awaiting()
+            run.expire(work.timeout)
+            await asyncio.wait([task], timeout=SWALLOWED)
+            self._fail(work, work.timeout, frames)
         except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait([task], timeout=SWALLOWED)
             raise
-        except Exception as error:
-            self._fail(work, error, [])
-        else:
-            self._done(work)
         finally:
             self._process.tell("end", work.number)
 
@@ -156,12 +167,10 @@ class Backgrounds:
         thread = threading.Thread(target=run, name=f"background {work.place.name}", daemon=True)
         thread.start()
         await asyncio.wait([ended], timeout=work.left)
-        if not ended.done():
-            self._fail(work, work.timeout, explanations.frames_of_thread(thread.ident))
-        elif (error := ended.result()) is not None:
-            self._fail(work, error, [])
+        if ended.done():
+            self._conclude(work, ended.result())
         else:
-            self._done(work)
+            self._fail(work, work.timeout, explanations.frames_of_thread(thread.ident))
 
     def _tell_begin(self, work: Work, thread: int = 0) -> None:
         """Main ends this worker if we can't: neither a blocked loop nor the GIL holds main up."""
@@ -169,6 +178,12 @@ class Backgrounds:
         work.number = self._process.tell_begin(
             "work", work.place, timeout.limit, timeout.source, thread
         )
+
+    def _conclude(self, work: Work, error: BaseException | None) -> None:
+        if error is None:
+            self._done(work)
+        else:
+            self._fail(work, error, [])
 
     def _done(self, work: Work) -> None:
         self.pending.remove(work)
@@ -188,6 +203,18 @@ class Backgrounds:
         self._process.fail(explanations.explain(error, what, work.place, seconds, frames))
         if not self._process.supervised:
             work.app.stop(terminate=False)
+
+
+async def _outcome(run: Run) -> BaseException | None:
+    """A task that raises `SystemExit` would end the event loop, and with it all that is to be said.
+
+    A cancellation that is not ours is a failure like any other.
+    """
+    try:
+        await run
+    except BaseException as error:
+        return error
+    return None
 
 
 async def _turn_away(request: Request) -> None:

@@ -120,6 +120,24 @@ async def block_in_loop(seconds: str) -> None:
     block(seconds)
 
 
+async def clean_up_in_loop(seconds: str) -> None:
+    emit("holding")
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(float(seconds or 0.1))
+        emit("cleaned up")
+
+
+def block_and_clean_up(seconds: str) -> None:
+    emit("holding")
+    try:
+        time.sleep(600)
+    finally:
+        time.sleep(float(seconds or 0.1))
+        emit("cleaned up")
+
+
 def block_on_a_socket(seconds: str) -> None:
     ours, _theirs = socket.socketpair()
     emit("holding")
@@ -157,6 +175,8 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async": sleep_in_loop,
     "block": block,
     "async-block": block_in_loop,
+    "block-cleanup": block_and_clean_up,
+    "async-cleanup": clean_up_in_loop,
     "hold_gil": hold_gil,
     "spin": spin,
     "socket": block_on_a_socket,
