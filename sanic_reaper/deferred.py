@@ -11,14 +11,14 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sanic import Request
 from sanic.exceptions import ServiceUnavailable
 
 from . import explanations, handlers, internals
-from .handlers import Background, Handler, Place, StartupTimeout
+from .handlers import Background, Place, StartupTimeout
 from .internals import App
 from .log import log
 from .startup import Run, Startup, call_with
@@ -41,11 +41,17 @@ class NotReady(ServiceUnavailable):
 
 
 class Work:
-    """One handler that goes on in the background."""
+    """One handler that goes on in the background.
 
-    def __init__(self, app: App, handler: Handler, place: Place, options: Background) -> None:
+    Args:
+        listener: as it was registered: perhaps a partial of what was decorated, with arguments.
+    """
+
+    def __init__(
+        self, app: App, listener: Callable[..., Any], place: Place, options: Background
+    ) -> None:
         self.app = app
-        self.handler = handler
+        self.listener = listener
         self.place = place
         self.options = options
         self.began = 0.0
@@ -55,7 +61,7 @@ class Work:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        return internals.listener_arguments(self.handler, self.app)
+        return internals.listener_arguments(self.listener, self.app)
 
     @property
     def left(self) -> float | None:
@@ -83,16 +89,18 @@ class Backgrounds:
     def ready(self) -> bool:
         return not any(work.options.ready_when_done for work in self.pending)
 
-    def add(self, app: App, handler: Handler, place: Place) -> None:
-        assert handler.background is not None
-        self.pending.append(Work(app, handler, place, handler.background))
+    def add(
+        self, app: App, listener: Callable[..., Any], place: Place, options: Background
+    ) -> None:
+        self.pending.append(Work(app, listener, place, options))
 
     def begin(self) -> None:
         """The worker has acked, its loop is about to run for good."""
         loop = asyncio.get_running_loop()
         for work in self.pending:
             work.began = time.monotonic()
-            run = self._run_coroutine if _is_async(work.handler) else self._run_thread
+            is_async = handlers.is_async(work.listener)
+            run = self._run_coroutine if is_async else self._run_thread
             self._tasks.append(loop.create_task(run(work)))
 
     async def cancel(self) -> None:
@@ -124,7 +132,7 @@ class Backgrounds:
 
     async def _run_coroutine(self, work: Work) -> None:
         self._tell_begin(work)
-        await self._await(work, call_with(work.handler, *work.arguments))
+        await self._await(work, call_with(work.listener, *work.arguments))
 
     async def _await(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
         run = Run(coroutine)
@@ -148,35 +156,41 @@ class Backgrounds:
     async def _run_thread(self, work: Work) -> None:
         """In a thread of its own: the loop's executor would have the interpreter's exit wait."""
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[BaseException | None] = loop.create_future()
+        arguments = work.arguments  # here: one of them may be this loop
+        ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
         def run() -> None:
-            error = None
+            result, error = None, None
             self._tell_begin(work, threading.get_ident())
             try:
-                work.handler(*work.arguments)
+                result = work.listener(*arguments)
             except BaseException as raised:
                 error = raised
             # From here: what blocks the event loop now is not to be laid at this work's door.
             self._process.tell("end", work.number)
             try:
-                loop.call_soon_threadsafe(ended.set_result, error)
+                loop.call_soon_threadsafe(ended.set_result, (result, error))
             except RuntimeError:  # the loop is closed: nobody waits any more
                 pass
 
         thread = threading.Thread(target=run, name=f"background {work.place.name}", daemon=True)
         thread.start()
         await asyncio.wait([ended], timeout=work.left)
-        if ended.done():
-            self._conclude(work, ended.result())
-        else:
+        if not ended.done():
             self._fail(work, work.timeout, explanations.frames_of_thread(thread.ident))
+            return
+        result, error = ended.result()
+        if inspect.isawaitable(result):  # of a function that wraps a coroutine function
+            self._tell_begin(work)
+            await self._await(work, _awaited(result))
+        else:
+            self._conclude(work, error)
 
     def _tell_begin(self, work: Work, thread: int = 0) -> None:
         """Main ends this worker if we can't: neither a blocked loop nor the GIL holds main up."""
-        timeout = work.timeout
+        source = work.timeout.source
         work.number = self._process.tell_begin(
-            "work", work.place, timeout.limit, timeout.source, thread
+            "work", work.place, work.options.timeout, source, thread
         )
 
     def _conclude(self, work: Work, error: BaseException | None) -> None:
@@ -205,6 +219,10 @@ class Backgrounds:
             work.app.stop(terminate=False)
 
 
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
+
+
 async def _outcome(run: Run) -> BaseException | None:
     """A task that raises `SystemExit` would end the event loop, and with it all that is to be said.
 
@@ -219,7 +237,3 @@ async def _outcome(run: Run) -> BaseException | None:
 
 async def _turn_away(request: Request) -> None:
     raise NotReady
-
-
-def _is_async(handler: Handler) -> bool:
-    return inspect.iscoroutinefunction(handlers.unwrapped(handler))

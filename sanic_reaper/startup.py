@@ -25,7 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import handlers, internals
-from .handlers import Handler, Place, StartupTimeout
+from .handlers import Background, Handler, Place, StartupTimeout
 from .internals import App
 from .log import log
 
@@ -143,19 +143,21 @@ class Startup:
 
         async def run(**params: Any) -> Any:
             if noted is not None and noted.background:
-                self._defer(params["app"], noted, place)
+                self._defer(params["app"], listener, place, noted.background)
                 return None
             return await self._run(handler, params, place, *self._limit(noted))
 
         run.reaper_wrapped = True  # type: ignore[attr-defined]
         route.handler = run
 
-    def _defer(self, app: App, noted: Handler, place: Place) -> None:
+    def _defer(
+        self, app: App, listener: Callable[..., Any], place: Place, options: Background
+    ) -> None:
         if self.background is None:
             from .deferred import Backgrounds  # most workers have none
 
             self.background = Backgrounds(self)
-        self.background.add(app, noted, place)
+        self.background.add(app, listener, place, options)
 
     def _limit(self, noted: Handler | None) -> tuple[float, str]:
         if noted is not None and noted.timeout is not None:
@@ -276,7 +278,8 @@ def _nobody(*words: object) -> bool:
 
 def _noted(listener: Any) -> Handler | None:
     while not isinstance(listener, Handler):
-        listener = getattr(listener, "func", None)  # a partial of what was decorated
+        # A partial of what was decorated, or a wrapper of the user's around it.
+        listener = getattr(listener, "func", None) or getattr(listener, "__wrapped__", None)
         if listener is None:
             return None
     return listener
