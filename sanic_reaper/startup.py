@@ -118,8 +118,10 @@ class Startup:
     ) -> None:
         try:
             await run_listeners()
-        except (Exception, SystemExit) as error:
-            if not self.supervised:
+        except BaseException as error:
+            # KeyboardInterrupt and CancelledError too: in a worker no stop of ours is one of them
+            # (`worker._Drain`), so a handler has raised it.
+            if not self.supervised or isinstance(error, GeneratorExit):
                 raise
             self.fail(explain(error))
             raise error if isinstance(error, SystemExit) else SystemExit(1) from None

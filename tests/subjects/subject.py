@@ -86,6 +86,15 @@ def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
 
+def cancel(seconds: str) -> None:
+    """As a client library does that takes its own task's cancellation for the caller's."""
+    raise asyncio.CancelledError
+
+
+def interrupt(seconds: str) -> None:
+    raise KeyboardInterrupt
+
+
 def fail_in(name: str) -> None:
     if multiprocessing.current_process().name.startswith(name):
         emit("failing")
@@ -187,6 +196,8 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async-thread": wait_for_a_thread,
     "deaf": deaf,
     "raise": fail,
+    "raise-cancelled": cancel,
+    "raise-interrupt": interrupt,
     "raise-in": fail_in,
     "raise-once": fail_once,
     "sys.exit": leave_quietly,
