@@ -151,6 +151,7 @@ class Launch:
         seconds = time.monotonic() - step.began
         what = f"{self._title} is slow to start: {step.place.name} still runs"
         text = report(what, step.place, seconds, how, frames, ADVICE)
+        text = "\n".join([text, *_stack_of(frames)])
         log.warning("%s", text)
         self._on_slow(text)
 
