@@ -94,10 +94,10 @@ class Backgrounds:
     ) -> None:
         self.pending.append(Work(app, listener, place, options))
 
-    def begin(self) -> None:
-        """The worker has acked, its loop is about to run for good."""
+    def begin(self, app: App) -> None:
+        """This app's start is over: the worker has acked, its loop is about to run for good."""
         loop = asyncio.get_running_loop()
-        for work in self.pending:
+        for work in [work for work in self.pending if work.app is app]:
             work.began = time.monotonic()
             is_async = handlers.is_async(work.listener)
             run = self._run_coroutine if is_async else self._run_thread
@@ -116,12 +116,12 @@ class Backgrounds:
             await asyncio.wait(tasks)
 
     def close_gate(self) -> None:
-        """Before the first request can come."""
+        """Before the first request can come. Again, when another app has its routes."""
         if self.ready:
             return
         for route in internals.routes():
-            if not getattr(route.ctx, EXEMPT, False):
-                before = route.extra.request_middleware
+            before = route.extra.request_middleware
+            if not getattr(route.ctx, EXEMPT, False) and _turn_away not in before:
                 self._gated.append((route, before))
                 route.extra.request_middleware = [_turn_away, *before]
 
@@ -204,8 +204,7 @@ class Backgrounds:
         log.info("%s is done after %.2f s", work.place, time.monotonic() - work.began)
         if self.ready:
             self._open_gate()
-        if not self.pending:
-            self._process.tell("ready")
+        self._process.tell_if_ready()
 
     def _fail(self, work: Work, error: BaseException, frames: list[explanations.Frame]) -> None:
         """The worker can't do what it was started for: a failed start, later than others."""

@@ -104,7 +104,7 @@ async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) 
 
 async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
     start = startup.of_this_process(app)
-    await (run_listeners() if start is None else start.after(run_listeners))
+    await (run_listeners() if start is None else start.after(app, run_listeners))
 
 
 async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
