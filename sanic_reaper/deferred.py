@@ -11,13 +11,14 @@ import asyncio
 import inspect
 import threading
 import time
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sanic import Request
 from sanic.exceptions import ServiceUnavailable
 
 from . import explanations, handlers, internals
-from .handlers import Background, Handler, Place, StartupTimeout
+from .handlers import Background, Place, StartupTimeout
 from .internals import App
 from .log import log
 from .startup import Run, Startup, call_with
@@ -40,14 +41,33 @@ class NotReady(ServiceUnavailable):
 
 
 class Work:
-    """One handler that goes on in the background."""
+    """One handler that goes on in the background.
 
-    def __init__(self, app: App, handler: Handler, place: Place, options: Background) -> None:
+    Args:
+        listener: as it was registered: perhaps a partial of what was decorated, with arguments.
+    """
+
+    def __init__(
+        self, app: App, listener: Callable[..., Any], place: Place, options: Background
+    ) -> None:
         self.app = app
-        self.handler = handler
+        self.listener = listener
         self.place = place
         self.options = options
         self.began = 0.0
+        """When it began, on the monotonic clock."""
+        self.number = 0
+        """By which main knows it."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        return internals.listener_arguments(self.listener, self.app)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it still has. `None`: no limit."""
+        limit = self.options.timeout
+        return max(0.0, self.began + limit - time.monotonic()) if limit else None
 
     @property
     def timeout(self) -> StartupTimeout:
@@ -62,30 +82,46 @@ class Backgrounds:
         self.pending: list[Work] = []
         self._process = process
         self._gated: list[tuple[Any, Any]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._failed = False
 
     @property
     def ready(self) -> bool:
         return not any(work.options.ready_when_done for work in self.pending)
 
-    def add(self, app: App, handler: Handler, place: Place) -> None:
-        assert handler.background is not None
-        self.pending.append(Work(app, handler, place, handler.background))
+    def add(
+        self, app: App, listener: Callable[..., Any], place: Place, options: Background
+    ) -> None:
+        self.pending.append(Work(app, listener, place, options))
 
-    def begin(self) -> None:
-        """The worker has acked, its loop is about to run for good."""
-        for work in self.pending:
+    def begin(self, app: App) -> None:
+        """This app's start is over: the worker has acked, its loop is about to run for good."""
+        loop = asyncio.get_running_loop()
+        for work in [work for work in self.pending if work.app is app]:
             work.began = time.monotonic()
-            run = self._run_coroutine if _is_async(work.handler) else self._run_thread
-            work.app.add_task(run(work))
+            is_async = handlers.is_async(work.listener)
+            run = self._run_coroutine if is_async else self._run_thread
+            self._tasks.append(loop.create_task(run(work)))
+
+    async def cancel(self) -> None:
+        """The worker stops. A coroutine may clean up, for a second; a thread is abandoned.
+
+        The app's own list of tasks was the alternative. It cancels those that have a name, does
+        not run the loop for them to end, and waits for ever if they don't (`Sanic.shutdown_tasks`).
+        """
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def close_gate(self) -> None:
-        """Before the first request can come."""
+        """Before the first request can come. Again, when another app has its routes."""
         if self.ready:
             return
         for route in internals.routes():
-            if not getattr(route.ctx, EXEMPT, False):
-                before = route.extra.request_middleware
+            before = route.extra.request_middleware
+            if not getattr(route.ctx, EXEMPT, False) and _turn_away not in before:
                 self._gated.append((route, before))
                 route.extra.request_middleware = [_turn_away, *before]
 
@@ -95,58 +131,80 @@ class Backgrounds:
         self._gated.clear()
 
     async def _run_coroutine(self, work: Work) -> None:
-        run = Run(call_with(work.handler, *internals.listener_arguments(work.handler, work.app)))
-        task = asyncio.ensure_future(run)
+        self._tell_begin(work)
+        await self._await(work, call_with(work.listener, *work.arguments))
+
+    async def _await(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
+        run = Run(coroutine)
+        task = asyncio.ensure_future(_outcome(run))
         try:
-            done, _ = await asyncio.wait([task], timeout=work.options.timeout or None)
-            if not done:
-                frames = run.awaiting()
-                run.expire(work.timeout)
-                await asyncio.wait([task], timeout=SWALLOWED)
-                self._fail(work, work.timeout, frames)
+            await asyncio.wait([task], timeout=work.left)
+            if task.done():
+                self._conclude(work, task.result())
                 return
-            task.result()
+            frames = run.awaiting()
+            run.expire(work.timeout)
+            await asyncio.wait([task], timeout=SWALLOWED)
+            self._fail(work, work.timeout, frames)
         except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait([task], timeout=SWALLOWED)
             raise
-        except Exception as error:
-            self._fail(work, error, [])
-        else:
-            self._done(work)
+        finally:
+            self._process.tell("end", work.number)
 
     async def _run_thread(self, work: Work) -> None:
         """In a thread of its own: the loop's executor would have the interpreter's exit wait."""
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[BaseException | None] = loop.create_future()
+        arguments = work.arguments  # here: one of them may be this loop
+        ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
         def run() -> None:
-            error = None
+            result, error = None, None
+            self._tell_begin(work, threading.get_ident())
             try:
-                work.handler(*internals.listener_arguments(work.handler, work.app))
+                result = work.listener(*arguments)
             except BaseException as raised:
                 error = raised
+            # From here: what blocks the event loop now is not to be laid at this work's door.
+            self._process.tell("end", work.number)
             try:
-                loop.call_soon_threadsafe(ended.set_result, error)
+                loop.call_soon_threadsafe(ended.set_result, (result, error))
             except RuntimeError:  # the loop is closed: nobody waits any more
                 pass
 
         thread = threading.Thread(target=run, name=f"background {work.place.name}", daemon=True)
         thread.start()
-        await asyncio.wait([ended], timeout=work.options.timeout or None)
+        await asyncio.wait([ended], timeout=work.left)
         if not ended.done():
             self._fail(work, work.timeout, explanations.frames_of_thread(thread.ident))
-        elif (error := ended.result()) is not None:
-            self._fail(work, error, [])
+            return
+        result, error = ended.result()
+        if inspect.isawaitable(result):  # of a function that wraps a coroutine function
+            self._tell_begin(work)
+            await self._await(work, _awaited(result))
         else:
+            self._conclude(work, error)
+
+    def _tell_begin(self, work: Work, thread: int = 0) -> None:
+        """Main ends this worker if we can't: neither a blocked loop nor the GIL holds main up."""
+        source = work.timeout.source
+        work.number = self._process.tell_begin(
+            "work", work.place, work.options.timeout, source, thread
+        )
+
+    def _conclude(self, work: Work, error: BaseException | None) -> None:
+        if error is None:
             self._done(work)
+        else:
+            self._fail(work, error, [])
 
     def _done(self, work: Work) -> None:
         self.pending.remove(work)
         log.info("%s is done after %.2f s", work.place, time.monotonic() - work.began)
         if self.ready:
             self._open_gate()
-        if not self.pending:
-            self._process.tell("ready")
+        self._process.tell_if_ready()
 
     def _fail(self, work: Work, error: BaseException, frames: list[explanations.Frame]) -> None:
         """The worker can't do what it was started for: a failed start, later than others."""
@@ -160,9 +218,21 @@ class Backgrounds:
             work.app.stop(terminate=False)
 
 
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+async def _outcome(run: Run) -> BaseException | None:
+    """A task that raises `SystemExit` would end the event loop, and with it all that is to be said.
+
+    A cancellation that is not ours is a failure like any other.
+    """
+    try:
+        await run
+    except BaseException as error:
+        return error
+    return None
+
+
 async def _turn_away(request: Request) -> None:
     raise NotReady
-
-
-def _is_async(handler: Handler) -> bool:
-    return inspect.iscoroutinefunction(handlers.unwrapped(handler))

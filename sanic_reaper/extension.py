@@ -73,7 +73,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
         app.listener("before_server_start")(server.before_server_start)
-        internals.instrument_start(_before_start, _after_start)
+        internals.instrument_start(_before_start, _after_start, _before_stop)
 
     def label(self) -> str:
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
@@ -104,7 +104,14 @@ async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) 
 
 async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
     start = startup.of_this_process(app)
-    await (run_listeners() if start is None else start.after(run_listeners))
+    await (run_listeners() if start is None else start.after(app, run_listeners))
+
+
+async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
+    start = startup.of_this_process(app)
+    if start is not None and start.background is not None:
+        await start.background.cancel()  # the listeners may close what it works with
+    await run_listeners()
 
 
 class _Server:

@@ -78,12 +78,24 @@ def describe(listener: Any) -> Place:
     return Place(short.removesuffix(".__call__"), code.co_filename, code.co_firstlineno)
 
 
-def unwrapped(listener: Any) -> Any:
-    """The function beneath wrappers, partials, methods and callable objects."""
+def is_async(listener: Any) -> bool:
+    """Whether what is called first is a coroutine function; beneath it there may be what it will.
+
+    A wrapper that runs a coroutine function by `asyncio.run` is a function.
+    """
+    return inspect.iscoroutinefunction(unwrapped(listener, to_the_bottom=False))
+
+
+def unwrapped(listener: Any, to_the_bottom: bool = True) -> Any:
+    """The function beneath partials, methods and callable objects.
+
+    Args:
+        to_the_bottom: beneath the user's own wrappers too.
+    """
     for _ in range(100):
         if isinstance(listener, functools.partial):
             listener = listener.func
-        elif hasattr(listener, "__wrapped__"):
+        elif isinstance(listener, Handler) or (to_the_bottom and hasattr(listener, "__wrapped__")):
             listener = listener.__wrapped__
         elif inspect.ismethod(listener):
             listener = listener.__func__

@@ -172,8 +172,9 @@ Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[No
 """Called instead of what runs the listeners of an event, with that."""
 
 
-def instrument_start(before: Around, after: Around) -> None:
-    """Stand around `before_server_start` and `after_server_start`, whatever starts the app.
+def instrument_start(before: Around, after: Around, stop: Around) -> None:
+    """Stand around `before_server_start`, `after_server_start` and `before_server_stop`, whatever
+    starts the app.
 
     Every kind of server calls `Sanic._server_event` and looks it up on the instance; an instance
     has slots, so it is replaced in the class, once. A worker acks among the latter listeners.
@@ -182,8 +183,10 @@ def instrument_start(before: Around, after: Around) -> None:
     if hasattr(original, "reaper_stands_around"):
         return
 
+    arounds = {("init", "before"): before, ("init", "after"): after, ("shutdown", "before"): stop}
+
     async def _server_event(self: App, concern: str, action: str, loop: Any = None) -> None:
-        around = {"before": before, "after": after}.get(action) if concern == "init" else None
+        around = arounds.get((concern, action))
         if around is None:
             await original(self, concern, action, loop)
         else:

@@ -62,6 +62,9 @@ class Keeper:
         self._tell = supervisor.hooks.tell
         self._retries = Retries(settings.startup_retries)
         self._respawns = Respawns(settings.respawn_limit, settings.respawn_window)
+        self._initial: set[str] = set()
+        """Those of the first workers that have never been ready. An ack is not all: background work
+        begins after it. What such a one fails at is the start of the server."""
         self.is_content = False
         """Whether every worker serves, and none is to be replaced."""
         self._due: dict[str, float] = {}
@@ -88,6 +91,8 @@ class Keeper:
             NobodyLives: it can't go on.
         """
         servers = list(servers)
+        if not self.has_started:
+            self._initial = {one.name for one in servers if not _has_been_ready(_watched(one))}
         for process in servers:
             launch = _watched(process).launch
             if process.name in self._due:
@@ -127,6 +132,7 @@ class Keeper:
         name, watched = process.name, _watched(process)
         assert watched.pid is not None
         self._retries.forget(name)
+        self._initial.discard(name)
         self._tell("worker.ready", name, watched.pid, seconds=seconds)
         event, reason = self._why.pop(name, (None, ""))
         old = self._predecessors.pop(name, None)
@@ -159,7 +165,8 @@ class Keeper:
             self._restore(process, old, failure)
             return
         pause = self._retries.pause(process.name)
-        if pause is None and not self.has_started:
+        is_initial = process.name in self._initial and not main_internals.reloads()
+        if pause is None and (is_initial or not self.has_started):
             raise StartFailed(failure)
         if pause is None and main_internals.reloads():
             self._give_up(process, launch, failure)
@@ -345,6 +352,10 @@ def _watched(process: WorkerProcess) -> WatchedProcess:
 
 def _serves(watched: WatchedProcess) -> bool:
     return watched.launch is not None and watched.launch.is_ready and watched.exitcode is None
+
+
+def _has_been_ready(watched: WatchedProcess) -> bool:
+    return watched.launch is not None and watched.launch.ready_since is not None
 
 
 def _began(watched: WatchedProcess) -> float:

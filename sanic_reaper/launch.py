@@ -4,20 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .config import Settings
 from .contact import Contact
-from .explanations import ADVICE, Frame, is_ours, report
+from .explanations import ADVICE, AWAITING, BESIDE, BLOCKING, Frame, is_ours, report
 from .handlers import Place
 from .log import log
-from .reader import other_threads
+from .reader import frames_of, other_threads
 
 LINGER = 1.0
 """Seconds that a worker whose start has failed may take to end. It might wait for a child."""
 
 HARD = 1.0
 """Seconds between a handler's own limit and its end from outside, where the limit had no effect."""
+
+HARD_BESIDE = 2.0
+"""The same for background work. The worker itself gives a coroutine one of them to end, and then
+says that it has failed: main must not be quicker."""
+
+
+class Step:
+    """A handler that runs now, or background work, as the worker has told of it.
+
+    Args:
+        limit: seconds that it may take. 0: no limit.
+        source: who has set the limit.
+        thread: for background work in a thread of its own, that thread's `ident`; else 0.
+        is_beside: whether it is background work: it is meant to take long, so nobody warns of it.
+    """
+
+    def __init__(
+        self, place: Place, limit: float, source: str, thread: int, is_beside: bool
+    ) -> None:
+        self.place, self.limit, self.source = place, limit, source
+        self.thread, self.is_beside = thread, is_beside
+        self.began = time.monotonic()
+        self.is_told = False
+
+    @property
+    def by(self) -> float:
+        """When it is ended from outside, on the monotonic clock. 0: never."""
+        hard = HARD_BESIDE if self.is_beside else HARD
+        return self.began + self.limit + hard if self.limit else 0.0
+
+    def is_over_its_limit(self, now: float) -> bool:
+        return bool(self.limit) and now >= self.began + self.limit
 
 
 class Launch:
@@ -58,12 +91,9 @@ class Launch:
         self._on_due = on_due
         self._on_slow = on_slow
         self._ready_by = began + settings.startup_timeout if settings.startup_timeout else 0.0
-        self._handler_by = 0.0
-        self._place: Place | None = None
-        self._handler_began = 0.0
-        self._limit = 0.0
-        self._source = ""
-        self._is_told = False
+        self._steps: dict[int, Step] = {}
+        """What runs now, by the number that the worker has given it. Several at once, where it has
+        several apps, or background work."""
         self._failed_at = 0.0
         contact.listeners.append(self._heed)
 
@@ -77,49 +107,53 @@ class Launch:
 
     @property
     def due(self) -> float:
-        """When it is to be ended if it is not ready, on the monotonic clock. 0: never."""
-        deadlines = [moment for moment in (self._ready_by, self._handler_by) if moment]
-        return min(deadlines, default=0.0) if not self.has_acked else 0.0
+        """When it is to be ended if nothing changes, on the monotonic clock. 0: never."""
+        deadlines = [step.by for step in self._steps.values() if step.by]
+        if self._ready_by and not self.has_acked:
+            deadlines.append(self._ready_by)
+        return min(deadlines, default=0.0)
 
     # -- hearing it -------------------------------------------------------------------------------
 
     def turn(self) -> None:
         """See whether something is to be said."""
-        slow = self._settings.slow_handler
-        if self._place is None or self._is_told or not slow:
+        slow, now = self._settings.slow_handler, time.monotonic()
+        if not slow:
             return
-        if time.monotonic() - self._handler_began >= slow:
-            self._is_told = True
-            self._contact.ask(self._warn)
+        for number, step in self._steps.items():
+            if not step.is_told and not step.is_beside and now - step.began >= slow:
+                step.is_told = True
+                self._contact.ask(partial(self._warn, number))
+                return  # one question at a time
 
     def _heed(self, word: str, rest: list[Any]) -> None:
-        if word == "begin":
-            self._begin(Place(*rest[:3]), rest[3], rest[4])
+        if word in ("begin", "work"):
+            number, name, file, line, limit, source, thread = rest
+            place = Place(name, file, line)
+            self._steps[number] = Step(place, limit, source, thread, word == "work")
+            self._on_due()
         elif word == "end":
-            self._place = None
-            self._handler_by = 0.0
+            self._steps.pop(rest[0], None)
             self._on_due()
         elif word == "failed":
             self.fail(rest[0])
+            self._steps.clear()  # what is known need not be found out once more
+            self._on_due()
         elif word == "ready":
             self.is_ready = True
 
-    def _begin(self, place: Place, limit: float, source: str) -> None:
-        self._place, self._limit, self._source = place, limit, source
-        self._handler_began = time.monotonic()
-        self._is_told = False
-        self._handler_by = self._handler_began + limit + HARD if limit else 0.0
-        self._on_due()
-
     # -- what is said of it -----------------------------------------------------------------------
 
-    def _warn(self, frames: list[Frame], how: str) -> None:
-        if self._place is not None:
-            seconds = time.monotonic() - self._handler_began
-            what = f"{self._title} is slow to start: {self._place.name} still runs"
-            text = report(what, self._place, seconds, how, frames, ADVICE)
-            log.warning("%s", text)
-            self._on_slow(text)
+    def _warn(self, number: int, frames: list[Frame], how: str) -> None:
+        step = self._steps.get(number)
+        if step is None:
+            return
+        seconds = time.monotonic() - step.began
+        what = f"{self._title} is slow to start: {step.place.name} still runs"
+        text = report(what, step.place, seconds, how, frames, ADVICE)
+        text = "\n".join([text, *_stack_of(frames)])
+        log.warning("%s", text)
+        self._on_slow(text)
 
     @property
     def late(self) -> str:
@@ -134,21 +168,34 @@ class Launch:
     def overdue(self, frames: list[Frame], how: str) -> str:
         """Why it is killed now, and its whole stack."""
         now = time.monotonic()
-        by_handler = (
-            self._place is not None and self._limit and now >= self._handler_began + self._limit
-        )
-        if by_handler and self._place is not None:
+        steps = list(self._steps.values())
+        step = next((step for step in steps if step.is_over_its_limit(now)), None)
+        if step is not None and step.is_beside:
+            text = self._overdue_beside(step, frames, how)
+        elif step is not None:
             what = (
-                f"its before_server_start handler {self._place.name} took longer than "
-                f"{self._limit:g} s, and StartupTimeout did not end it"
+                f"its before_server_start handler {step.place.name} took longer than "
+                f"{step.limit:g} s, and StartupTimeout did not end it"
             )
-            remedy = f"a larger limit ({self._source})"
+            remedy = f"a larger limit ({step.source}); or {ADVICE}"
+            text = report(what, step.place, now - step.began, how, frames, remedy)
         else:
             what = f"it has not started within {self._limit_of_all}"
-            remedy = f"a larger limit ({self._limit_of_all})"
-        remedy += f"; or {ADVICE}"
-        text = report(what, self._place, now - self._handler_began, how, frames, remedy)
+            remedy = f"a larger limit ({self._limit_of_all}); or {ADVICE}"
+            place, began = (steps[0].place, steps[0].began) if steps else (None, now)
+            text = report(what, place, now - began, how, frames, remedy)
         return whole(text, frames, self._contact.stack)
+
+    def _overdue_beside(self, step: Step, frames: list[Frame], how: str) -> str:
+        what = (
+            f"its background work {step.place.name} took longer than {step.limit:g} s, "
+            f"and could not be ended from inside"
+        )
+        own = frames_of(self._contact.stack, step.thread) if step.thread else []
+        if own:  # the main thread blocks nothing: it waits for the GIL, or for requests
+            how = BESIDE + how.removeprefix(BLOCKING).removeprefix(AWAITING)
+        seconds, remedy = time.monotonic() - step.began, f"a larger limit ({step.source})"
+        return report(what, step.place, seconds, how, own or frames, remedy)
 
 
 def whole(text: str, frames: list[Frame], stack: str) -> str:

@@ -45,25 +45,42 @@ class Reader:
         self._connection.close()
 
 
-def frames_of(stack: str) -> list[tuple[str, int, str]]:
-    """The frames of the main thread in what `faulthandler` wrote: file, line, function.
+def frames_of(stack: str, thread: int = 0) -> list[tuple[str, int, str]]:
+    """The frames of one thread in what `faulthandler` wrote: file, line, function.
 
     Innermost first, as it writes them. The thread that the signal was delivered to is the
     "current" one; only where there is none, or it is not Python's, the last thread is taken: the
     main thread is the oldest, and the list is from the youngest to the oldest.
+
+    Args:
+        thread: its `ident`; if there is none by this one, the result is empty. 0: the main thread.
     """
     threads: list[list[tuple[str, int, str]]] = []
     current: list[tuple[str, int, str]] | None = None
+    wanted: list[tuple[str, int, str]] = []
     for line in stack.splitlines():
         if line.startswith(("Thread ", "Current thread ", "Stack (most recent")):
             threads.append([])
+            if thread and _ident_in(line) == thread:
+                wanted = threads[-1]
             if not line.startswith("Thread "):
                 current = threads[-1]
         elif line.startswith('  File "') and threads:
             file, _, rest = line[8:].rpartition('", line ')
             number, _, function = rest.partition(" in ")
             threads[-1].append((file, int(number) if number.isdigit() else 0, function))
+    if thread:
+        return wanted
     return current or (threads[-1] if threads else [])
+
+
+def _ident_in(heading: str) -> int:
+    """Of a thread, from the line above its frames: `Thread 0x00007f31 [name] (most recent ...`."""
+    word = heading.removeprefix("Current thread ").removeprefix("Thread ").partition(" ")[0]
+    try:
+        return int(word, 16)
+    except ValueError:
+        return 0
 
 
 def other_threads(stack: str) -> list[str]:

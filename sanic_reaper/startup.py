@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import os
 import signal
@@ -20,11 +21,12 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import ExitStack
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from . import handlers, internals
-from .handlers import Handler, Place, StartupTimeout
+from .handlers import Background, Handler, Place, StartupTimeout
 from .internals import App
 from .log import log
 
@@ -68,10 +70,15 @@ class Startup:
         self._began = began
         self.tell: Callable[..., bool] = _nobody
         self._imported: float | None = None
-        self._failed: Place | None = None
+        self._primary: App | None = None
+        self._starting: set[str] = set()
+        """The apps whose start has begun and is not over. Several at once: the primary app's start
+        begins those of secondary apps, as tasks."""
         self.has_served = False
+        """Whether the primary app does."""
+        self._numbers = itertools.count()
         self._running: list[Run] = []
-        """Nested, as a handler of Sanic's runs those of secondary apps."""
+        """Of several apps, several at once."""
         self.background: Backgrounds | None = None
 
     # -- what Sanic calls -------------------------------------------------------------------------
@@ -83,32 +90,35 @@ class Startup:
             SystemExit: a handler has failed in a supervised worker. Main has been told why, and
                 says it once; Sanic would print what it has already printed, and more.
         """
-        outermost = self._imported is None
-        if outermost:
+        if self._primary is None:
+            self._primary = app
             self._imported = time.monotonic() - self._began
+        self._starting.add(app.name)
         for route in internals.start_handlers(app):
             self._wrap(route)
-        if not outermost:
-            await run_listeners()
-            return
         await self._run_all(run_listeners, self.explain)
-        self._summarise()
+        if app is self._primary:
+            self._summarise()
         if self.background is not None:
             self.background.close_gate()
 
-    async def after(self, run_listeners: Callable[[], Awaitable[None]]) -> None:
+    async def after(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
         """Run an app's `after_server_start` listeners. Then what was put off begins.
 
         Raises:
             SystemExit: as `before`.
         """
         await self._run_all(run_listeners, _explain_late)
-        if self.has_served:
-            return
-        self.has_served = True
+        self._starting.discard(app.name)
+        self.has_served = self.has_served or app is self._primary
         if self.background is not None:
-            self.background.begin()
-        else:
+            self.background.begin(app)
+        self.tell_if_ready()
+
+    def tell_if_ready(self) -> None:
+        """Have main know it when all is done that this worker was started for."""
+        works = self.background is not None and self.background.pending
+        if self.has_served and not self._starting and not works:
             self.tell("ready")
 
     async def _run_all(
@@ -116,8 +126,10 @@ class Startup:
     ) -> None:
         try:
             await run_listeners()
-        except (Exception, SystemExit) as error:
-            if not self.supervised:
+        except BaseException as error:
+            # KeyboardInterrupt and CancelledError too: in a worker no stop of ours is one of them
+            # (`worker._Drain`), so a handler has raised it.
+            if not self.supervised or isinstance(error, GeneratorExit):
                 raise
             self.fail(explain(error))
             raise error if isinstance(error, SystemExit) else SystemExit(1) from None
@@ -128,8 +140,9 @@ class Startup:
 
     @property
     def ready(self) -> bool:
-        """Whether requests are answered: the worker serves, its background work is done."""
-        return self.has_served and (self.background is None or self.background.ready)
+        """Whether requests are answered: each app serves, its background work is done."""
+        is_up = self.has_served and not self._starting
+        return is_up and (self.background is None or self.background.ready)
 
     def _wrap(self, route: Any) -> None:
         handler = route.handler
@@ -141,19 +154,21 @@ class Startup:
 
         async def run(**params: Any) -> Any:
             if noted is not None and noted.background:
-                self._defer(params["app"], noted, place)
+                self._defer(params["app"], listener, place, noted.background)
                 return None
             return await self._run(handler, params, place, *self._limit(noted))
 
         run.reaper_wrapped = True  # type: ignore[attr-defined]
         route.handler = run
 
-    def _defer(self, app: App, noted: Handler, place: Place) -> None:
+    def _defer(
+        self, app: App, listener: Callable[..., Any], place: Place, options: Background
+    ) -> None:
         if self.background is None:
             from .deferred import Backgrounds  # most workers have none
 
             self.background = Backgrounds(self)
-        self.background.add(app, noted, place)
+        self.background.add(app, listener, place, options)
 
     def _limit(self, noted: Handler | None) -> tuple[float, str]:
         if noted is not None and noted.timeout is not None:
@@ -164,7 +179,7 @@ class Startup:
         self, handler: Callable[..., Any], params: Any, place: Place, limit: float, source: str
     ) -> Any:
         error: BaseException | None = None
-        self.tell("begin", *place, limit, source)
+        number = self.tell_begin("begin", place, limit, source)
         run = Run(
             call_with(handler, **params), StartupTimeout(place, limit, source) if limit else None
         )
@@ -173,15 +188,30 @@ class Startup:
             return await run
         except BaseException as raised:
             error = raised
-            self._failed = self._failed or place
             raise
         finally:
-            self._running.pop()
-            self.tell("end")
+            self._running.remove(run)
+            self.tell("end", number)
             record = Record(*place, time.perf_counter() - run.began, run.longest, error)
             self.records.append(record)
 
     # -- what it says -----------------------------------------------------------------------------
+
+    def tell_begin(
+        self, word: str, place: Place, limit: float, source: str, thread: int = 0
+    ) -> int:
+        """Tell main that something with a limit begins.
+
+        Args:
+            word: `begin` for a handler, `work` for background work.
+            thread: the `ident` of its own thread, if it has one.
+
+        Returns:
+            The number by which its end is told of.
+        """
+        number = next(self._numbers)
+        self.tell(word, number, *place, limit, source, thread)
+        return number
 
     def _summarise(self) -> None:
         # Without main nobody knows when the import began.
@@ -204,21 +234,20 @@ class Startup:
         """Why a handler has failed, in the words of the log."""
         from .explanations import explain, explain_unplaced
 
-        place = self._failed
-        if place is None:
-            return explain_unplaced(error, "the start of the app")
-        what = f"its before_server_start handler {place.name}"
-        return explain(error, what, place, self.records[-1].seconds)
+        for record in self.records:
+            if record.error is error:
+                what = f"its before_server_start handler {record.name}"
+                return explain(error, what, Place(*record[:3]), record.seconds)
+        return explain_unplaced(error, "the start of the app")
 
     def where(self, frame: FrameType | None) -> list[object]:
         """Whether the handler awaits, and the frames in which it does, innermost first.
 
         Frames on the stack are not repeated: main has them already.
         """
-        run = self._running[-1] if self._running else None
-        if run is None or run.is_running:
+        if not self._running or any(run.is_running for run in self._running):
             return [False, []]
-        return [True, run.awaiting()]
+        return [True, self._running[0].awaiting()]  # the one that has waited longest
 
 
 def of_this_process(app: App) -> Startup | None:
@@ -258,7 +287,8 @@ def _nobody(*words: object) -> bool:
 
 def _noted(listener: Any) -> Handler | None:
     while not isinstance(listener, Handler):
-        listener = getattr(listener, "func", None)  # a partial of what was decorated
+        # A partial of what was decorated, or a wrapper of the user's around it.
+        listener = getattr(listener, "func", None) or getattr(listener, "__wrapped__", None)
         if listener is None:
             return None
     return listener
@@ -360,28 +390,49 @@ class Run:
 class _Alarm:
     """The process's own alarm clock, for one handler. It interrupts system calls and locks.
 
-    A thread was the alternative: it could wake a coroutine, and interrupt nothing.
+    There is one clock, and with several apps there are several handlers at once: it is set to the
+    next of their moments. A thread was the alternative: it could wake a coroutine, and interrupt
+    nothing.
     """
+
+    _set: ClassVar[list[_Alarm]] = []
+    _before: ClassVar[Any] = None
 
     def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
         self._seconds = seconds
         self._ring = ring
-        self._before: Any = None
-        self._is_set = False
+        self._at = 0.0
 
     def __enter__(self) -> None:
         if self._seconds and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGALRM, self._handle)
-            self._is_set = True
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            self._at = time.monotonic() + self._seconds
+            if not _Alarm._set:
+                _Alarm._before = signal.signal(signal.SIGALRM, _Alarm._handle)
+            _Alarm._set.append(self)
+            _Alarm._wind()
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._is_set:
-            self._ring()
+    @staticmethod
+    def _handle(signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        due = [alarm for alarm in _Alarm._set if now >= alarm._at]
+        for alarm in due:
+            alarm._at = float("inf")  # once
+        _Alarm._wind()
+        with ExitStack() as rings:  # whose ring may raise, in the handler that runs now
+            for alarm in due:
+                rings.callback(alarm._ring)
+
+    @staticmethod
+    def _wind() -> None:
+        at = min((alarm._at for alarm in _Alarm._set), default=float("inf"))
+        seconds = max(at - time.monotonic(), 0.001) if at < float("inf") else 0.0
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def __exit__(self, *_: object) -> None:
-        if self._is_set:
-            self._is_set = False
-            if signal.getsignal(signal.SIGALRM) == self._handle:  # the user may have his own by now
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, self._before)
+        if self not in _Alarm._set:
+            return
+        _Alarm._set.remove(self)
+        if signal.getsignal(signal.SIGALRM) == _Alarm._handle:  # the user may have his own by now
+            _Alarm._wind()
+            if not _Alarm._set:
+                signal.signal(signal.SIGALRM, _Alarm._before)

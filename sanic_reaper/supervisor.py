@@ -323,7 +323,8 @@ class Supervisor:
         self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
 
     def _due(self, identity: Identity) -> None:
-        process = self._find(identity)
+        # In a stop there is one deadline, and none that comes before it.
+        process = self._find(identity) if self._stopping_since is None else None
         if process is not None and process.launch is not None:
             self._tell("due", *identity, process.launch.due)
 

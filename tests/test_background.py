@@ -14,6 +14,7 @@ from support.server import SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Subject
 
 WORK = {"thread": "block", "task": "async"}
 
+every_loop = pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
 kinds = pytest.mark.parametrize("kind", WORK)
 
 
@@ -91,6 +92,41 @@ def test_work_that_takes_too_long_is_a_failed_start(launch, kind, method):
     assert "@background(timeout=2)" in output
 
 
+SITS = {
+    "hold_gil": "in hold_gil:  libc.pthread_mutex_lock(mutex)",
+    "regex": 'in backtrack:  re.match("(a+)+$", "a" * 60 + "b")',
+    "async-block": "in block:  time.sleep(float(seconds or 600))",
+    "async-swallow": "in swallow_in_loop:  await asyncio.sleep(600)",
+}
+"""Work that nobody in the worker can end, and what the log must say of where it sits."""
+
+
+@pytest.mark.parametrize("action", SITS)
+@methods
+def test_work_that_cannot_be_ended_from_inside(launch, action, method):
+    """The timer of its limit is in the event loop, which it blocks, or wants the GIL."""
+    subject = SUPERVISED.with_(
+        method=method,
+        workers=1,
+        listeners={"before_server_start": action},
+        decorate={"background": ([], {"timeout": 2})},
+    )
+    server = launch(subject)
+    [event] = server.wait_for("holding")
+    server.wait_gone(START)
+    assert time.monotonic() - event.time < 2 + 2 + SLACK
+    assert server.exit_code() == 1
+    [error] = server.errors()
+    assert re.search(r"its background work listen\w* took longer than 2 s", error)
+    output = server.output()
+    handler = r"^    handler  listen\w* \(.*subject.py:\d+\), for \d\.\d\d s, "
+    assert re.search(handler, output, re.M)
+    [sits] = [line for line in output.splitlines() if line.startswith("    sits in  ")]
+    assert sits.endswith(SITS[action]), sits
+    assert "@background(timeout=2)" in output
+    assert "is slow to start" not in output, "background work is meant to take long"
+
+
 @pytest.mark.parametrize("action", ["raise", "sys.exit"])
 @methods
 def test_work_that_fails_is_a_failed_start(launch, action, method):
@@ -118,6 +154,27 @@ def test_a_stop_does_not_wait_for_it(launch, kind, method):
     assert server.wait_gone() < SHUTDOWN_TIMEOUT
     assert server.exit_code() == 0
     assert "Traceback" not in server.output()
+
+
+@every_loop
+@methods
+def test_on_a_stop_a_coroutine_is_cancelled_and_may_clean_up(launch, method, uvloop):
+    subject = working("task", method=method).with_config(USE_UVLOOP=uvloop)
+    server = launch(subject.with_(listeners={"before_server_start": "async-cleanup"}))
+    server.wait_serving()
+    server.wait_for("holding")
+    assert server.stop() == 0
+    assert [event.event for event in server.events()].count("cleaned up") == 1
+    assert "Task was destroyed" not in server.output()
+    assert "Traceback" not in server.output()
+
+
+def test_a_coroutine_that_does_not_let_itself_be_cancelled_holds_up_no_stop(launch):
+    server = launch(working("task").with_(listeners={"before_server_start": "async-swallow"}))
+    server.wait_serving()
+    server.wait_for("holding")
+    assert server.stop() == 0
+    assert "SIGKILL: 0" in server.output()
 
 
 def test_work_that_fails_is_tried_again(launch):

@@ -209,18 +209,29 @@ def test_the_limit_of_the_whole_start_names_the_handler_too(launch, method):
 # -- what is said of a start that succeeds --------------------------------------------------------
 
 
+SLOW = {
+    "block:3": ("listen_blocking", "block", "time.sleep(float(seconds or 600))"),
+    "async:3": ("listen", "sleep_in_loop", "await asyncio.sleep(float(seconds or 600))"),
+}
+
+
+@pytest.mark.parametrize("action", SLOW)
 @methods
-def test_a_slow_handler_is_reported_once_while_it_runs(launch, method):
-    subject = SUPERVISED.with_(
-        method=method, workers=1, listeners={"before_server_start": "block:3"}
-    )
+def test_a_slow_handler_is_reported_once_while_it_runs(launch, method, action):
+    """With its stack: the line it sits in, and how it came there."""
+    handler, function, line = SLOW[action]
+    subject = SUPERVISED.with_(method=method, workers=1, listeners={"before_server_start": action})
     server = launch(subject.with_config(REAPER_SLOW_HANDLER=1.0))
     server.wait_for_output("is slow to start")
     assert not server.events("before_server_start done")
     server.wait_serving()
     output = server.output()
-    assert output.count("is slow to start: listen_blocking still runs") == 1
-    assert "in block:  time.sleep(float(seconds or 600))" in output
+    assert output.count(f"is slow to start: {handler} still runs") == 1
+    assert f"in {function}:  {line}" in output
+    names = re.findall(r'^  File ".*subject.py", line \d+ in (\w+)$', output, re.M)
+    assert names[0] == function, "innermost first"
+    assert names[-1] == handler, "down to the handler, and no further"
+    assert "site-packages/sanic/" not in output
     assert "WARNING" in next(line for line in output.splitlines() if "is slow to start" in line)
     assert server.stop() == 0
 

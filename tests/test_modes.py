@@ -10,7 +10,7 @@ import pytest
 from support.census import Process, holds, wait_until
 from support.http import get
 from support.marks import signals
-from support.server import SHUTDOWN_TIMEOUT, SLACK, SUPERVISED, Server, Subject
+from support.server import SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Server, Subject
 
 
 def serve(launch, mode: str, subject: Subject = SUPERVISED, **options) -> Server:
@@ -92,6 +92,43 @@ def test_two_apps_with_the_reaper(launch, ports, method, signum):
     assert "cannot supervise" not in server.output()
     server.send(signum)
     server.wait_gone()
+
+
+@pytest.mark.parametrize("action", ["raise", "sys.exit", "async", "block", "hold_gil"])
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_handler_of_the_second_app_that_fails(launch, ports, method, action):
+    """Its start is a task, beside the first app's: nobody else would ever hear of it."""
+    subject = SUPERVISED.with_(method=method, secondary=action)
+    server = serve(
+        launch,
+        "two apps",
+        subject.with_config(REAPER_HANDLER_TIMEOUT=2.0),
+        env={"SECOND_PORT": str(ports.take())},
+    )
+    server.wait_gone(START)
+    assert server.exit_code() == 1
+    [error] = server.errors()
+    assert "did not start: its before_server_start handler start_second" in error
+    if action in ("async", "block", "hold_gil"):
+        assert "took longer than 2 s" in error
+        assert server.output().count("    sits in  ") == 1
+
+
+def test_the_second_app_takes_its_time(launch, ports):
+    """Longer than the first one: the worker is up, and ready when both are."""
+    second = ports.take()
+    subject = SUPERVISED.with_(method="fork", workers=1, secondary="async:3")
+    server = serve(
+        launch,
+        "two apps",
+        subject.with_config(REAPER_HANDLER_TIMEOUT=20.0),
+        env={"SECOND_PORT": str(second)},
+    )
+    server.wait_serving()
+    assert server.get("/health") == (200, "ready: False")
+    wait_until(lambda: server.get("/health") == (200, "ready: True"), 10, server.describe)
+    assert get(second) == (200, "Secondary")
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])

@@ -144,6 +144,8 @@ def test_a_stop_ends_the_wait(launch):
 FAILURES = {
     "raises": Subject(listeners={"before_server_start": "raise"}),
     "raises late": Subject(listeners={"after_server_start": "raise"}),
+    "a cancellation": Subject(listeners={"before_server_start": "raise-cancelled"}),
+    "an interrupt": Subject(listeners={"before_server_start": "raise-interrupt"}),
     "sys.exit": Subject(listeners={"before_server_start": "sys.exit"}),
     "os._exit": Subject(listeners={"before_server_start": "os._exit"}),
     "import raises": Subject(importing="raise"),
@@ -162,6 +164,9 @@ def test_a_start_that_fails_ends_the_server_at_once(launch, method, failure):
     server.wait_gone(START)
     assert "next line, after 1" in server.output()
     assert time.monotonic() - began < 15, "far from any limit"
+    if failure.startswith("a"):
+        assert "did not start: its before_server_start handler listen_blocking" in server.output()
+        assert server.output().count("Traceback") == 1, "from the handler on, once"
     if "raises" in failure:
         assert "RuntimeError: the database is not there" in server.output()
     if failure == "raises late":

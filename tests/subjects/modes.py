@@ -11,7 +11,7 @@ from typing import Any
 from children import NAP, popen
 from sanic import Sanic
 from sanic.response import text
-from subject import SUBJECT, build, emit
+from subject import SUBJECT, act, build, emit, perform
 
 from sanic_reaper import Reaper
 
@@ -83,7 +83,21 @@ def add_app(name: str) -> Sanic:
     other: Sanic = Sanic(name)
     other.add_route(lambda request: text(name), "/")
     other.extend(extensions=[Reaper])
+    if SUBJECT["secondary"]:
+        other.before_server_start(start_second_async if in_loop() else start_second)
     return other
+
+
+def in_loop() -> bool:
+    return bool(SUBJECT["secondary"].startswith("async"))
+
+
+def start_second(app: Sanic) -> None:
+    act(SUBJECT["secondary"])
+
+
+async def start_second_async(app: Sanic) -> None:
+    await perform(SUBJECT["secondary"])
 
 
 def two_apps() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 from functools import partial
 from typing import Any
@@ -14,6 +16,25 @@ from subject import SUBJECT, extend
 
 def note(name: str, *given: Any) -> None:
     emit("handler", what=name, given=[type(argument).__name__ for argument in given])
+
+
+def decorated(function: Any) -> Any:
+    """With what the subject says of its handlers: nothing, a limit, or that they go on beside."""
+    import sanic_reaper
+
+    for decorator, (arguments, keywords) in SUBJECT["decorate"].items():
+        function = getattr(sanic_reaper, decorator)(*arguments, **keywords)(function)
+    return function
+
+
+def passing_on(function: Any) -> Any:
+    """A wrapper as users write them: no coroutine function, whatever is in it."""
+
+    @functools.wraps(function)
+    def wrapper(app: Sanic) -> Any:
+        return function(app)
+
+    return wrapper
 
 
 Sanic.start_method = SUBJECT["method"]
@@ -35,6 +56,7 @@ async def awaiting(app: Sanic) -> None:
 
 
 @app.listener("before_server_start")
+@decorated
 def with_loop(app: Sanic, loop: Any) -> None:
     note("with_loop", app, "loop" if loop.is_running() else loop)
 
@@ -54,11 +76,22 @@ async def of_a_blueprint(app: Sanic) -> None:
     note("of_a_blueprint", app)
 
 
+@decorated
 def completed(app: Sanic, extra: int) -> None:
     note("completed", app, extra)
 
 
+@app.before_server_start
+@passing_on
+@decorated
+@passing_on
+async def wrapped(app: Sanic) -> None:
+    await asyncio.sleep(0)
+    note("wrapped", app)
+
+
 class Service:
+    @decorated
     def method(self, app: Sanic) -> None:
         note("method", app)
 
@@ -78,8 +111,19 @@ async def of_a_signal(**context: Any) -> None:
 app.register_listener(partial(completed, extra=3), "before_server_start")
 app.register_listener(Service().method, "before_server_start")
 app.register_listener(Service().awaiting_method, "before_server_start")
-app.listener(Service(), "before_server_start")
+app.listener(decorated(Service()), "before_server_start")
 app.blueprint(blueprint)
+
+if "background" in SUBJECT["decorate"]:
+    # Beside the start it may have an event loop of its own; plain Sanic has one already.
+    async def in_its_own_loop(app: Sanic) -> None:
+        note("in_its_own_loop", app)
+
+    @functools.wraps(in_its_own_loop)
+    def run_it(app: Sanic) -> None:
+        asyncio.run(in_its_own_loop(app))
+
+    app.before_server_start(decorated(run_it))
 
 
 @app.get("/startup")

@@ -92,6 +92,15 @@ def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
 
+def cancel(seconds: str) -> None:
+    """As a client library does that takes its own task's cancellation for the caller's."""
+    raise asyncio.CancelledError
+
+
+def interrupt(seconds: str) -> None:
+    raise KeyboardInterrupt
+
+
 def fail_in(name: str) -> None:
     if multiprocessing.current_process().name.startswith(name):
         emit("failing")
@@ -120,6 +129,28 @@ async def sleep_in_loop(seconds: str) -> None:
 def block(seconds: str) -> None:
     emit("holding")
     time.sleep(float(seconds or 600))
+
+
+async def block_in_loop(seconds: str) -> None:
+    block(seconds)
+
+
+async def clean_up_in_loop(seconds: str) -> None:
+    emit("holding")
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(float(seconds or 0.1))
+        emit("cleaned up")
+
+
+def block_and_clean_up(seconds: str) -> None:
+    emit("holding")
+    try:
+        time.sleep(600)
+    finally:
+        time.sleep(float(seconds or 0.1))
+        emit("cleaned up")
 
 
 def block_on_a_socket(seconds: str) -> None:
@@ -177,6 +208,9 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async-in": sleep_in,
     "block": block,
     "block-first": block_first,
+    "async-block": block_in_loop,
+    "block-cleanup": block_and_clean_up,
+    "async-cleanup": clean_up_in_loop,
     "hold_gil": hold_gil,
     "spin": spin,
     "socket": block_on_a_socket,
@@ -188,6 +222,8 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "deaf": deaf,
     "mask": mask,
     "raise": fail,
+    "raise-cancelled": cancel,
+    "raise-interrupt": interrupt,
     "raise-in": fail_in,
     "raise-once": fail_once,
     "sys.exit": leave_quietly,

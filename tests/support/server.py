@@ -52,6 +52,8 @@ class Subject:
     """What a thread of main's does to the workers when they serve; then it ends: THREADS there."""
     listeners: Mapping[str, str] = field(default_factory=dict)
     """The action of each listener, by the name of its event."""
+    secondary: str = ""
+    """The action of the `before_server_start` listener of a second app (`subjects/modes.py`)."""
     decorate: Mapping[str, Any] = field(default_factory=dict)
     """Decorators of the `before_server_start` listener, by name, with ([arguments], {keywords})."""
     children: Sequence[str] = ()

@@ -12,7 +12,8 @@ from sanic import Sanic
 
 from sanic_reaper import StartupTimeout, background, startup_timeout
 from sanic_reaper.explanations import is_ours, is_user_code
-from sanic_reaper.handlers import Handler, Place, describe, is_internal
+from sanic_reaper.handlers import Handler, Place, describe, is_async, is_internal
+from sanic_reaper.startup import _noted
 
 
 def sync(app):
@@ -173,6 +174,33 @@ def wrapping(function):
 def test_a_handler_is_called_by_its_own_name_and_line(listener, name, function):
     code = function.__code__
     assert describe(listener) == Place(name, code.co_filename, code.co_firstlineno)
+
+
+@pytest.mark.parametrize(
+    ("listener", "expected"),
+    [
+        (sync, False),
+        (coroutine, True),
+        (startup_timeout(3)(coroutine), True),
+        (functools.partial(background(coroutine)), True),
+        (wrapping(coroutine), False),
+        (background(wrapping(coroutine)), False),
+        (wrapping(background(coroutine)), False),
+        (Service(), False),
+    ],
+)
+def test_whether_a_handler_is_a_coroutine_function_is_up_to_what_is_called_first(
+    listener, expected
+):
+    assert is_async(listener) is expected
+
+
+@pytest.mark.parametrize("decorate", [startup_timeout(3), background])
+def test_what_was_said_is_found_beneath_partials_and_wrappers(decorate):
+    handler = decorate(sync)
+    for listener in (handler, functools.partial(handler), wrapping(handler)):
+        assert _noted(listener) is handler
+    assert _noted(wrapping(sync)) is None
 
 
 def test_a_local_function_is_called_without_its_surroundings():

@@ -13,7 +13,7 @@ import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.contact import Contact
-from sanic_reaper.launch import HARD, Launch
+from sanic_reaper.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.process import start_of
 from sanic_reaper.reader import Reader, frames_of, other_threads
 from sanic_reaper.reports import REQUEST, Reports
@@ -145,6 +145,20 @@ def test_what_faulthandler_writes(stack, frames):
     assert frames_of(stack) == frames
 
 
+@pytest.mark.parametrize(
+    ("thread", "frames"),
+    [
+        (0x7F, [("/lib/threading.py", 1, "wait")]),
+        (0x7E, [("/srv/a b.py", 12, "load"), ("/srv/app.py", 3, "<module>")]),
+        (0x7D, []),
+    ],
+)
+def test_a_thread_by_its_ident(thread, frames):
+    assert frames_of(STACK, thread) == frames
+    named = STACK.replace("0x00007f (most", "0x00007f [background load] (most")
+    assert frames_of(named, thread) == frames
+
+
 # -- main's view ----------------------------------------------------------------------------------
 
 
@@ -164,12 +178,40 @@ def test_a_handler_is_due_a_second_after_its_own_limit(pipe, monkeypatch):
     monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
     launch, contact = launch_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
-    reports.send("begin", "load", "app.py", 3, 2.0, "@startup_timeout(2)")
+    reports.send("begin", 1, "load", "app.py", 3, 2.0, "@startup_timeout(2)", 0)
     contact.hear()
     assert launch.due == 1003.0 + 2 + HARD
-    reports.send("end")
+    reports.send("end", 1)
     contact.hear()
     assert launch.due == 1020.0
+
+
+def test_of_several_that_run_the_first_one_counts(pipe, monkeypatch):
+    """A worker with several apps runs handlers of several at once."""
+    monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
+    launch, contact = launch_of(pipe, startup_timeout=20)
+    reports = Reports(pipe[1], nowhere)
+    reports.send("begin", 1, "load", "app.py", 3, 4.0, "@startup_timeout(4)", 0)
+    reports.send("begin", 2, "connect", "other.py", 3, 2.0, "@startup_timeout(2)", 0)
+    contact.hear()
+    assert launch.due == 1003.0 + 2 + HARD
+    reports.send("end", 2)
+    contact.hear()
+    assert launch.due == 1003.0 + 4 + HARD
+
+
+def test_background_work_is_due_when_the_worker_serves(pipe, monkeypatch):
+    monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
+    launch, contact = launch_of(pipe, startup_timeout=20)
+    launch.has_acked = True
+    reports = Reports(pipe[1], nowhere)
+    reports.send("work", 1, "load", "app.py", 3, 50.0, "@background(timeout=50)", 0)
+    reports.send("work", 2, "warm", "app.py", 9, 0.0, "@background(timeout=0)", 0)
+    contact.hear()
+    assert launch.due == 1003.0 + 50 + HARD_BESIDE
+    reports.send("failed", "no such model")
+    contact.hear()
+    assert launch.due == 0.0, "it has told why it fails, and may end in peace"
 
 
 def test_a_start_that_has_succeeded_is_never_due(pipe):

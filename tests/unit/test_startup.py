@@ -135,6 +135,43 @@ def test_a_handler_that_is_in_time_gives_what_it_gives(loop):
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("first", [0.1, 0.3])
+def test_two_at_once_have_a_limit_each(loop, first):
+    """There is one alarm clock, and the one that ends first does not take it away."""
+    limits = {"one": first, "other": 0.4 - first}
+    before = signal.getsignal(signal.SIGALRM)
+    took = {}
+
+    async def limited(name):
+        began = time.perf_counter()
+        with suppress(StartupTimeout):
+            await Run(awaiting_sleep(None), timeout(limits[name]))
+        took[name] = time.perf_counter() - began
+
+    async def main():
+        await asyncio.gather(limited("one"), limited("other"))
+
+    loop.run_until_complete(main())
+    for name, limit in limits.items():
+        assert limit <= took[name] < limit + 0.5
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_limit_that_comes_while_another_handler_blocks(loop):
+    """It is raised in its own handler, not in the one that happens to run."""
+
+    async def main():
+        blocking = Run(call_with(lambda app: time.sleep(0.3) or "went on", None), timeout(5))
+        return await asyncio.gather(
+            Run(awaiting_sleep(None), timeout()), _awaited(blocking), return_exceptions=True
+        )
+
+    limited, other = loop.run_until_complete(main())
+    assert isinstance(limited, StartupTimeout)
+    assert other == "went on"
+
+
 def test_its_exceptions_are_its_own(loop):
     async def fail(app):
         await asyncio.sleep(0)
