@@ -6,6 +6,7 @@ The policy is elsewhere, and pure: `retries`, `respawns`, `recycling`, `pulse`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.process import WorkerProcess
 
-from . import main_internals, platform
+from . import environment, main_internals, platform
 from .deaths import cause
 from .log import log
 from .processes import WatchedProcess
@@ -257,7 +258,9 @@ class Keeper:
         try:
             process.restart(order, **more)  # type: ignore[no-untyped-call]
         except OSError as error:
-            # No more processes, descriptors, memory: for now.
+            # No more processes, descriptors, memory: for now. Sanic has not tidied up after itself.
+            for name in environment.WORKER_MARKS[:2]:
+                os.environ.pop(name, None)
             log.error("%s can't be started: %s; again in %g s", process.name, error, START_AGAIN)
             self._due[process.name] = time.monotonic() + START_AGAIN
 

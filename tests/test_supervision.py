@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from signal import SIGABRT, SIGKILL, SIGSEGV, SIGTERM
 from typing import Any
@@ -199,6 +200,22 @@ def test_a_worker_that_dies_while_others_still_start(launch):
     assert server.wait_for("worker.died")[0].more["of"] == ready.more["of"]
     server.wait_for("all acked")
     assert first not in wait_serving_again(server)
+    assert server.stop() == 0
+
+
+@methods
+def test_a_replacement_that_the_system_does_not_start_is_tried_again(launch, method):
+    """Main has used up its descriptors, for a while."""
+    server = launch(NOTED.with_(method=method, workers=1))
+    [victim] = server.wait_serving()
+    pid, (soft, hard) = server.main.pid, resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+    kill(server, victim)
+    server.wait_for_output("can't be started")
+    assert server.main.alive
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    wait_serving_again(server, 1)
+    assert server.get()[0] == 200
     assert server.stop() == 0
 
 
