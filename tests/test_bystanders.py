@@ -225,9 +225,10 @@ def run_id(server: Server) -> str:
 @pytest.mark.root
 @signals(SIGTERM, SIGKILL)
 @pytest.mark.parametrize("kind", ["other-user", "other-user-daemon"])
-def test_a_child_that_main_started_as_another_user(launch, kind, signum):
-    """Ours by descent, and root may end it."""
-    server = launch(SUPERVISED.with_(method="fork", workers=1, main_children=[kind]))
+@pytest.mark.parametrize("parent", ["main_children", "children"], ids=["main", "worker"])
+def test_a_child_that_was_started_as_another_user(launch, parent, kind, signum):
+    """Ours by descent, main's or a worker's, and root may end it."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1, **{parent: [kind]}))
     server.wait_serving()
     wait_until(lambda: len(server.children) == 1, 5, server.describe)
     [child] = server.children

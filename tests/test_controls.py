@@ -11,6 +11,7 @@ from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 import pytest
 from support.box import container
 from support.census import holds, wait_until
+from support.daemon import Daemon, needs_daemon
 from support.http import can_bind
 from support.marks import signals
 from support.server import CONTAINER_SCRIPT, PLAIN, SHELL_SCRIPT, START, Server
@@ -99,6 +100,54 @@ def test_the_other_sync_managers_outlive_main(launch):
     server.wait_serving()
     server.send(SIGKILL)
     assert leaks(server, 6), "3 SyncManagers, HealthMonitor, Logger, worker"
+
+
+def test_helpers_outlive_main(launch, ports):
+    """The Inspector, the Reloader, and what the user has main manage."""
+    subject = PLAIN.with_(workers=1, manage=True, run={"auto_reload": True})
+    server = launch(subject.with_config(INSPECTOR=True, INSPECTOR_PORT=ports.take()))
+    server.wait_serving()
+    names = {"Sanic-Inspector-0", "Sanic-Reloader-0", "Sanic-Custom-0"}
+    helpers = [process for name, process in server.family.items() if name in names]
+    assert len(helpers) == len(names)
+    server.send(SIGKILL)
+    server.exit_code()
+    assert holds(lambda: all(helper.alive for helper in helpers), STAYS)
+
+
+def test_what_workers_have_started_by_other_means_outlives_main(launch):
+    server = launch(PLAIN.with_(workers=1, children=["process", "pool", "cleaned-daemon"]))
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 3, 10, server.describe)
+    server.send(SIGKILL)
+    server.exit_code()
+    assert holds(lambda: len(server.children) == 3, STAYS)
+
+
+@signals(SIGTERM, SIGKILL)
+@pytest.mark.parametrize("state", ["holds the GIL", "stopped"])
+def test_a_worker_that_no_signal_reaches_stays_or_holds_up_the_stop(launch, state, signum):
+    server = launch(PLAIN)
+    [worker, _] = server.wait_serving()
+    if state == "stopped":
+        worker.freeze()
+    else:
+        server.request("/do/hold_gil")
+    server.send(signum)
+    if signum == SIGTERM:
+        assert holds(lambda: not server.command.ended, 5)
+    else:
+        assert leaks(server, 1)
+
+
+@needs_daemon
+@pytest.mark.parametrize("way", ["kill", "stop -f"])
+def test_a_daemon_that_is_killed_leaves_its_workers(launch, ports, tmp_path, way):
+    daemon = Daemon(launch, ports.take(), tmp_path, PLAIN, by_name=way != "kill")
+    workers, main = daemon.server.wait_serving(), daemon.server.main
+    assert (daemon.kill() if way == "kill" else daemon.stop_by_name("-f")) == 0
+    wait_until(lambda: not main.alive, 5, "main to die")
+    assert holds(lambda: all(worker.alive for worker in workers), STAYS)
 
 
 @pytest.mark.parametrize("failure", ["raise", "second signal"])

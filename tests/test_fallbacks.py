@@ -5,6 +5,8 @@ Each mechanism is taken away by force (`SANIC_REAPER_WITHOUT`), so that this run
 
 from __future__ import annotations
 
+import os
+import sys
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
@@ -154,3 +156,28 @@ def test_without_a_parent_death_signal(launch):
     server.send(SIGKILL)
     server.wait_gone()
     assert len(warnings(server)) == 1, "that main is gone, and nothing else"
+
+
+NO_PROC = [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    'mount -t tmpfs none /proc; exec "$0" app.py',
+    sys.executable,
+]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount over /proc")
+@signals(SIGTERM, SIGKILL)
+@methods
+def test_a_proc_with_nothing_in_it(launch, method, signum):
+    """Not psutil instead of /proc, which reads it too: nobody knows anything of anybody."""
+    server = launch(SUPERVISED.with_(method=method), argv=NO_PROC)
+    server.wait_for("after_server_start done", 2)
+    assert server.get()[0] == 200
+    server.send(signum)
+    server.wait_gone()
+    assert server.output().count("the process table can't be read") == 1
+    assert "Traceback" not in server.output()

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGTERM
 
 import pytest
-import sanic
 from support.box import container
 from support.census import Process, Row, holds, wait_until
+from support.daemon import SANIC, Daemon, command_line, needs_daemon
 from support.marks import methods, signals, smoke_of
 from support.server import (
     CONTAINER_SCRIPT,
+    SLACK,
     START,
+    STARTUP_TIMEOUT,
     SUBJECTS,
     SUPERVISED,
-    Server,
+    Subject,
 )
-
-SANIC = [sys.executable, "-c", "from sanic.__main__ import main; main()"]
-"""What the `sanic` script does, wherever it is installed."""
 
 LAUNCHERS = {
     "sanic": [*SANIC, "app:app"],
@@ -32,11 +31,6 @@ LAUNCHERS = {
 
 EVENTS = {"stop": SIGTERM, "kill": SIGKILL}
 STATES = {"serving": {}, "starting": {"before_server_start": "block"}}
-
-
-def command_line(launcher: Sequence[str], port: int) -> list[str]:
-    options = ["--host=127.0.0.1", f"--port={port}", "--workers=2", "--no-motd"]
-    return [*launcher, *options, "--no-access-logs"]
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -85,41 +79,11 @@ def test_options_of_the_interpreter(launch, ports, options):
 
 # -- the daemon -----------------------------------------------------------------------------------
 
-needs_daemon = pytest.mark.skipif(
-    tuple(map(int, sanic.__version__.split(".")[:2])) < (25, 12), reason="Sanic 25.12 and newer"
-)
 
-
-class Daemon:
-    """A server that went to the background, and the commands that its user has for it."""
-
-    def __init__(self, launch, port: int, folder: Path, method: str, state: str) -> None:
-        self.pidfile = folder / "daemon.pid"
-        self.log = folder / "daemon.log"
-        argv = [
-            *command_line(LAUNCHERS["sanic"], port),
-            "--daemon",
-            f"--pidfile={self.pidfile}",
-            f"--logfile={self.log}",
-        ]
-        env = {"PYTHONPATH": str(SUBJECTS)}
-        subject = SUPERVISED.with_(method=method, listeners=STATES[state])
-        self.server: Server = launch(subject, port=port, argv=argv, env=env)
-        assert self.server.exit_code(START) == 0, "the launcher ends at once"
-        if state == "serving":
-            self.server.wait_serving()
-        else:
-            self.server.wait_for("holding", 2)
-
-    def run(self, *arguments: str) -> int:
-        """Run `sanic ...` beside the daemon; return its exit code."""
-        command = self.server.box.start(
-            [*SANIC, *arguments],
-            env=self.server.env,
-            cwd=self.pidfile.parent,
-            output=self.pidfile.with_suffix(".out"),
-        )
-        return command.exit_code(START)
+def serve_daemon(launch, ports, folder: Path, subject: Subject, **options) -> Daemon:
+    daemon = Daemon(launch, ports.take(), folder, subject, **options)
+    assert daemon.launcher_code == 0, "the launcher ends at once"
+    return daemon
 
 
 @needs_daemon
@@ -127,48 +91,88 @@ class Daemon:
 @pytest.mark.parametrize("way", smoke_of(["stop", "kill"], "kill"))
 @methods
 def test_daemon(launch, ports, tmp_path, method, way, state):
-    daemon = Daemon(launch, ports.take(), tmp_path, method, state)
-    assert daemon.run("status", f"--pidfile={daemon.pidfile}") == 0
+    subject = SUPERVISED.with_(method=method, listeners=STATES[state])
+    daemon = serve_daemon(launch, ports, tmp_path, subject)
+    if state == "serving":
+        daemon.server.wait_serving()
+    else:
+        daemon.server.wait_for("holding", 2)
+    assert daemon.is_running
     if way == "kill":
-        assert daemon.run("kill", f"--pidfile={daemon.pidfile}") == 0
+        assert daemon.kill() == 0
     else:
         daemon.server.send(SIGTERM)  # what `sanic APP stop` sends; its pidfile has a fixed place
     daemon.server.wait_gone()
-    log = daemon.log.read_text()
-    assert "Traceback" not in log
+    assert not daemon.is_running
+    assert "Traceback" not in daemon.log()
     if way == "stop":
-        assert "[reaper] stopped" in log
+        assert "[reaper] stopped" in daemon.log()
 
 
 @needs_daemon
 @pytest.mark.parametrize("force", [[], ["-f"]], ids=["stop", "stop -f"])
 def test_daemon_stopped_by_the_name_of_its_app(launch, ports, tmp_path, force):
-    runtime = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    port = ports.take()
-    argv = [*command_line(LAUNCHERS["sanic"], port), "--daemon", "--pidfile=auto"]
-    env = {**runtime, "PYTHONPATH": str(SUBJECTS)}
-    server = launch(SUPERVISED, port=port, argv=argv, env=env)
-    server.wait_serving()
-    command = server.box.start(
-        [*SANIC, "app:app", "stop", *force],
-        env=server.env,
-        cwd=tmp_path,
-        output=tmp_path / "stop.out",
-    )
-    assert command.exit_code(START) == 0, (tmp_path / "stop.out").read_text()
-    server.wait_gone()
+    daemon = serve_daemon(launch, ports, tmp_path, SUPERVISED, by_name=True)
+    daemon.server.wait_serving()
+    assert daemon.stop_by_name(*force) == 0
+    daemon.server.wait_gone()
 
 
 @needs_daemon
 def test_daemon_ignores_a_hang_up(launch, ports, tmp_path):
     """Sanic's daemon has a handler of its own for SIGHUP, and keeps it."""
-    daemon = Daemon(launch, ports.take(), tmp_path, "spawn", "serving")
-    daemon.server.send(SIGHUP)
-    daemon.server.wait_for("all acked")
-    assert daemon.server.get()[0] == 200
-    assert daemon.server.main.alive
-    daemon.server.send(SIGTERM)
-    daemon.server.wait_gone()
+    server = serve_daemon(launch, ports, tmp_path, SUPERVISED).server
+    server.wait_serving()
+    server.send(SIGHUP)
+    assert holds(lambda: server.main.alive, 1)
+    assert server.get()[0] == 200
+    server.send(SIGTERM)
+    server.wait_gone()
+
+
+FAILURES: dict[str, tuple[Subject, str]] = {
+    "failed start": (
+        SUPERVISED.with_(listeners={"before_server_start": "raise"}),
+        "did not start: its before_server_start handler",
+    ),
+    "startup timeout": (
+        SUPERVISED.with_(listeners={"before_server_start": "block"}).with_config(
+            REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT
+        ),
+        "did not start",
+    ),
+    "bad setting": (SUPERVISED.with_config(REAPER_ORPHAN_GRACE="soon"), "REAPER_ORPHAN_GRACE"),
+}
+
+
+@needs_daemon
+@pytest.mark.parametrize("failure", FAILURES)
+@methods
+def test_daemon_that_does_not_start(launch, ports, tmp_path, method, failure):
+    """Its launcher has ended by then, with 0: what is wrong is in its log, and nothing is left."""
+    subject, words = FAILURES[failure]
+    daemon = serve_daemon(launch, ports, tmp_path, subject.with_(method=method))
+    daemon.server.wait_gone(START)
+    [error] = [line for line in daemon.log().splitlines() if "ERROR" in line]
+    assert words in error
+    assert not daemon.is_running
+
+
+@needs_daemon
+@methods
+def test_daemon_whose_watchdog_dies_and_that_is_stopped_twice(launch, ports, tmp_path, method):
+    subject = SUPERVISED.with_(method=method, listeners={"before_server_start": "deaf"})
+    subject = subject.with_config(REAPER_SHUTDOWN_TIMEOUT=60.0)
+    server = serve_daemon(launch, ports, tmp_path, subject).server
+    server.wait_for("holding", 2)
+    watchdog = server.watchdog
+    watchdog.send(SIGKILL)
+    server.wait_watchdog_replaced(watchdog, 3)
+    server.send(SIGTERM)
+    server.wait_for("swallowed", 2)
+    assert holds(lambda: server.main.alive, 0.5), "the first one waits"
+    server.send(SIGTERM)
+    server.wait_gone(SLACK)
 
 
 # -- a container ----------------------------------------------------------------------------------

@@ -209,3 +209,37 @@ def test_switched_off(launch, method):
     server.send(SIGKILL)
     assert holds(lambda: len(server.workers) == 2, 1)
     assert "[reaper]" not in server.output()
+
+
+# -- in a test of the user's ----------------------------------------------------------------------
+
+TESTING = """
+import asyncio
+from sanic import Sanic, text
+from sanic_reaper import Reaper
+
+app = Sanic("Tested")
+app.extend(extensions=[Reaper])
+app.add_route(lambda request: text("ok"), "/")
+
+for _ in range(2):
+    _, response = app.test_client.get("/")
+    assert response.text == "ok"
+
+async def ask():
+    _, response = await app.asgi_client.get("/")
+    assert response.text == "ok"
+
+asyncio.run(ask())
+print("all asked")
+"""
+
+
+def test_sanic_testing(tmp_path):
+    """Its clients run a server of one process, twice on the same app, and none at all."""
+    command = [sys.executable, "-c", TESTING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "all asked" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "[reaper]" not in done.stdout + done.stderr

@@ -26,6 +26,11 @@ def count(event: str) -> int:
 
 
 def start_of(pid: int | str | None) -> int:
-    """The creation time of a process: with it a pid names one process for good."""
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[19])
+    """The creation time of a process: with it a pid names one process for good. 0: not known."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[19])
+    except FileNotFoundError:
+        if os.path.exists("/proc/self"):
+            raise
+        return 0

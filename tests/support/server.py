@@ -213,7 +213,7 @@ class Server:
     # -- who is who -------------------------------------------------------------------------------
 
     def process_of(self, event: Event) -> Process | None:
-        return self.box.find(event.pid, event.start)
+        return self.box.find(event.pid, event.start or None)
 
     def processes_of(self, events: Sequence[Event]) -> list[Process]:
         found = {self.process_of(event) for event in events}
