@@ -284,7 +284,7 @@ def listener(event: str) -> Callable[[Sanic], Any]:
 
 def decorated(event: str, listener: Callable[[Sanic], Any]) -> Callable[[Sanic], Any]:
     """The listener with what the subject says of the handlers of its event."""
-    how = SUBJECT["decorate"] if event == "before_server_start" else {}
+    how = SUBJECT["decorate"] if event == SUBJECT["decorate_event"] else {}
     if not how:
         return listener
     import sanic_reaper
