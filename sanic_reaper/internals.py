@@ -170,6 +170,22 @@ def _let_stop_without_manager() -> None:
     WorkerMultiplexer.set_serving = set_serving  # type: ignore[method-assign]
 
 
+def end_with(code: int) -> None:
+    """Where one process is all there is: have it end with this exit code when its server stops.
+
+    `serve_single` reports an exception that passes through it with a traceback; the last thing that
+    it calls, in its `finally`, is this method. (Line 1316 of `sanic/mixins/startup.py`.)
+    """
+    clean_up: Callable[[], None] = Sanic._cleanup_apps
+
+    def leave() -> None:
+        Sanic._cleanup_apps = clean_up  # type: ignore[method-assign]
+        clean_up()
+        raise SystemExit(code)
+
+    Sanic._cleanup_apps = leave  # type: ignore[method-assign]
+
+
 Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]]"
 """Called instead of what runs the listeners of an event, with that."""
 

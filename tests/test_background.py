@@ -188,13 +188,23 @@ def test_work_that_fails_is_tried_again(launch):
     assert len(server.errors()) == 2
 
 
-def test_single_process(launch):
-    """Nobody retries there, and nobody is told; the server ends."""
-    subject = working("task", timeout=1).with_(run={"single_process": True})
+@pytest.mark.parametrize("action", ["block", "async", "async-cleanup"])
+def test_single_process(launch, action):
+    """Nobody retries there, and nobody is told; the server ends, and its script with it."""
+    subject = SUPERVISED.with_(
+        workers=1,
+        listeners={"before_server_start": action},
+        decorate={"background": ([], {"timeout": 1})},
+        run={"single_process": True},
+    )
     server = launch(subject)
     server.wait_for("holding")
     server.wait_gone(START)
-    assert "its background work listen took longer than 1 s" in server.output()
+    output = server.output()
+    assert re.search(r"its background work listen\w* took longer than 1 s", output)
+    assert "Traceback" not in output
+    assert server.exit_code() == 1
+    assert len(server.events("after_server_stop done")) == 1, "an orderly stop"
 
 
 def test_a_request_costs_nothing_once_all_is_done(launch):
