@@ -234,6 +234,8 @@ def build(name: str = "Subject") -> Sanic:
         app.before_server_start(start_children)
     for event in LISTENERS:
         app.listener(event)(decorated(event, listener(event)))
+    for number, action in enumerate(SUBJECT["extra_work"]):
+        app.before_server_start(extra_work(f"extra_{number}", action))
     if not SUBJECT["children_first"]:
         app.before_server_start(start_children)
     app.before_server_start(succeed)
@@ -280,6 +282,20 @@ def listener(event: str) -> Callable[[Sanic], Any]:
         emit(f"{event} done")
 
     return listen if action.startswith("async") else listen_blocking
+
+
+def extra_work(name: str, action: str) -> Callable[[Sanic], Any]:
+    from sanic_reaper import background
+
+    async def work_in_loop(app: Sanic) -> None:
+        await perform(action)
+
+    def work(app: Sanic) -> None:
+        act(action)
+
+    work = work_in_loop if action.startswith("async") else work
+    work.__qualname__ = name
+    return background(work)
 
 
 def decorated(event: str, listener: Callable[[Sanic], Any]) -> Callable[[Sanic], Any]:
@@ -392,6 +408,10 @@ def add_routes(app: Sanic) -> None:
     @app.get("/health", ctx_reaper_exempt=True)
     async def health(request: Request) -> HTTPResponse:
         return text(f"ready: {app.ctx.reaper.ready}")
+
+    @app.get("/middleware", ctx_reaper_exempt=True)
+    async def middleware(request: Request) -> HTTPResponse:
+        return text(str(sum(len(route.extra.request_middleware) for route in app.router.routes)))
 
     @app.get("/startup", ctx_reaper_exempt=True)
     async def startup(request: Request) -> HTTPResponse:
