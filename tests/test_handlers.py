@@ -124,6 +124,17 @@ def test_its_finally_blocks_run(launch, action, method, uvloop):
     assert len(server.events("cleaned up")) == 1
 
 
+@methods
+def test_the_hard_limit_shows_every_thread(launch, method):
+    subject = SUPERVISED.with_(
+        method=method, workers=1, listeners={"before_server_start": "swallow-thread"}
+    ).with_config(REAPER_HANDLER_TIMEOUT=LIMIT)
+    server = launch(subject)
+    output = wait_ended(server, server.wait_for("holding")[0].time)
+    assert re.search(r'^  File ".*subject.py", line \d+ in swallow$', output, re.M)
+    assert re.search(r'^  File ".*subject.py", line \d+ in sit_elsewhere$', output, re.M)
+
+
 @pytest.mark.parametrize("action", ["block-cleanup:600", "async-cleanup:600"])
 def test_a_finally_block_has_a_second(launch, action):
     subject = SUPERVISED.with_(

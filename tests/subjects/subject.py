@@ -71,6 +71,15 @@ def swallow(seconds: str) -> None:
             emit("swallowed")
 
 
+def sit_elsewhere() -> None:
+    time.sleep(600)
+
+
+def swallow_beside_a_thread(seconds: str) -> None:
+    Thread(target=sit_elsewhere, daemon=True).start()
+    swallow(seconds)
+
+
 def deaf(seconds: str) -> None:
     """The same, and stop signals are just one more exception: only SIGKILL ends it."""
 
@@ -192,6 +201,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "lock": block_on_a_lock,
     "regex": backtrack,
     "swallow": swallow,
+    "swallow-thread": swallow_beside_a_thread,
     "async-swallow": swallow_in_loop,
     "async-thread": wait_for_a_thread,
     "deaf": deaf,
