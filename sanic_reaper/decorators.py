@@ -7,7 +7,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from sanic import Sanic
+
+from . import internals, startup
+from .config import BAD_CONFIGURATION
 from .handlers import Background, Handler, describe
+from .log import log
 
 
 def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:
@@ -90,7 +95,7 @@ def _handler(decorator: str, function: Any) -> Handler:
             f"@{decorator} belongs on a before_server_start handler, "
             f"a function that takes the app; this is {function!r}"
         )
-    if _is_registered(function):
+    if internals.is_registered(function):
         raise TypeError(
             f"@{decorator} stands above the decorator that registers {describe(function)}, "
             f"and so has no effect on it; put it below, next to the function"
@@ -112,12 +117,25 @@ def _takes_an_app(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _is_registered(function: Any) -> bool:
-    """Sanic's decorators register what they get and hand back the same."""
-    from sanic import Sanic
+def refuse_misplaced() -> None:
+    """Where a server begins: see that what was decorated is registered as what it is meant for.
 
-    return any(
-        future.listener is function
-        for app in Sanic._app_registry.values()
-        for future in app._future_listeners
-    )
+    It can't be seen any earlier: what registers a handler comes after what decorates it, and is
+    Sanic's.
+
+    Raises:
+        SystemExit: it is not. The one line that says so is in the log.
+    """
+    for app in Sanic._app_registry.values():
+        for event, listener in internals.registered(app):
+            handler = startup.noted(listener)
+            if handler is not None and event != "before_server_start":
+                decorator = "startup_timeout" if handler.background is None else "background"
+                log.error(
+                    "@%s has no effect on %s, which is registered as %s: "
+                    "it belongs on a before_server_start handler",
+                    decorator,
+                    describe(handler),
+                    event,
+                )
+                raise SystemExit(BAD_CONFIGURATION)

@@ -215,6 +215,7 @@ class Backgrounds:
         what = f"its background work {work.place.name}"
         self._process.fail(explanations.explain(error, what, work.place, seconds, frames))
         if not self._process.supervised:
+            internals.end_with(1)
             work.app.stop(terminate=False)
 
 

@@ -10,6 +10,7 @@ function says what it relies on; `tests/test_internals.py` asks an installed San
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import multiprocessing
 import multiprocessing.process
@@ -18,12 +19,13 @@ import multiprocessing.util
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
 from sanic import Sanic
+from sanic.models.futures import FutureListener
 
 App: TypeAlias = "Sanic[Any, Any]"
 """An app, whatever its config and its context are."""
@@ -168,6 +170,22 @@ def _let_stop_without_manager() -> None:
     WorkerMultiplexer.set_serving = set_serving  # type: ignore[method-assign]
 
 
+def end_with(code: int) -> None:
+    """Where one process is all there is: have it end with this exit code when its server stops.
+
+    `serve_single` reports an exception that passes through it with a traceback; the last thing that
+    it calls, in its `finally`, is this method. (Line 1316 of `sanic/mixins/startup.py`.)
+    """
+    clean_up: Callable[[], None] = Sanic._cleanup_apps
+
+    def leave() -> None:
+        Sanic._cleanup_apps = clean_up  # type: ignore[method-assign]
+        clean_up()
+        raise SystemExit(code)
+
+    Sanic._cleanup_apps = leave  # type: ignore[method-assign]
+
+
 Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]]"
 """Called instead of what runs the listeners of an event, with that."""
 
@@ -208,6 +226,25 @@ def start_handlers(app: App) -> list[Any]:
 def listener_of(handler: Any) -> Any:
     """What the user registered, given a signal's handler."""
     return getattr(handler, "keywords", {}).get("listener", handler)
+
+
+def is_registered(listener: Any) -> bool:
+    """Whether an app or a blueprint has it as a listener: Sanic hands back what it has registered.
+
+    No registry knows a blueprint before an app has it, so the garbage collector is asked who holds
+    the listener. That takes 2 ms, and only where a decorator of ours is used.
+    """
+    holders = gc.get_referrers(listener)
+    return any(isinstance(one, FutureListener) and one.listener is listener for one in holders)
+
+
+def registered(app: App) -> Iterator[tuple[str, Any]]:
+    """What an app and its blueprints have been given by decorators: as what, and the function."""
+    for part in (app, *app.blueprints.values()):
+        for listener in part._future_listeners:
+            yield listener.event, listener.listener
+        for route in part._future_routes:
+            yield "a request handler", route.handler
 
 
 def listener_arguments(listener: Callable[..., Any], app: App) -> tuple[Any, ...]:

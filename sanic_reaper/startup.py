@@ -150,13 +150,13 @@ class Startup:
         if handlers.is_internal(listener) or getattr(handler, "reaper_wrapped", False):
             return
         place = handlers.describe(listener)
-        noted = _noted(listener)
+        said = noted(listener)
 
         async def run(**params: Any) -> Any:
-            if noted is not None and noted.background:
-                self._defer(params["app"], listener, place, noted.background)
+            if said is not None and said.background:
+                self._defer(params["app"], listener, place, said.background)
                 return None
-            return await self._run(handler, params, place, *self._limit(noted))
+            return await self._run(handler, params, place, *self._limit(said))
 
         run.reaper_wrapped = True  # type: ignore[attr-defined]
         route.handler = run
@@ -170,9 +170,9 @@ class Startup:
             self.background = Backgrounds(self)
         self.background.add(app, listener, place, options)
 
-    def _limit(self, noted: Handler | None) -> tuple[float, str]:
-        if noted is not None and noted.timeout is not None:
-            return noted.timeout, f"@startup_timeout({noted.timeout:g})"
+    def _limit(self, said: Handler | None) -> tuple[float, str]:
+        if said is not None and said.timeout is not None:
+            return said.timeout, f"@startup_timeout({said.timeout:g})"
         return self._handler_timeout, f"{KEY} = {self._handler_timeout:g}"
 
     async def _run(
@@ -254,7 +254,8 @@ def of_this_process(app: App) -> Startup | None:
     """The start that this process is in; `None` where the Reaper is switched off.
 
     Raises:
-        SystemExit: a setting has a bad value. In a worker main has seen to that.
+        SystemExit: a setting has a bad value, or a handler is misplaced. In a worker main has seen
+            to that.
     """
     global _current
     if _current is None:
@@ -262,8 +263,16 @@ def of_this_process(app: App) -> Startup | None:
 
         settings = Settings.read_or_exit(app.config)
         if settings.enabled:
+            refuse_misplaced()
             _current = Startup(settings.handler_timeout, time.monotonic())
     return _current
+
+
+def refuse_misplaced() -> None:
+    """`decorators.refuse_misplaced`, where anything has been decorated at all."""
+    decorators = sys.modules.get(f"{__package__}.decorators")
+    if decorators is not None:
+        decorators.refuse_misplaced()
 
 
 def take_over(startup: Startup) -> None:
@@ -285,7 +294,8 @@ def _nobody(*words: object) -> bool:
     return False
 
 
-def _noted(listener: Any) -> Handler | None:
+def noted(listener: Any) -> Handler | None:
+    """What its user has said of a listener, if anything: through a decorator of ours beneath it."""
     while not isinstance(listener, Handler):
         # A partial of what was decorated, or a wrapper of the user's around it.
         listener = getattr(listener, "func", None) or getattr(listener, "__wrapped__", None)

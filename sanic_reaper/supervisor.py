@@ -14,7 +14,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from . import environment, inheritance, main_internals, platform, worker
+from . import environment, inheritance, main_internals, platform, startup, worker
 from .children import OwnChildren
 from .config import Settings
 from .contact import Contact
@@ -58,11 +58,13 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         hooks: what is told of what happens.
 
     Raises:
-        SystemExit: a setting has a bad value. Nothing has been started yet.
+        SystemExit: a setting has a bad value, or a handler is misplaced. Nothing has been started
+            yet.
     """
     settings = Settings.read_or_exit(app.config)
     if not settings.enabled:
         return None
+    startup.refuse_misplaced()
     supervisor = Supervisor(settings, environment.run_that_begins(), earlier, hooks)
     supervisor.begin()
     return supervisor

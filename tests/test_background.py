@@ -7,7 +7,7 @@ import time
 from signal import SIGTERM
 
 import pytest
-from support.census import holds, wait_until
+from support.census import wait_until
 from support.http import Exchange
 from support.marks import methods
 from support.server import SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Subject
@@ -188,18 +188,51 @@ def test_work_that_fails_is_tried_again(launch):
     assert len(server.errors()) == 2
 
 
-def test_single_process(launch):
-    """Nobody retries there, and nobody is told; the server ends."""
-    subject = working("task", timeout=1).with_(run={"single_process": True})
+@pytest.mark.parametrize("action", ["block", "async", "async-cleanup"])
+def test_single_process(launch, action):
+    """Nobody retries there, and nobody is told; the server ends, and its script with it."""
+    subject = SUPERVISED.with_(
+        workers=1,
+        listeners={"before_server_start": action},
+        decorate={"background": ([], {"timeout": 1})},
+        run={"single_process": True},
+    )
     server = launch(subject)
     server.wait_for("holding")
     server.wait_gone(START)
-    assert "its background work listen took longer than 1 s" in server.output()
+    output = server.output()
+    assert re.search(r"its background work listen\w* took longer than 1 s", output)
+    assert "Traceback" not in output
+    assert server.exit_code() == 1
+    assert len(server.events("after_server_stop done")) == 1, "an orderly stop"
+
+
+def test_several_side_by_side(launch):
+    """503 until the last one is done; together they take as long as the longest."""
+    subject = working("thread", 4).with_(extra_work=["async:2", "block:1"])
+    server = launch(subject)
+    server.wait_serving()
+    began = max(event.time for event in server.wait_for("holding", 3))
+    server.wait_for_output("extra_1 (")
+    assert server.get()[0] == 503
+    wait_until(lambda: server.get()[0] == 200, 15, server.describe)
+    assert 3 < time.monotonic() - began < 4 + SLACK
+    assert server.output().count("is done after") == 3
+    assert server.stop() == 0
+
+
+def test_one_of_several_that_fails_is_one_error(launch):
+    server = launch(working("thread").with_(extra_work=["raise", "async"]))
+    server.wait_gone(START)
+    assert server.exit_code() == 1
+    [error] = server.errors()
+    assert "its background work extra_0" in error
 
 
 def test_a_request_costs_nothing_once_all_is_done(launch):
-    server = launch(working("task", 0.5))
+    server = launch(working("task", 3))
     server.wait_serving()
+    assert int(server.get("/middleware")[1]) > 0
     wait_until(lambda: server.get()[0] == 200, 15, server.describe)
-    assert holds(lambda: server.get()[0] == 200, 1)
+    assert server.get("/middleware") == (200, "0")
     assert server.stop() == 0

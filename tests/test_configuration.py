@@ -186,3 +186,22 @@ def test_advice_on_the_start_method(launch, method):
         assert "main runs 2 threads (metrics)" in advice[0]
         assert "WARNING" in advice[0]
     assert server.stop() == 0
+
+
+# -- what is decorated ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["main", "single process"])
+def test_a_decorator_of_another_event_stops_the_start(launch, single):
+    subject = SUPERVISED.with_(
+        workers=1,
+        decorate={"startup_timeout": ([3], {})},
+        decorate_event="after_server_start",
+        run={"single_process": True} if single else {},
+    )
+    server = launch(subject)
+    server.wait_gone(START)
+    assert server.exit_code() == BAD_CONFIGURATION
+    line = server.wait_for_output("@startup_timeout has no effect on listen_blocking")
+    assert "registered as after_server_start" in line
+    assert not server.events("before_server_start")

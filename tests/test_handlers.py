@@ -114,6 +114,40 @@ def test_a_handler_that_does_not_end(launch, name, method, uvloop):
 
 @every_loop
 @methods
+@pytest.mark.parametrize("action", ["block-cleanup", "async-cleanup"])
+def test_its_finally_blocks_run(launch, action, method, uvloop):
+    subject = SUPERVISED.with_(
+        method=method, workers=1, listeners={"before_server_start": action}
+    ).with_config(REAPER_HANDLER_TIMEOUT=LIMIT, USE_UVLOOP=uvloop)
+    server = launch(subject)
+    wait_ended(server, server.wait_for("holding")[0].time)
+    assert len(server.events("cleaned up")) == 1
+
+
+@methods
+def test_the_hard_limit_shows_every_thread(launch, method):
+    subject = SUPERVISED.with_(
+        method=method, workers=1, listeners={"before_server_start": "swallow-thread"}
+    ).with_config(REAPER_HANDLER_TIMEOUT=LIMIT)
+    server = launch(subject)
+    output = wait_ended(server, server.wait_for("holding")[0].time)
+    assert re.search(r'^  File ".*subject.py", line \d+ in swallow$', output, re.M)
+    assert re.search(r'^  File ".*subject.py", line \d+ in sit_elsewhere$', output, re.M)
+
+
+@pytest.mark.parametrize("action", ["block-cleanup:600", "async-cleanup:600"])
+def test_a_finally_block_has_a_second(launch, action):
+    subject = SUPERVISED.with_(
+        method="fork", workers=1, listeners={"before_server_start": action}
+    ).with_config(REAPER_HANDLER_TIMEOUT=LIMIT)
+    server = launch(subject)
+    output = wait_ended(server, server.wait_for("holding")[0].time)
+    assert "StartupTimeout did not end it" in output
+    assert not server.events("cleaned up")
+
+
+@every_loop
+@methods
 def test_an_import_that_does_not_end(launch, method, uvloop):
     """No handler is there to be limited; the limit of the whole start is."""
     if method == "fork":

@@ -81,6 +81,11 @@ def test_the_end_of_serve_asks_for_values_only():
     assert "worker_state.values()" in inspect.getsource(startup.StartupMixin._get_process_states)
 
 
+def test_a_single_process_cleans_up_last():
+    body = inspect.getsource(startup.StartupMixin.serve_single)
+    assert body.rstrip().endswith("cls._cleanup_apps()")
+
+
 def test_serve_is_found_among_the_callers():
     assert main_internals.has_left_serve(sys._getframe())
     assert Sanic.serve.__func__.__code__.co_name == "serve"

@@ -42,6 +42,14 @@ def test_single_process_says_nothing_without_debug(launch):
     assert "[reaper]" not in server.output()
 
 
+def test_a_handlers_limit_holds_in_a_single_process(launch):
+    subject = SUPERVISED.with_(workers=1, listeners={"before_server_start": "block"})
+    server = serve(launch, "single", subject.with_config(REAPER_HANDLER_TIMEOUT=1.0))
+    server.wait_gone(START)
+    assert server.exit_code() == 1
+    assert "has not finished within 1 s (REAPER_HANDLER_TIMEOUT = 1)" in server.output()
+
+
 def test_create_server(launch):
     server = serve(launch, "create_server")
     server.wait_for("up")

@@ -71,6 +71,15 @@ def swallow(seconds: str) -> None:
             emit("swallowed")
 
 
+def sit_elsewhere() -> None:
+    time.sleep(600)
+
+
+def swallow_beside_a_thread(seconds: str) -> None:
+    Thread(target=sit_elsewhere, daemon=True).start()
+    swallow(seconds)
+
+
 def deaf(seconds: str) -> None:
     """The same, and stop signals are just one more exception: only SIGKILL ends it."""
 
@@ -217,6 +226,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "lock": block_on_a_lock,
     "regex": backtrack,
     "swallow": swallow,
+    "swallow-thread": swallow_beside_a_thread,
     "async-swallow": swallow_in_loop,
     "async-thread": wait_for_a_thread,
     "deaf": deaf,
@@ -261,6 +271,8 @@ def build(name: str = "Subject") -> Sanic:
         app.before_server_start(start_children)
     for event in LISTENERS:
         app.listener(event)(decorated(event, listener(event)))
+    for number, action in enumerate(SUBJECT["extra_work"]):
+        app.before_server_start(extra_work(f"extra_{number}", action))
     if not SUBJECT["children_first"]:
         app.before_server_start(start_children)
     app.before_server_start(succeed)
@@ -318,9 +330,23 @@ def listener(event: str) -> Callable[[Sanic], Any]:
     return listen if action.startswith("async") else listen_blocking
 
 
+def extra_work(name: str, action: str) -> Callable[[Sanic], Any]:
+    from sanic_reaper import background
+
+    async def work_in_loop(app: Sanic) -> None:
+        await perform(action)
+
+    def work(app: Sanic) -> None:
+        act(action)
+
+    work = work_in_loop if action.startswith("async") else work
+    work.__qualname__ = name
+    return background(work)
+
+
 def decorated(event: str, listener: Callable[[Sanic], Any]) -> Callable[[Sanic], Any]:
     """The listener with what the subject says of the handlers of its event."""
-    how = SUBJECT["decorate"] if event == "before_server_start" else {}
+    how = SUBJECT["decorate"] if event == SUBJECT["decorate_event"] else {}
     if not how:
         return listener
     import sanic_reaper
@@ -435,6 +461,10 @@ def add_routes(app: Sanic) -> None:
     @app.get("/health", ctx_reaper_exempt=True)
     async def health(request: Request) -> HTTPResponse:
         return text(f"ready: {app.ctx.reaper.ready}")
+
+    @app.get("/middleware", ctx_reaper_exempt=True)
+    async def middleware(request: Request) -> HTTPResponse:
+        return text(str(sum(len(route.extra.request_middleware) for route in app.router.routes)))
 
     @app.get("/startup", ctx_reaper_exempt=True)
     async def startup(request: Request) -> HTTPResponse:

@@ -56,6 +56,10 @@ class Subject:
     """The action of the `before_server_start` listener of a second app (`subjects/modes.py`)."""
     decorate: Mapping[str, Any] = field(default_factory=dict)
     """Decorators of the `before_server_start` listener, by name, with ([arguments], {keywords})."""
+    extra_work: Sequence[str] = ()
+    """The actions of more `@background` handlers, called `extra_0` and so on."""
+    decorate_event: str = "before_server_start"
+    """Or of the one of another event."""
     children: Sequence[str] = ()
     """What each worker starts (`subjects/children.py`)."""
     children_first: bool = False

@@ -8,12 +8,13 @@ import math
 from pathlib import Path
 
 import pytest
-from sanic import Sanic
+from sanic import Blueprint, Sanic
 
 from sanic_reaper import StartupTimeout, background, startup_timeout
+from sanic_reaper.decorators import refuse_misplaced
 from sanic_reaper.explanations import is_ours, is_user_code
 from sanic_reaper.handlers import Handler, Place, describe, is_async, is_internal
-from sanic_reaper.startup import _noted
+from sanic_reaper.startup import noted
 
 
 def sync(app):
@@ -117,13 +118,63 @@ def test_a_function_that_takes_no_app(function):
 
 @pytest.mark.parametrize("decorate", [startup_timeout(3), background])
 def test_the_wrong_order(app, decorate):
-    registered = app.before_server_start(coroutine)
-    with pytest.raises(TypeError, match=r"stands above .* coroutine .* put it below"):
+    async def load(app): ...
+
+    registered = app.before_server_start(load)
+    with pytest.raises(TypeError, match=r"stands above .* load .* put it below"):
         decorate(registered)
 
 
+@pytest.mark.parametrize("decorate", [startup_timeout(3), background])
+def test_the_wrong_order_at_a_blueprint(decorate):
+    """Which no app knows yet."""
+
+    async def load(app): ...
+
+    part = Blueprint("part")
+    registered = part.before_server_start(load)
+    with pytest.raises(TypeError, match=r"stands above .* load .* put it below"):
+        decorate(registered)
+
+
+EVENTS = ["main_process_start", "after_server_start", "before_server_stop", "after_server_stop"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("of_a_blueprint", [False, True])
+def test_the_wrong_event(app, caplog, event, of_a_blueprint):
+    blueprint = Blueprint("part")
+    (blueprint if of_a_blueprint else app).listener(event)(background(sync))
+    app.blueprint(blueprint)
+    with pytest.raises(SystemExit) as raised:
+        refuse_misplaced()
+    assert raised.value.code == 78
+    [line] = caplog.messages
+    assert "@background has no effect on sync (" in line
+    assert f"which is registered as {event}" in line
+
+
+def test_a_request_handler(app, caplog):
+    app.get("/")(startup_timeout(3)(sync))
+    with pytest.raises(SystemExit):
+        refuse_misplaced()
+    assert "@startup_timeout has no effect on sync" in caplog.text
+    assert "registered as a request handler" in caplog.text
+
+
+def test_the_right_event(app):
+    blueprint = Blueprint("part")
+    blueprint.before_server_start(startup_timeout(3)(sync))
+    app.listener("before_server_start")(functools.partial(background(sync)))
+    app.after_server_start(lambda app: None)
+    app.blueprint(blueprint)
+    refuse_misplaced()
+
+
 def test_the_right_order(app):
-    handler = startup_timeout(3)(coroutine)
+    async def load(app): ...
+
+    handler = startup_timeout(3)(load)
     assert app.before_server_start(handler) is handler
 
 
@@ -199,8 +250,8 @@ def test_whether_a_handler_is_a_coroutine_function_is_up_to_what_is_called_first
 def test_what_was_said_is_found_beneath_partials_and_wrappers(decorate):
     handler = decorate(sync)
     for listener in (handler, functools.partial(handler), wrapping(handler)):
-        assert _noted(listener) is handler
-    assert _noted(wrapping(sync)) is None
+        assert noted(listener) is handler
+    assert noted(wrapping(sync)) is None
 
 
 def test_a_local_function_is_called_without_its_surroundings():
