@@ -19,6 +19,7 @@ from support.server import (
     STARTUP_TIMEOUT,
     SUBJECTS,
     SUPERVISED,
+    Server,
     Subject,
 )
 
