@@ -151,7 +151,7 @@ class Launch:
         seconds = time.monotonic() - step.began
         what = f"{self._title} is slow to start: {step.place.name} still runs"
         text = report(what, step.place, seconds, how, frames, ADVICE)
-        text = "\n".join([text, *_stack_of(frames)])
+        text = "\n".join([text, *stack_of(frames)])
         log.warning("%s", text)
         self._on_slow(text)
 
@@ -200,10 +200,10 @@ class Launch:
 
 def whole(text: str, frames: list[Frame], stack: str) -> str:
     """A report of a worker that is about to be killed, and all of its threads."""
-    return "\n".join([text, *_stack_of(frames), *other_threads(stack)])
+    return "\n".join([text, *stack_of(frames), *other_threads(stack)])
 
 
-def _stack_of(frames: list[Frame]) -> list[str]:
+def stack_of(frames: list[Frame]) -> list[str]:
     """Down to where we called the handler: how Sanic came to call us is no news."""
     ours = next((at for at, frame in enumerate(frames) if is_ours(frame[0])), len(frames))
     shown = [frame for frame in frames[:ours] if frame[2] != "_listener"] or frames

@@ -11,7 +11,7 @@ from typing import Any
 
 from .contact import Contact
 from .explanations import BLOCKING, Frame, report
-from .launch import whole
+from .launch import stack_of, whole
 from .log import log
 
 LONGEST_LOOK = 1.0
@@ -112,7 +112,8 @@ class Pulse:
 
     def _warn(self, frames: list[Frame], how: str) -> None:
         what = f"the event loop of {self._title} has stood still for {self._seconds:.1f} s"
-        self._say(report(f"{what}{_manner(how)}", None, self._seconds, how, frames, REMEDY))
+        text = report(f"{what}{_manner(how)}", None, self._seconds, how, frames, REMEDY)
+        self._say("\n".join([text, *stack_of(frames)]))
 
     def _say(self, text: str) -> None:
         log.warning("%s", text)
