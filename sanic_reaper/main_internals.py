@@ -35,13 +35,6 @@ def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]
     return replaced
 
 
-def set_ack_threshold(seconds: float | None) -> None:
-    """How long a zero-downtime restart waits for the new worker's ack, in Sanic's tenths."""
-    from sanic.worker.process import WorkerProcess
-
-    WorkerProcess.THRESHOLD = sys.maxsize if seconds is None else max(1, round(seconds * 10))
-
-
 def app_being_served() -> App | None:
     """In a call that `Sanic.serve` makes: its primary app, known to a local variable only."""
     frame = _frame_of_serve(sys._getframe())

@@ -260,5 +260,8 @@ class KeptRestarter(Restarter):
     ) -> None:
         if _watched(process).is_server:
             self._keeper.restart(process, restart_order, **kwargs)
-        else:
-            super()._restart_process(process, restart_order, **kwargs)  # type: ignore[no-untyped-call]
+            return
+        # The other order waits for an ack, and no process of the user's gives one: Sanic would keep
+        # the old one for good, and one more at each restart.
+        order = RestartOrder.SHUTDOWN_FIRST
+        super()._restart_process(process, order, **kwargs)  # type: ignore[no-untyped-call]

@@ -139,7 +139,6 @@ class Supervisor:
         """Take over what Sanic would start and stop workers with."""
         # Only now: it has started while the SyncManager did, which takes longer.
         self._confirm_sidecar()
-        main_internals.set_ack_threshold(self.settings.startup_timeout)
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = main_internals.substitute_worker_manager(manager)
         self._listeners.make_interruptible(app)

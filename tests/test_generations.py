@@ -258,6 +258,20 @@ def test_main_is_killed_during_a_restart_without_downtime(launch):
     server.wait_gone(ORPHAN_GRACE + SLACK)
 
 
+@pytest.mark.parametrize("order", ["restart", "without downtime"])
+@methods
+def test_a_process_of_the_users_is_restarted_along(launch, method, order):
+    """Plain Sanic waits for its ack in the second case, and keeps the old one for good."""
+    server = launch(SUPERVISED.with_(method=method, manage=True, transient=True))
+    server.wait_serving()
+    [event] = server.wait_for("custom process")
+    old = process_of(server, event)
+    server.order(ORDERS[order][0])
+    server.wait_for("custom process", 2)
+    wait_until(lambda: old.look() is None, SHUTDOWN_TIMEOUT + SLACK, server.describe)
+    assert server.stop() == 0
+
+
 # -- workers that a thread of main's has started --------------------------------------------------
 
 

@@ -16,11 +16,15 @@ import pytest
 import sanic_ext.extensions.health.monitor
 import sanic_ext.extensions.logging.logger  # noqa: F401
 from sanic import Sanic
+from sanic.http import http1
 from sanic.mixins import startup
 from sanic.server import runners
+from sanic.server.protocols import http_protocol
 from sanic.worker.manager import WorkerManager
 from sanic.worker.multiplexer import WorkerMultiplexer
 from sanic.worker.process import WorkerProcess
+from sanic.worker.restarter import Restarter
+from sanic.worker.serve import worker_serve
 
 from sanic_reaper import internals, main_internals
 from sanic_reaper.manager import SupervisedManager
@@ -73,8 +77,47 @@ def test_a_worker_says_that_it_serves_no_longer():
 
 def test_worker_processes_have_what_is_read_of_them():
     body = inspect.getsource(WorkerProcess)
-    for name in ("_current_process", "THRESHOLD", "SERVER_LABEL"):
+    for name in ("_current_process", "SERVER_LABEL"):
         assert name in body
+    assert "self._terminate_soon()" in inspect.getsource(WorkerProcess.restart)
+
+
+def test_the_restarter_restarts_each_process_by_this_one():
+    parameters = inspect.signature(Restarter._restart_process).parameters
+    assert list(parameters) == ["self", "process", "restart_order", "kwargs"]
+    for way in (Restarter._restart_transient, Restarter._restart_durable):
+        assert "self._restart_process(process, restart_order, **kwargs)" in inspect.getsource(way)
+
+
+def test_a_worker_counts_its_requests_in_the_dictionary_that_it_is_given():
+    assert "state" in inspect.signature(worker_serve).parameters
+    assert 'self.protocol.state["requests_count"] += 1' in inspect.getsource(http1)
+    assert "self.state = state if state else {}" in inspect.getsource(http_protocol)
+
+
+def test_whether_a_connection_is_kept_is_asked_at_each_request():
+    assert "self.protocol.app.config.KEEP_ALIVE" in inspect.getsource(http1)
+
+
+def test_the_clean_up_of_a_worker_knows_its_server_and_its_connections():
+    cleanup = next(
+        code
+        for code in runners._serve_http_1.__code__.co_consts
+        if inspect.iscode(code) and code.co_name == "_cleanup"
+    )
+    assert {"http_server", "connections"} <= set(cleanup.co_freevars)
+
+
+def test_the_health_monitor_sends_a_bare_name_and_a_restart_does_not():
+    monitor = sys.modules["sanic_ext.extensions.health.monitor"]
+    assert "self.monitor_publisher.send(state.name)" in inspect.getsource(monitor)
+    assert 'name += ":"' in inspect.getsource(WorkerMultiplexer.restart)
+    assert main_internals.age_of_a_complaint() == 15
+
+
+def test_serve_says_one_thing_of_an_exception_on_its_way_out():
+    body = inspect.getsource(startup.StartupMixin.serve)
+    assert body.count("Experienced exception while trying to serve") == 1
 
 
 def test_the_end_of_serve_asks_for_values_only():

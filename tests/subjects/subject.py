@@ -374,7 +374,7 @@ def introduce_main(app: Sanic) -> None:
     # SIGUSR2: pass on what the test has to say to the manager, whatever state the workers are in.
     signal.signal(signal.SIGUSR2, lambda *_: manager.monitor_publisher.send(read_order()))
     if SUBJECT["manage"]:
-        manager.manage("Custom", custom_process, {}, transient=False)
+        manager.manage("Custom", custom_process, {}, transient=SUBJECT["transient"])
     sync_manager = manager.worker_state._manager._process  # type: ignore[attr-defined]
     emit("sync manager", of=identity(sync_manager))
     wait_for_ack = manager.wait_for_ack

@@ -76,6 +76,8 @@ class Subject:
     """The name of a thread that runs in main before the workers start."""
     manage: bool | str = False
     """Whether main has a process of the user's; or what that one starts, and then it ends."""
+    transient: bool = False
+    """Whether that process is restarted along with the workers."""
     trap: str = ""
     """The signal that main's own code handles."""
     at_exit: str = ""
