@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from sanic import Sanic
+from sanic.http.http1 import Http
 from sanic.models.futures import FutureListener
 
 App: TypeAlias = "Sanic[Any, Any]"
@@ -127,12 +128,19 @@ IDLE_PATIENCE = 0.5
 
 
 def end_keep_alive() -> None:
-    """From now on each response says `Connection: close`: `Http` asks the setting at each request.
+    """From now on each response says `Connection: close`, and is its connection's last.
 
     So clients that are busy move on to another worker before this one closes its connections.
+    `Http` looks the method up for each request. `app.config.KEEP_ALIVE` was the alternative: 24.12
+    does not look at it.
     """
-    for app in Sanic._app_registry.values():
-        app.config.KEEP_ALIVE = False
+    original: Callable[..., Awaitable[None]] = Http.http1_response_header
+
+    async def http1_response_header(self: Http, *args: Any, **kwargs: Any) -> None:
+        self.keep_alive = False
+        await original(self, *args, **kwargs)
+
+    Http.http1_response_header = http1_response_header  # type: ignore[method-assign]
 
 
 def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:

@@ -95,8 +95,10 @@ def test_a_worker_counts_its_requests_in_the_dictionary_that_it_is_given():
     assert "self.state = state if state else {}" in inspect.getsource(http_protocol)
 
 
-def test_whether_a_connection_is_kept_is_asked_at_each_request():
-    assert "self.protocol.app.config.KEEP_ALIVE" in inspect.getsource(http1)
+def test_whether_a_connection_is_kept_is_asked_when_a_response_begins():
+    assert "self.response_func = self.http1_response_header" in inspect.getsource(http1)
+    assert '"keep-alive" if self.keep_alive else "close"' in inspect.getsource(http1)
+    assert "while self.keep_alive and" in inspect.getsource(http1)
 
 
 def test_the_clean_up_of_a_worker_knows_its_server_and_its_connections():
