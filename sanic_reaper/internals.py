@@ -123,7 +123,7 @@ def _close_gently(loop: asyncio.AbstractEventLoop, cleanup: Callable[[], None]) 
     cleanup()
 
 
-IDLE_PATIENCE = 0.5
+IDLE_PATIENCE = 1.0
 """Seconds for which a connection with nothing under way is still kept when a worker stops."""
 
 
