@@ -24,7 +24,7 @@ def cause(exitcode: int, oom_kills: int | None = None, by_us: str | None = None)
         by_us: why the watchdog has killed it, if it has.
     """
     if exitcode >= 0:
-        return f"it has ended with exit code {exitcode}"
+        return f"exit code {exitcode}"
     name = _name(-exitcode)
     if by_us is not None:
         return f"killed by {name}: {by_us}"

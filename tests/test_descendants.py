@@ -216,7 +216,7 @@ def test_a_stopped_child_is_not_woken_while_the_server_runs(launch):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cleaned-daemon"])
 def test_what_a_dead_worker_has_started_is_ended_and_nothing_else(launch, kind):
     subject = SUPERVISED.with_(method="fork", children=[kind], main_children=["plain"])
-    server = launch(subject)
+    server = launch(subject.with_config(REAPER_RESPAWN=False))
     victim, other = server.wait_serving()
     wait_children(server, 3)
     let_watchdog_look(server)
@@ -241,13 +241,14 @@ def test_what_a_restarted_worker_had_started(launch, kind, method):
 
 
 def test_what_is_detached_outlives_its_worker(launch):
-    server = launch(SUPERVISED.with_(method="fork", workers=1, children=["detached", "daemon"]))
-    [worker] = server.wait_serving()
-    wait_children(server, 2)
+    subject = SUPERVISED.with_(method="fork", children=["detached", "daemon"])
+    server = launch(subject.with_config(REAPER_RESPAWN=False))
+    worker, _ = server.wait_serving()
+    wait_children(server, 4)
     let_watchdog_look(server)
     worker.send(SIGKILL)
-    wait_children(server, 1)
-    assert holds(lambda: len(server.children) == 1, LOOK)
+    wait_children(server, 3)
+    assert holds(lambda: len(server.children) == 3, LOOK)
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])

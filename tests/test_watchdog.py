@@ -191,7 +191,9 @@ def test_no_signal_is_armed_where_none_is_wanted(launch):
     """Not even before the import. (What has to be done then is the watchdog's, which is gone.)"""
     server = launch(SUPERVISED.with_(importing="block").with_config(REAPER_PDEATHSIG=""))
     workers = server.processes_of(server.wait_for("holding", 2))
-    for victim in (server.watchdog, server.main):
+    watchdog = server.watchdog
+    server.main.freeze()  # or it might replace the watchdog before it dies itself
+    for victim in (watchdog, server.main):
         victim.send(SIGKILL)
     assert len(workers) == 2
     assert holds(lambda: all(worker.alive for worker in workers), 1)

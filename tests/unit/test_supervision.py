@@ -95,8 +95,8 @@ def test_chance_makes_a_limit_smaller_never_larger():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((0,), "it has ended with exit code 0"),
-        ((3,), "it has ended with exit code 3"),
+        ((0,), "exit code 0"),
+        ((3,), "exit code 3"),
         ((-11,), "killed by SIGSEGV: a crash in C code"),
         ((-15,), "killed by SIGTERM"),
         ((-9,), "killed by SIGKILL, perhaps by the kernel's OOM killer (see the kernel's log)"),
