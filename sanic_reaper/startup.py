@@ -397,6 +397,13 @@ class Run:
         return found[::-1]
 
 
+# The functions beneath, and the plain number: `signal` looks for each handler among the members of
+# an enumeration, and fails to find it, for 10 microseconds a time.
+_ALARM = int(signal.SIGALRM)
+_set_handler = getattr(signal.signal, "__wrapped__", signal.signal)
+_get_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+
+
 class _Alarm:
     """The process's own alarm clock, for one handler. It interrupts system calls and locks.
 
@@ -417,7 +424,7 @@ class _Alarm:
         if self._seconds and threading.current_thread() is threading.main_thread():
             self._at = time.monotonic() + self._seconds
             if not _Alarm._set:
-                _Alarm._before = signal.signal(signal.SIGALRM, _Alarm._handle)
+                _Alarm._before = _set_handler(_ALARM, _Alarm._handle)
             _Alarm._set.append(self)
             _Alarm._wind()
 
@@ -442,7 +449,7 @@ class _Alarm:
         if self not in _Alarm._set:
             return
         _Alarm._set.remove(self)
-        if signal.getsignal(signal.SIGALRM) == _Alarm._handle:  # the user may have his own by now
+        if _get_handler(_ALARM) == _Alarm._handle:  # the user may have his own by now
             _Alarm._wind()
             if not _Alarm._set:
-                signal.signal(signal.SIGALRM, _Alarm._before)
+                _set_handler(_ALARM, _Alarm._before)

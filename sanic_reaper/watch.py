@@ -36,7 +36,7 @@ HANG_UP = 1.0
 NO_DESCRIPTOR = 0.05
 """Seconds between two looks at a process whose end no descriptor tells, where its end is due."""
 
-NO_DESCRIPTOR_YET = 0.25
+NO_DESCRIPTOR_YET = 0.4
 """The same while the server runs, for hours and days. Main's end is seen at once all the same: the
 channel breaks."""
 
