@@ -111,9 +111,11 @@ def _close_gently(loop: asyncio.AbstractEventLoop, cleanup: Callable[[], None]) 
     """
     known = inspect.getclosurevars(cleanup).nonlocals
     server, connections = known.get("http_server"), known.get("connections")
-    if server is not None and connections:
+    if server is not None and connections is not None:
         server.close()
         by = time.monotonic() + IDLE_PATIENCE
+        # First: who has been accepted a moment ago is not among them before the loop has turned.
+        loop.run_until_complete(asyncio.sleep(0.01))
         while connections and time.monotonic() < by:
             loop.run_until_complete(asyncio.sleep(0.02))
         # Not only later, as `_cleanup` does: before that it waits for asyncio's server, which on
