@@ -7,12 +7,9 @@ a manager has made already would miss those that it makes later.
 
 from __future__ import annotations
 
-import multiprocessing.context
 from collections.abc import Mapping
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from .inheritance import quiet_start
 from .processes import (
     WatchedForkProcess,
     WatchedForkServerProcess,
@@ -46,44 +43,6 @@ class WatchedContext:
         process._watcher = self._watcher
         process.reaper_role = "worker" if process.name.startswith("Sanic-Server-") else "process"
         return process
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-
-class QuietProcess(BaseProcess):
-    """A process that starts deaf to the terminal (`inheritance.quiet_start`)."""
-
-    def start(self) -> None:
-        with quiet_start(self._start_method, tied=True):  # type: ignore[attr-defined]
-            super().start()
-
-
-class QuietSpawnProcess(QuietProcess, multiprocessing.context.SpawnProcess):
-    pass
-
-
-class QuietForkProcess(QuietProcess, multiprocessing.context.ForkProcess):
-    pass
-
-
-class QuietForkServerProcess(QuietProcess, multiprocessing.context.ForkServerProcess):
-    pass
-
-
-_QUIET: Mapping[str, type[QuietProcess]] = {
-    "spawn": QuietSpawnProcess,
-    "fork": QuietForkProcess,
-    "forkserver": QuietForkServerProcess,
-}
-
-
-class QuietContext:
-    """A context whose processes start deaf to the terminal: for a manager's own process."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.Process = _QUIET[context.get_start_method()]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

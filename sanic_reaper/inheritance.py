@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
-from . import environment, main_internals, platform, worker
+from . import environment, main_internals, platform
+from .guard import TERMINAL_SIGNALS
 
 IMPORT_VARIABLES = {"PYTHONFAULTHANDLER": "1"}
 """With it, an import that hangs can show its stack, before any code of ours has run. The fork
@@ -30,7 +31,7 @@ def quiet_start(method: str, tied: bool) -> Iterator[None]:
     """
     if method != "fork":
         main_internals.ensure_resource_tracker()
-    blocked = set(worker.TERMINAL_SIGNALS)
+    blocked = set(TERMINAL_SIGNALS)
     if method == "fork":
         blocked.add(signal.SIGTERM)
     with _environment(IMPORT_VARIABLES if method != "fork" else {}):

@@ -9,7 +9,6 @@ import multiprocessing.process
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import multiprocessing.util
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -141,14 +140,6 @@ def ensure_temporary_directory() -> None:
     multiprocessing.util.get_temp_dir()
 
 
-def remove_temporary_directory() -> None:
-    """Where main and a SyncManager have their sockets; main's own finalizer is gone with main."""
-    process: Any = multiprocessing.current_process()
-    directory = process._config.get("tempdir")
-    if directory:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 @contextmanager
 def spawning_with(program: str) -> Iterator[None]:
     """In this, what this thread spawns runs a program before it learns what it is for.
@@ -173,6 +164,44 @@ def spawning_with(program: str) -> Iterator[None]:
         yield
     finally:
         spawn.get_command_line = original
+
+
+def main_module(method: str) -> tuple[str, ...]:
+    """How a process that is started in this way would be told to find main's own module: the word
+    for it, and the name or the path. Empty: not at all. A forked one has it already.
+    """
+    data = {} if method == "fork" else multiprocessing.spawn.get_preparation_data("")
+    return next(((way, data[way]) for way in _WAYS if way in data), ())
+
+
+_WAYS = ("init_main_from_name", "init_main_from_path")
+
+
+@contextmanager
+def spawning_without_main(method: str) -> Iterator[None]:
+    """In this, what this thread starts does not import main's own module.
+
+    Both ways to launch look the function up in its module. The fork server looks there too when it
+    is started itself, and shall go on to preload what it preloads: so it is started before.
+    """
+    spawn: Any = multiprocessing.spawn
+    original, thread = spawn.get_preparation_data, threading.get_ident()
+    if method == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = original(name)
+        if threading.get_ident() == thread:
+            data = {key: value for key, value in data.items() if key not in _WAYS}
+        return data
+
+    spawn.get_preparation_data = get_preparation_data
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = original
 
 
 def ensure_resource_tracker() -> None:

@@ -20,6 +20,7 @@ from .config import Settings
 from .contact import Contact
 from .events import Hooks
 from .explanations import Frame
+from .guard import TERMINAL_SIGNALS
 from .internals import App
 from .launch import Launch
 from .listeners import MainListeners
@@ -151,9 +152,9 @@ class Supervisor:
             with self.signals.interruptible():
                 manager = guarded_manager(self._main, grace, self._watchdog)
         except StopRequested:
-            # Under spawn it may be importing the user's module for long: a stop does not wait.
+            # Its start is an import, perhaps from a file system that hangs: a stop does not wait.
             for pid, name in main_internals.managers():
-                self._report_kill(name, pid, "is still importing", "INFO")
+                self._report_kill(name, pid, "is still starting", "INFO")
                 os.kill(pid, signal.SIGKILL)
             if within_listener:
                 raise
@@ -257,7 +258,7 @@ class Supervisor:
             main_start=self._main[1],
             pdeathsig=self.settings.pdeathsig if inheritance.is_main_thread() else 0,
             orphan_grace=self.settings.orphan_grace,
-            unheard=tuple(s for s in self.signals.handled if s in worker.TERMINAL_SIGNALS),
+            unheard=tuple(s for s in self.signals.handled if s in TERMINAL_SIGNALS),
             forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
             report=report,
             handler_timeout=self.settings.handler_timeout,

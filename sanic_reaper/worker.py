@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import faulthandler
 import gc
-import multiprocessing
 import os
 import signal
 import sys
@@ -23,14 +22,11 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from . import environment, internals, platform, startup
+from .guard import TERMINAL_SIGNALS, arm, main_lives
 from .internals import App
-from .process import Handle, start_of
+from .process import start_of
 from .reports import Reports
 from .startup import Startup
-
-TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
-"""What a terminal sends to the whole group. They are for main, which passes on what is meant."""
-
 
 _LOOKED_BY = 0.5
 """Seconds after main's death by which a worker stops even if the watchdog has not asked it to."""
@@ -99,37 +95,6 @@ def _report_to_main(connection: Connection, orders: Orders) -> Reports:
     start.tell = reports.send
     startup.take_over(start)
     return reports
-
-
-def arm(main_pid: int, signum: int) -> None:
-    """Have the kernel signal this process when main dies. 0: nothing.
-
-    Under forkserver the parent is the fork server, which lives on as long as any process that it
-    has forked: there this process watches main itself, through a pipe whose other end main holds.
-    """
-    if not signum:
-        return
-    # Main has said what it means that there is no prctl: once, and not once in each worker.
-    with contextlib.suppress(OSError):
-        platform.parent_death_signal(signum)
-    parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != main_pid:
-        with contextlib.suppress(OSError, AttributeError):
-            platform.reader_signal(parent.sentinel, signum)
-
-
-def main_lives(pid: int, start: int) -> bool:
-    """Whether the main process that has started this one still lives.
-
-    By what the kernel says of this process, where that is enough: the process table may be denied
-    to it, for it may have become another user. A child's parent is alive, or it has another one.
-    """
-    if os.getppid() == pid:
-        return True
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        return False  # its end of the pipe is closed, a moment before it is a zombie
-    return Handle(pid, start, None).alive()
 
 
 def _unheard(signum: int, frame: FrameType | None) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from support.census import wait_until
 from support.http import can_bind
-from support.server import ORPHAN_GRACE, SLACK, SUPERVISED, Server, Subject
+from support.marks import methods
+from support.server import ORPHAN_GRACE, PLAIN, SLACK, SUBJECTS, SUPERVISED, Server, Subject
 
 EVENTS = {"SIGTERM": SIGTERM, "SIGKILL": SIGKILL, "Ctrl+C": SIGINT}
 
@@ -161,6 +162,13 @@ def test_the_server_survives_the_death_of_its_fork_server(launch):
 
 # -- a SyncManager that is not there yet ----------------------------------------------------------
 
+
+def holding_its_sync_manager(action: str) -> dict[str, str]:
+    """The environment of a server whose SyncManager does not get so far as to run."""
+    path = os.pathsep.join([str(SUBJECTS / "held"), str(SUBJECTS)])
+    return {"PYTHONPATH": path, "HOLD": action}
+
+
 EARLY: dict[str, Callable[[Server], None]] = {
     "SIGTERM": lambda server: server.command.process.send(SIGTERM),
     "SIGINT": lambda server: server.command.process.send(SIGINT),
@@ -171,10 +179,10 @@ EARLY: dict[str, Callable[[Server], None]] = {
 @pytest.mark.parametrize("event", EARLY)
 @pytest.mark.parametrize("action", ["block", "hold_gil"])
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_a_stop_does_not_wait_for_the_import_of_the_sync_manager(launch, method, action, event):
+def test_a_stop_does_not_wait_for_the_start_of_the_sync_manager(launch, method, action, event):
     """Main does nothing then but wait for it. Without main_process_start nobody is called main yet,
     so the signal goes to what was launched."""
-    server = launch(SUPERVISED.with_(method=method, helper_importing=action))
+    server = launch(SUPERVISED.with_(method=method), env=holding_its_sync_manager(action))
     server.wait_for("holding")
     EARLY[event](server)
     server.wait_gone(SLACK)
@@ -201,8 +209,28 @@ def test_a_sync_manager_that_does_not_shut_down_is_killed_and_named(launch):
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_main_is_killed_during_the_import_of_the_sync_manager(launch, method):
-    server = launch(SUPERVISED.with_(method=method, helper_importing="block"))
+def test_main_is_killed_during_the_start_of_the_sync_manager(launch, method):
+    server = launch(SUPERVISED.with_(method=method), env=holding_its_sync_manager("block"))
     server.wait_for("holding")
     server.command.process.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+@methods
+def test_the_sync_manager_does_not_import_the_app(launch, method):
+    """But it knows what the app defines, if somebody shares an object of that kind."""
+    subject = SUPERVISED.with_(method=method, workers=1)
+    server = launch(subject)
+    server.wait_serving()
+    imported = {event.name.partition("-")[0] for event in server.events("imported")}
+    assert imported == {"MainProcess", *(["Sanic"] if method != "fork" else [])}
+    assert server.get("/share") == (200, "Shared")
+    assert server.stop() == 0
+    late = [event.name for event in server.events("imported") if "SyncManager" in event.name]
+    assert late == ["SyncManager-1"] * (method != "fork")
+
+
+def test_control_the_sync_manager_of_plain_sanic_imports_the_app(launch):
+    server = launch(PLAIN.with_(workers=1))
+    server.wait_serving()
+    assert "SyncManager-1" in {event.name for event in server.events("imported")}

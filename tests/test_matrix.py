@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from support.http import can_bind
-from support.marks import METHODS, every_method
+from support.marks import METHODS
 from support.server import ORPHAN_GRACE, SHUTDOWN_TIMEOUT, SLACK, SUPERVISED, Server
 
 OS_EXIT_CODE = 9
@@ -139,14 +139,8 @@ SMOKE = {
 }
 
 
-CORE = ("SIGKILL", "SIGTERM", "Ctrl+C")
-"""The events that differ in kind, for every state under every method: main dies, is asked to stop,
-or everybody is. With the others main is told the same by another number."""
-
-
 def marks(method: str, state: State, event: Event) -> list[pytest.MarkDecorator]:
-    smoke = (method, state.name, event.name) in SMOKE
-    return [pytest.mark.smoke] * smoke + [every_method] * (event.name in CORE)
+    return [pytest.mark.smoke] * ((method, state.name, event.name) in SMOKE)
 
 
 def scenarios() -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM
 
 import pytest
@@ -12,6 +13,7 @@ from support.server import (
     SLACK,
     START,
     STARTUP_TIMEOUT,
+    SUBJECTS,
     SUPERVISED,
     Server,
 )
@@ -177,11 +179,19 @@ def test_it_dies_together_with_main(launch, method, state):
     server.wait_gone(ORPHAN_GRACE + SLACK)
 
 
-@pytest.mark.parametrize("who", ["importing", "helper_importing"])
-def test_it_dies_together_with_main_during_an_import(launch, who):
-    """Of a worker, and of the SyncManager, for which main waits before it starts anything else."""
-    server = launch(SUPERVISED.with_(**{who: "block"}))
-    server.wait_for("holding", 2 if who == "importing" else 1)
+def test_it_dies_together_with_main_during_an_import(launch):
+    server = launch(SUPERVISED.with_(importing="block"))
+    server.wait_for("holding", 2)
+    for victim in (server.watchdog, server.command.process):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+def test_it_dies_together_with_main_while_the_sync_manager_starts(launch):
+    """Main waits for it before it starts anything else."""
+    path = os.pathsep.join([str(SUBJECTS / "held"), str(SUBJECTS)])
+    server = launch(SUPERVISED, env={"PYTHONPATH": path, "HOLD": "block"})
+    server.wait_for("holding")
     for victim in (server.watchdog, server.command.process):
         victim.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)

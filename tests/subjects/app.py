@@ -4,6 +4,11 @@ import os
 
 from subject import SUBJECT, build, note_import
 
+
+class Shared:
+    """Something that a worker may put into the state that it shares with the others."""
+
+
 note_import()
 app = build()
 

@@ -470,6 +470,11 @@ def add_routes(app: Sanic) -> None:
     async def startup(request: Request) -> HTTPResponse:
         return json_response([record._asdict() for record in app.ctx.reaper.startup], default=str)
 
+    @app.get("/share")
+    async def share(request: Request) -> HTTPResponse:
+        app.m.state["shared"] = sys.modules["__mp_main__"].Shared()
+        return text(type(app.m.state["shared"]).__name__)
+
     @app.get("/states")
     async def states(request: Request) -> HTTPResponse:
         return json_response({name: info["state"] for name, info in app.m.workers.items()})
@@ -510,11 +515,10 @@ def in_server_worker() -> bool:
 
 def note_import() -> None:
     """Called wherever the app is imported, main included."""
+    emit("imported")
     if in_server_worker():
         emit("importing")
         act(SUBJECT["importing"])
-    elif multiprocessing.current_process().name.startswith("SyncManager-"):
-        act(SUBJECT["helper_importing"])
     elif multiprocessing.parent_process() is None:
         if SUBJECT["trap"]:
             trap(SUBJECT["trap"])

@@ -26,10 +26,6 @@ def smoke_of(values: Iterable[Any], *chosen: Any) -> list[Any]:
     ]
 
 
-every_method = pytest.mark.every_method
-"""For a case that is always run under each start method."""
-
-
 def repetitions(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     """What a run may leave out: a case under a start method, where another one stands for it.
 

@@ -44,8 +44,6 @@ class Subject:
     workers: int = 2
     importing: str = ""
     """The action of the module that has the app, where a worker imports it."""
-    helper_importing: str = ""
-    """The same where one of the helpers of `multiprocessing` imports it: the SyncManager."""
     successor: str = ""
     """The action of the start of a worker that comes when the server serves already."""
     in_thread: str = ""
