@@ -66,6 +66,10 @@ class Contact:
             for listener in self.listeners:
                 listener(word, rest)
 
+    @property
+    def is_being_asked(self) -> bool:
+        return self._asked is not None
+
     def ask(self, then: Callable[[list[Frame], str], None]) -> None:
         """Have the worker show where it is, and `then` be called with its frames, and how it is."""
         self._asked, self._then = time.monotonic(), then

@@ -60,6 +60,8 @@ class Hooks:
     """
 
     def __init__(self, hooks: list[tuple[str | None, Hook]]) -> None:
+        self.recorder: Callable[[Event], None] | None = None
+        """Is told at once, in main's own thread."""
         self._hooks = hooks
         self._untold: deque[Event] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
@@ -74,10 +76,13 @@ class Hooks:
         exitcode: int | None = None,
         seconds: float | None = None,
     ) -> None:
+        event = Event(name, process, pid, time.time(), reason, exitcode, seconds)
+        if self.recorder is not None:
+            self.recorder(event)
         if not self._hooks:
             return
         with self._lock:
-            self._untold.append(Event(name, process, pid, time.time(), reason, exitcode, seconds))
+            self._untold.append(event)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="reaper-hooks", daemon=True)
                 self._thread.start()

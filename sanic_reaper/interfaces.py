@@ -39,6 +39,12 @@ class Supervision(Watcher, Protocol):
     def turn(self) -> None:
         """Hear the watchdog, and act on what it says."""
 
+    def wants(self, workers: int, has_started: bool) -> None:
+        """So many workers are to serve; and whether all of them have been up once."""
+
+    def conclude(self, code: int, words: str) -> None:
+        """The server ends, and how."""
+
     def ready(self, process: WatchedProcess) -> None:
         """Its worker has acked."""
 

@@ -57,6 +57,7 @@ class Keeper:
         self.has_started = False
         """Whether every worker has been up once. From then on one that fails is a loss, not an end.
         """
+        self._supervisor = supervisor
         settings = supervisor.settings
         self._settings = settings
         self._worker_state = worker_state
@@ -92,6 +93,7 @@ class Keeper:
             NobodyLives: it can't go on.
         """
         servers = list(servers)
+        self._supervisor.wants(len(servers), self.has_started)
         if not self.has_started:
             self._initial = {one.name for one in servers if not _has_been_ready(_watched(one))}
         for process in servers:

@@ -25,6 +25,10 @@ HARD_BESIDE = 2.0
 says that it has failed: main must not be quicker."""
 
 
+NOTED = 50
+"""Handlers whose times are kept. Nobody reads a list of more."""
+
+
 class Step:
     """A handler that runs now, or background work, as the worker has told of it.
 
@@ -41,6 +45,7 @@ class Step:
         self.place, self.limit, self.source = place, limit, source
         self.thread, self.is_beside = thread, is_beside
         self.began = time.monotonic()
+        self.ended: float | None = None
         self.is_told = False
 
     @property
@@ -84,7 +89,13 @@ class Launch:
         self.is_ready = False
         """Whether it serves and has nothing more to do first."""
         self.ready_since: float | None = None
-        """Since when main knows that."""
+        """Since when main has acted on that."""
+        self.imported: float | None = None
+        """When it had imported the app, or was forked,"""
+        self.ready: float | None = None
+        """and when it said that it is ready."""
+        self.done: list[Step] = []
+        """What of its start has ended."""
         self._title = title
         self._contact = contact
         self._settings = settings
@@ -113,6 +124,11 @@ class Launch:
             deadlines.append(self._ready_by)
         return min(deadlines, default=0.0)
 
+    @property
+    def doing(self) -> Step | None:
+        """What has been running for longest."""
+        return next(iter(self._steps.values()), None)
+
     # -- hearing it -------------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -133,14 +149,21 @@ class Launch:
             self._steps[number] = Step(place, limit, source, thread, word == "work")
             self._on_due()
         elif word == "end":
-            self._steps.pop(rest[0], None)
+            self._note_end(self._steps.pop(rest[0], None))
             self._on_due()
         elif word == "failed":
             self.fail(rest[0])
             self._steps.clear()  # what is known need not be found out once more
             self._on_due()
         elif word == "ready":
-            self.is_ready = True
+            self.is_ready, self.ready = True, time.monotonic()
+        elif word == "hello":
+            self.imported = time.monotonic()
+
+    def _note_end(self, step: Step | None) -> None:
+        if step is not None and len(self.done) < NOTED:
+            step.ended = time.monotonic()
+            self.done.append(step)
 
     # -- what is said of it -----------------------------------------------------------------------
 

@@ -40,6 +40,14 @@ def app_being_served() -> App | None:
     return None if frame is None else frame.f_locals.get("primary")
 
 
+def address(app: App) -> str:
+    """Where the server listens, as far as the app was told: for people to read."""
+    info = app.state.server_info[0].settings if app.state.server_info else {}
+    if info.get("unix"):
+        return f"unix:{info['unix']}"
+    return f"{info.get('host') or app.state.host}:{info.get('port') or app.state.port}"
+
+
 def retire(worker_state: Any) -> None:
     """Make a `DictProxy` say that nothing is left in it, without asking the SyncManager.
 

@@ -78,24 +78,25 @@ class SupervisedManager(WorkerManager):
                 a traceback.
             SystemExit: it is to be another one.
         """
-        code = 0
+        code, why = 0, ""
         try:
             with self._supervisor.signals.interruptible():
                 self.start()  # type: ignore[no-untyped-call]
                 self.monitor()  # type: ignore[no-untyped-call]
         except StopRequested:
-            log.info("%s", _reason(self._supervisor.signals.received))
+            why = _reason(self._supervisor.signals.received)
+            log.info("%s", why)
         except StartFailed as failure:
-            log.error("the server ends with exit code 1: %s", failure)
-            code = 1
+            code, why = 1, str(failure)
         except NobodyLives:
-            log.error("the server ends with exit code %d: no worker lives", NOBODY_LIVES)
-            code = NOBODY_LIVES
+            code, why = NOBODY_LIVES, "no worker lives"
         except (EOFError, ConnectionError) as error:
             # Every state is gone with it, so there is nothing to go on with.
-            log.error("the server ends with exit code 1: the SyncManager has died (%r)", error)
-            code = 1
+            code, why = 1, f"the SyncManager has died ({error!r})"
         finally:
+            if code:
+                log.error("the server ends with exit code %d: %s", code, why)
+            self._supervisor.conclude(code, why)
             self._shutting_down = True
             self._supervisor.stop()
             self._supervisor.wait_for_end()

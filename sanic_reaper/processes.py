@@ -29,6 +29,8 @@ class WatchedProcess(BaseProcess):
     """Its creation time, once it has been started."""
     killed_for: str | None = None
     """In main: why the watchdog has killed it, if it has."""
+    is_dismissed = False
+    """In main: whether it has been told to end, while the server goes on."""
     contact: Contact | None = None
     """Of a worker, in main: the line to it,"""
     launch: Launch | None = None
@@ -57,6 +59,7 @@ class WatchedProcess(BaseProcess):
 
     def terminate(self) -> None:
         super().terminate()
+        self.is_dismissed = True
         if self._watcher is not None:
             self._watcher.replaced(self)
 

@@ -71,8 +71,11 @@ class Pulse:
         """What it has served, as of its last beat."""
         self._title = title
         self._contact = contact
+        self.seconds = 0.0
+        """For how long its loop has stood still now,"""
+        self.stood_still = 0.0
+        """and altogether."""
         self._standstill = Standstill(every)
-        self._seconds = 0.0
         self._warning = warning
         self._timeout = timeout
         self._on_blocked = on_blocked
@@ -85,6 +88,8 @@ class Pulse:
         if word != "beat":
             return
         self.requests = rest[0]
+        self.stood_still += self.seconds
+        self.seconds = 0.0
         self._standstill.beat()
         if self._is_told and not self._is_hung:
             self._is_told = False
@@ -97,13 +102,13 @@ class Pulse:
             now: on the monotonic clock.
             is_stopped: whether the worker is stopped, by SIGSTOP or by a debugger.
         """
-        self._seconds = self._standstill.look(now)
+        self.seconds = self._standstill.look(now)
         if self._is_hung:
             return
-        if self._timeout and self._seconds >= self._timeout:
+        if self._timeout and self.seconds >= self._timeout:
             self._is_hung = True
             self._on_hung()
-        elif self._warning and self._seconds >= self._warning and not self._is_told:
+        elif self._warning and self.seconds >= self._warning and not self._is_told:
             self._is_told = True
             if is_stopped():  # asked where it is, it would be made to go on
                 self._say(f"{self._title} is stopped, by SIGSTOP or by a debugger")
@@ -111,8 +116,8 @@ class Pulse:
                 self._contact.ask(self._warn)
 
     def _warn(self, frames: list[Frame], how: str) -> None:
-        what = f"the event loop of {self._title} has stood still for {self._seconds:.1f} s"
-        text = report(f"{what}{_manner(how)}", None, self._seconds, how, frames, REMEDY)
+        what = f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
+        text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))
 
     def _say(self, text: str) -> None:
@@ -122,10 +127,10 @@ class Pulse:
     def hung(self, frames: list[Frame], how: str) -> str:
         """Why it is killed now, and its whole stack."""
         what = (
-            f"its event loop has stood still for {self._seconds:.1f} s{_manner(how)} "
+            f"its event loop has stood still for {self.seconds:.1f} s{_manner(how)} "
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
         )
-        text = report(what, None, self._seconds, how, frames, REMEDY)
+        text = report(what, None, self.seconds, how, frames, REMEDY)
         return whole(text, frames, self._contact.stack)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from .events import Hooks
 from .explanations import Frame
 from .guard import TERMINAL_SIGNALS
 from .internals import App
+from .journal import Journal, facts
 from .launch import Launch
 from .listeners import MainListeners
 from .log import log
@@ -66,7 +68,17 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     if not settings.enabled:
         return None
     startup.refuse_misplaced()
-    supervisor = Supervisor(settings, environment.run_that_begins(), earlier, hooks)
+    run = environment.run_that_begins()
+    main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
+    known = facts(
+        app.name,
+        run,
+        main,
+        began,
+        multiprocessing.get_start_method(allow_none=True) or "",
+        main_internals.address(app),
+    )
+    supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
     supervisor.begin()
     return supervisor
 
@@ -79,10 +91,20 @@ class Supervisor:
         run: the id of this run.
         earlier: children of main's that are not the server's.
         hooks: what is told of what happens.
+        journal: where it is written down.
     """
 
-    def __init__(self, settings: Settings, run: str, earlier: Set[Identity], hooks: Hooks) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        run: str,
+        earlier: Set[Identity],
+        hooks: Hooks,
+        journal: Journal,
+    ) -> None:
         self.settings = settings
+        self._journal = journal
+        hooks.recorder = journal.heard
         self.hooks = hooks
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
@@ -122,6 +144,7 @@ class Supervisor:
             finished.release()
         _finished.clear()
         self.signals.install()
+        self._journal.open()
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -166,10 +189,14 @@ class Supervisor:
 
     def register_helpers(self) -> None:
         """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
-        for pid, name in main_internals.managers():
-            self._tell("helper", pid, start_of(pid), name)
-        for pid, name in main_internals.services():
-            self._tell("service", pid, start_of(pid), name)
+        for role, found in (
+            ("helper", main_internals.managers()),
+            ("service", main_internals.services()),
+        ):
+            for pid, name in found:
+                identity = (pid, start_of(pid))
+                self._tell(role, *identity, name)
+                self._journal.registered(identity, role, name)
 
     def finish(self) -> None:
         """Main has nothing more to do: have what workers left behind ended, and say how it went."""
@@ -183,6 +210,8 @@ class Supervisor:
             self.turn(wait=0.02)
         self._shut_down_managers()
         self._say_goodbye()
+        self._journal.enter("stopped")
+        self._journal.write(time.monotonic())
         self._listeners.restore()
         self.hooks.finish()
         if self._replaced_manager is not None:
@@ -274,6 +303,7 @@ class Supervisor:
             self._introduce(process, reports, began)
         self._processes.append(process)
         self._adopt(process)
+        self._journal.started(process, began)
 
     def _identify(self, pid: int) -> int:
         """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
@@ -335,6 +365,14 @@ class Supervisor:
             by = time.monotonic() + self.settings.shutdown_timeout
             self._tell("end", *process.identity, by)
 
+    def wants(self, workers: int, has_started: bool) -> None:
+        self._journal.wanted = workers
+        if has_started and self._stopping_since is None:
+            self._journal.enter("serving")
+
+    def conclude(self, code: int, words: str) -> None:
+        self._journal.conclude(code, words)
+
     def ready(self, process: WatchedProcess) -> None:
         launch = process.launch
         if launch is not None and not launch.has_acked:
@@ -354,6 +392,7 @@ class Supervisor:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             self._tell_stop()
+            self._journal.enter("stopping")
 
     def _tell_stop(self) -> None:
         # Main still has to end after its workers, and what they leave after them.
@@ -415,6 +454,7 @@ class Supervisor:
             self._reap_adopted()
             if not sidecar.alive() or now >= self._retry_at:
                 self._replace_sidecar()
+        self._journal.turn(now)
 
     def _act(self, message: list[str]) -> None:
         word, *rest = message
@@ -490,6 +530,7 @@ class Supervisor:
             if process.contact is not None:
                 process.contact.hear()
                 process.contact.close()
+            self._journal.ended(process)
             self._ended += 1
             self._killed += process.exitcode == -signal.SIGKILL
 
@@ -504,6 +545,7 @@ class Supervisor:
             # The kernel's own clock for creation times, read off a process created now.
             self._began = self._identify(watchdog.pid)
             self._watchdog = (watchdog.pid, self._began)
+        self._journal.registered((watchdog.pid, start_of(watchdog.pid)), "watchdog", "watchdog")
         # Before it answers: main may be killed in this moment too.
         self._tell_everything()
 
@@ -531,6 +573,7 @@ class Supervisor:
     def _tell_everything(self) -> None:
         for identity in self._earlier:
             self._tell("spare", *identity)
+        self._tell("state", self._journal.path)
         self._tell("began", self._began)
         for identity in self._predecessors:
             self._tell("precedes", *identity)

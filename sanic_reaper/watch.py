@@ -13,7 +13,7 @@ import select
 import signal
 import time
 
-from . import platform
+from . import platform, state, statedir
 from .process import Handle, start_of
 from .remains import TAIL, Remains
 
@@ -127,6 +127,7 @@ class Watch:
         self.services: set[Identity] = set()
         self._me = (os.getpid(), start_of(os.getpid()))
         self._log = log
+        self._state = ""
         self._unseen: list[tuple[str, str]] = []
         self._began = time.monotonic()
         self._cause = "the start"
@@ -218,6 +219,8 @@ class Watch:
             self.predecessors.add((int(rest[0]), int(rest[1])))
         elif word == "finish":
             self._finish()
+        elif word == "state":
+            self._state = rest[0]
         elif word == "seen":
             del self._unseen[: int(rest[0])]
         elif member := self.members.get((int(rest[0]), int(rest[1]))):
@@ -499,3 +502,13 @@ class Watch:
             self._unseen.append((level, text))
         else:
             self._log(level, text)
+            self._leave_word(level, text)
+
+    def _leave_word(self, level: str, text: str) -> None:
+        """Where main has left its own, for a report: what became of the server after it."""
+        if self._state:
+            record = state.line("log", time=time.monotonic(), level=level, text=text)
+            try:
+                statedir.append(self._state, self.run + state.END, state.encode(record))
+            except OSError:
+                self._state = ""

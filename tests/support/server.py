@@ -156,6 +156,7 @@ class Server:
             "EVENTS": str(self._events),
             "PORT": str(port),
             "TMPDIR": str(box.tmp),
+            "XDG_RUNTIME_DIR": str(box.folder),
         }
         self.env = {**_clean_environment(), **own, **(env or {})}
         self.command: Command = box.start(
