@@ -145,7 +145,7 @@ KEYS = (
     "REAPER_RECYCLE_JITTER",
 )
 
-_OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_WITHOUT")
+_OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_MAIN", "REAPER_WITHOUT")
 """Sanic turns every `SANIC_*` variable into a key: these are marks of ours, not settings."""
 
 

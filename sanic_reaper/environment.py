@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 RUN = "SANIC_REAPER_RUN"
 """The id of one run of one server. Random, with no pid in it: `sanic --daemon` forks after it."""
 
+MAIN = "SANIC_REAPER_MAIN"
+"""Who main is, in what its server executes: pid, creation time, name and directory of the app, with
+tabs between them. Set when main serves: a daemon that still forks would not know."""
+
 DETACHED = "SANIC_REAPER_DETACHED"
 """Stands in the place of `RUN` in a child that is meant to outlive the server."""
 
@@ -46,6 +50,11 @@ def run_that_begins() -> str:
     return run
 
 
+def name_main(main: tuple[int, int], app: str, directory: str) -> None:
+    """Let what this server executes from now on tell whose it is, also when main is gone."""
+    os.environ[MAIN] = "\t".join((*map(str, main), app, directory))
+
+
 _used = {os.environ.get(RUN)}
 
 
@@ -66,6 +75,7 @@ def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
         A new dictionary; `base` is left as it is.
     """
     variables = dict(os.environ if base is None else base)
+    variables.pop(MAIN, None)
     run = variables.pop(RUN, None) or os.environ.get(RUN)
     for name in WORKER_MARKS:
         variables.pop(name, None)
@@ -85,9 +95,26 @@ def is_detached(environ: bytes, run: str) -> bool:
 
 def owner(environ: bytes) -> tuple[int, int] | None:
     """The process that a raw environment says it comes from."""
-    _, found, rest = (b"\0" + environ).partition(f"\0{OWNER}=".encode())
-    pid, _, start = rest.partition(b"\0")[0].partition(b":")
-    return (int(pid), int(start)) if found and pid.isdigit() and start.isdigit() else None
+    pid, _, start = _value(environ, OWNER).partition(b":")
+    return (int(pid), int(start)) if pid.isdigit() and start.isdigit() else None
+
+
+def run_of(environ: bytes) -> str:
+    """The run that a raw environment belongs to, or "" for none."""
+    return _value(environ, RUN).decode("utf-8", "replace")
+
+
+def main_of(environ: bytes) -> tuple[tuple[int, int], str, str] | None:
+    """Main as a raw environment tells of it: its identity, its app, the app's directory."""
+    words = _value(environ, MAIN).decode("utf-8", "replace").split("\t", 3)
+    if len(words) != 4 or not (words[0].isdigit() and words[1].isdigit()):
+        return None
+    return (int(words[0]), int(words[1])), words[2], words[3]
+
+
+def _value(environ: bytes, name: str) -> bytes:
+    _, _, rest = (b"\0" + environ).partition(f"\0{name}=".encode())
+    return rest.partition(b"\0")[0]
 
 
 def _has(environ: bytes, name: str, value: str) -> bool:

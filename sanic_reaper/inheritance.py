@@ -59,7 +59,7 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
 
 def child_environment() -> dict[str, str]:
     """What a child must have in its environment and might not get by inheritance."""
-    names = (*environment.WORKER_MARKS, environment.RUN)
+    names = (*environment.WORKER_MARKS, environment.RUN, environment.MAIN)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

@@ -78,6 +78,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         multiprocessing.get_start_method(allow_none=True) or "",
         main_internals.address(app),
     )
+    environment.name_main(main, app.name, os.getcwd())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
     supervisor.begin()
     return supervisor
