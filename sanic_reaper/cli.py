@@ -21,6 +21,18 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "ps": Command(
+        "sanic_reaper.commands.ps", "the running servers, their processes, and what each is doing"
+    ),
+    "dump": Command(
+        "sanic_reaper.commands.dump", "the Python stacks of a worker, now, whoever holds the GIL"
+    ),
+    "sweep": Command(
+        "sanic_reaper.commands.sweep", "what is left of servers whose main is gone: show and end it"
+    ),
+    "health": Command(
+        "sanic_reaper.commands.health", "for probes: exit code 0 if a server is live, or ready"
+    ),
     "demo": Command(
         "sanic_reaper.demo", "hurt a real server, without and with the Reaper; count who is left"
     ),

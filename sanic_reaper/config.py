@@ -68,6 +68,8 @@ class Settings:
     """The bytes of resident memory at which it is. 0: none."""
     recycle_jitter: float
     """The share by which each worker's limits are spread."""
+    sweep: bool
+    """Whether what is left of an earlier run of this app is ended before it starts."""
 
     @property
     def beat_every(self) -> float:
@@ -106,6 +108,7 @@ class Settings:
             max_requests=_count(config, "REAPER_MAX_REQUESTS", 0),
             max_rss=_size(config, "REAPER_MAX_RSS", 0),
             recycle_jitter=_share(config, "REAPER_RECYCLE_JITTER", 0.1),
+            sweep=_switch(config, "REAPER_SWEEP", True),
         )
 
     @classmethod
@@ -143,6 +146,7 @@ KEYS = (
     "REAPER_MAX_REQUESTS",
     "REAPER_MAX_RSS",
     "REAPER_RECYCLE_JITTER",
+    "REAPER_SWEEP",
 )
 
 _OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_MAIN", "REAPER_WITHOUT")

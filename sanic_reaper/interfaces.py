@@ -36,6 +36,10 @@ class Supervision(Watcher, Protocol):
     def news(self) -> list[int]:
         """Descriptors that turn readable when `turn` has something to hear."""
 
+    @property
+    def questions(self) -> list[int]:
+        """The same for somebody who asks where a worker is."""
+
     def turn(self) -> None:
         """Hear the watchdog, and act on what it says."""
 

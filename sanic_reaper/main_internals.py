@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sanic import Sanic
+from sanic.http.constants import HTTP
 from sanic.log import error_logger
 
 from .internals import App
@@ -46,6 +47,18 @@ def address(app: App) -> str:
     if info.get("unix"):
         return f"unix:{info['unix']}"
     return f"{info.get('host') or app.state.host}:{info.get('port') or app.state.port}"
+
+
+def addresses() -> list[tuple[str, int]]:
+    """Where sockets are to be bound that are not yet: as `serve` will, a moment after this."""
+    found = []
+    for app in Sanic._app_registry.values():
+        for info in app.state.server_info:
+            settings = info.settings
+            bound = settings.get("sock") or settings.get("unix")
+            if not bound and settings.get("version") is not HTTP.VERSION_3 and settings.get("port"):
+                found.append((settings.get("host") or "127.0.0.1", settings["port"]))
+    return found
 
 
 def retire(worker_state: Any) -> None:

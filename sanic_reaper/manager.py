@@ -158,7 +158,8 @@ class SupervisedManager(WorkerManager):
         """Whether there is one. Also returns when the watchdog has news, and after a pause."""
         news: list[Any] = self._supervisor.news
         pause = IDLE_PAUSE if news and self._keeper.is_content else PAUSE
-        return self.monitor_subscriber in connection.wait([self.monitor_subscriber, *news], pause)
+        wakers = [self.monitor_subscriber, *news, *self._supervisor.questions]
+        return self.monitor_subscriber in connection.wait(wakers, pause)
 
     def _poll_monitor(self) -> MonitorCycle | None:
         self._tend()

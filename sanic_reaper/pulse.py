@@ -67,6 +67,8 @@ class Pulse:
         on_blocked: Callable[[str], None],
         on_hung: Callable[[], None],
     ) -> None:
+        self.beats = False
+        """Whether it has ever sent one: it has begun to serve."""
         self.requests = 0
         """What it has served, as of its last beat."""
         self._title = title
@@ -87,7 +89,7 @@ class Pulse:
     def _heed(self, word: str, rest: list[Any]) -> None:
         if word != "beat":
             return
-        self.requests = rest[0]
+        self.beats, self.requests = True, rest[0]
         self.stood_still += self.seconds
         self.seconds = 0.0
         self._standstill.beat()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the format. Who reads another one says so, and leaves it alone."""
 
-STATE, BEAT, END, SOCKET = ".state", ".beat", ".end", ".socket"
+STATE, BEAT, END, SOCKET = ALL = (".state", ".beat", ".end", ".socket")
 
 Fields: TypeAlias = "dict[str, str]"
 

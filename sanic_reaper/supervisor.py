@@ -19,6 +19,7 @@ from . import environment, inheritance, main_internals, platform, startup, worke
 from .children import OwnChildren
 from .config import Settings
 from .contact import Contact
+from .control import Control
 from .events import Hooks
 from .explanations import Frame
 from .guard import TERMINAL_SIGNALS
@@ -78,10 +79,44 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         multiprocessing.get_start_method(allow_none=True) or "",
         main_internals.address(app),
     )
+    if settings.sweep:
+        sweep(app.name)
     environment.name_main(main, app.name, os.getcwd())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
     supervisor.begin()
     return supervisor
+
+
+def sweep(app_name: str) -> int:
+    """End what is left of this app's earlier runs. A failure of ours does not stop the start."""
+    from . import sweeping  # here, as main has no use for it later
+
+    def say(level: str, text: str) -> None:
+        log.log(LEVELS[level], "%s", text)
+
+    try:
+        return sweeping.sweep_for(app_name, os.getcwd(), say)
+    except Exception as error:
+        log.exception("what is left of earlier runs can't be swept: %r", error)
+        return 0
+
+
+def refuse_taken_ports(grace: float) -> None:
+    """Stop the start if a port is taken, and say by whom.
+
+    Args:
+        grace: seconds for which a server that is just being ended by its watchdog may drain.
+
+    Raises:
+        SystemExit: it is, with exit code 1.
+    """
+    from . import ports
+
+    for host, port in main_internals.addresses():
+        address = ports.Address(host, port)
+        if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
+            log.error("the server ends with exit code 1: %s", ports.explain(address))
+            main_internals.leave_serve(1)
 
 
 class Supervisor:
@@ -146,6 +181,7 @@ class Supervisor:
         _finished.clear()
         self.signals.install()
         self._journal.open()
+        self._control = Control(self._journal.path, self._charge[1], lambda: self._processes)
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -167,6 +203,7 @@ class Supervisor:
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = main_internals.substitute_worker_manager(manager)
         self._listeners.make_interruptible(app)
+        refuse_taken_ports(self._charge[2])
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -213,6 +250,7 @@ class Supervisor:
         self._say_goodbye()
         self._journal.enter("stopped")
         self._journal.write(time.monotonic())
+        self._control.close()
         self._listeners.restore()
         self.hooks.finish()
         if self._replaced_manager is not None:
@@ -456,6 +494,7 @@ class Supervisor:
             if not sidecar.alive() or now >= self._retry_at:
                 self._replace_sidecar()
         self._journal.turn(now)
+        self._control.turn()
 
     def _act(self, message: list[str]) -> None:
         word, *rest = message
@@ -483,6 +522,10 @@ class Supervisor:
         assert self._sidecar is not None
         fd = self._sidecar.fileno()
         return [fd] if fd >= 0 else []
+
+    @property
+    def questions(self) -> list[int]:
+        return self._control.news
 
     def _on_expired(self, pid: int, start: int) -> None:
         """A worker is late: find out where it is, say so, and let the watchdog end it."""

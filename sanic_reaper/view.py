@@ -287,5 +287,9 @@ def strays(table: Mapping[int, Row], uids: Iterable[int], known: set[str]) -> li
     return list(found.values())
 
 
+def users_of(pids: Iterable[int]) -> set[int]:
+    return {uid for uid in map(platform.uid, pids) if uid is not None}
+
+
 def now() -> float:
     return time.monotonic()

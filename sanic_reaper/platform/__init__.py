@@ -18,6 +18,8 @@ decides what remains. Signals, pids and file descriptors are plain integers.
 `reader_signal(fd, signum)`            ask the kernel for a signal when the pipe's writer is gone
 `become_subreaper()`                   adopt descendants whose own parent has died
 `resident(pid)`                        its resident memory in bytes, 0 where that is not known
+`cpu_seconds(pid)`                     the processor time that it has used
+`age(start)`                           seconds since a creation time
 `oom_kills()`                          how many processes of our cgroup the kernel's OOM killer
                                        has ended; `None` where that is not known
 `give_back_memory()`                   have the C library return what it keeps for later
@@ -56,6 +58,8 @@ forbid_core_dump = backend.forbid_core_dump
 give_back_memory = backend.give_back_memory
 name_process = backend.name_process
 resident = backend.resident
+cpu_seconds = backend.cpu_seconds
+age = backend.age
 oom_kills = backend.oom_kills
 
 __all__ = ["SUPPORTED", "WITHOUT", "Identity", "Row"]

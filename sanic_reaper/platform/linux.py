@@ -215,6 +215,24 @@ def resident(pid: int) -> int:
         return 0
 
 
+def cpu_seconds(pid: int) -> float:
+    """Its user and system time, with that of the children which it has waited for not among it."""
+    try:
+        field = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        return (int(field[11]) + int(field[12])) / _TICKS
+    except (OSError, IndexError):
+        return 0.0
+
+
+def age(start: int) -> float:
+    """Seconds since the creation time of a row, which counts ticks since the machine's boot."""
+    try:
+        return max(0.0, float(_read("/proc/uptime").split()[0]) - start / _TICKS)
+    except (OSError, IndexError):
+        return 0.0
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -13,7 +13,9 @@ import select
 from .fallback import (
     NEEDS_SITE_PACKAGES,
     SUPPORTED,
+    age,
     become_subreaper,
+    cpu_seconds,
     early_death_signal,
     environ,
     forbid_core_dump,
@@ -33,7 +35,9 @@ from .fallback import (
 __all__ = [
     "NEEDS_SITE_PACKAGES",
     "SUPPORTED",
+    "age",
     "become_subreaper",
+    "cpu_seconds",
     "early_death_signal",
     "environ",
     "exit_fd",

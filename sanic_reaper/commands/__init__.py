@@ -1,0 +1,1 @@
+"""The `sanic-reaper` command: a module for each of its commands, imported when it is chosen."""

@@ -1,0 +1,308 @@
+"""`sanic-reaper ps`: every server, its processes, and what each of them is doing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from sanic_reaper import platform, statedir, view
+from sanic_reaper.platform import Identity, Row
+from sanic_reaper.view import Member, Server, Stray
+
+from .terminal import (
+    NOTHING_FOUND,
+    columns,
+    painter,
+    print_json,
+    printable,
+    seconds,
+    size,
+    width,
+)
+
+INTERVAL = 2.0
+"""Seconds between two pictures of `--watch`."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = ArgumentParser(
+        prog="sanic-reaper ps",
+        description="The running servers of this user (root: of all), and what is left of others.",
+        epilog=f"exit codes: 0 there is one; {NOTHING_FOUND} there is none",
+    )
+    parser.add_argument("--watch", action="store_true", help="go on until interrupted")
+    parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
+    options = parser.parse_args(arguments)
+    while True:
+        pictures = look()
+        if options.json:
+            print_json("ps", {"servers": [picture.as_data() for picture in pictures]})
+        else:
+            show(pictures, clear=options.watch)
+        if not options.watch:
+            return 0 if pictures else NOTHING_FOUND
+        sys.stdout.flush()
+        time.sleep(INTERVAL)
+
+
+def show(pictures: list[Picture], clear: bool) -> None:
+    text = "\n\n".join("\n".join(picture.lines()) for picture in pictures) or "no server runs here"
+    if clear and sys.stdout.isatty():
+        text = f"\x1b[H\x1b[2J{text}"
+    print(text)
+
+
+def look() -> list[Picture]:
+    """Everything that runs, or is left."""
+    table, now = platform.table(), view.now()
+    servers = view.servers()
+    pictures = [Picture.of(server, table, now) for server in servers]
+    known = {server.run for server in servers}
+    uids = list(statedir.users())
+    pictures += [Picture.of_stray(stray, table) for stray in view.strays(table, uids, known)]
+    return [picture for picture in pictures if picture.is_worth_showing]
+
+
+class Line:
+    """One process, as it is shown."""
+
+    def __init__(self, row: Row, member: Member | None, evidence: str, now: float) -> None:
+        self.row = row
+        self.depth = 0
+        self.parent: int | None = None
+        self.evidence = evidence
+        self.role = member.role if member else "child"
+        self.name = member.name if member else row.name
+        self.age = platform.age(row.start)
+        self.rss = platform.resident(row.pid)
+        self.cpu = platform.cpu_seconds(row.pid)
+        self.state, self.since = _state(row, member)
+        self.for_ = now - self.since if self.since is not None else self.age
+        self.doing = _doing(member, now)
+
+    def as_data(self, orphan: bool) -> dict[str, Any]:
+        return {
+            "pid": self.row.pid,
+            "parent": self.parent,
+            "role": self.role,
+            "name": self.name,
+            "state": self.state,
+            "state_seconds": round(self.for_, 3),
+            "age_seconds": round(self.age, 3),
+            "rss_bytes": self.rss,
+            "cpu_seconds": round(self.cpu, 2),
+            "doing": self.doing,
+            "orphan": orphan,
+            "evidence": self.evidence,
+        }
+
+
+def _state(row: Row, member: Member | None) -> tuple[str, float | None]:
+    """What main says of it, unless the process table knows better."""
+    if row.halted:
+        return "stopped", None
+    if not row.alive:
+        return "zombie", None
+    if member is None or member.state == "ended":
+        return "running", None
+    return member.state, member.moment("since")
+
+
+def _doing(member: Member | None, now: float) -> dict[str, Any] | None:
+    if member is None or "doing" not in member.fields:
+        return None
+    fields = member.fields
+    return {
+        "name": fields["doing"],
+        "file": fields.get("file", "?"),
+        "line": int(fields.get("line", 0)),
+        "seconds": round(now - float(fields["doing_since"]), 3),
+    }
+
+
+class Picture:
+    """One server at one moment."""
+
+    def __init__(self, app: str, main: Identity, uid: int, lines: list[Line]) -> None:
+        self.app, self.main, self.uid = app, main, uid
+        self.processes = lines
+        self.server: Server | None = None
+        self.lives = False
+        self.turns = False
+        self.directory = ""
+        self.now = view.now()
+
+    @classmethod
+    def of(cls, server: Server, table: dict[int, Row], now: float) -> Picture:
+        belongs = dict(server.belongs(table))
+        lives = server.lives
+        if lives:
+            belongs[server.main] = "main"
+        picture = cls(
+            server.app,
+            server.main,
+            server.uid,
+            _tree(server.main, belongs, server.members, table, now),
+        )
+        picture.server, picture.lives, picture.now = server, lives, now
+        picture.turns = server.turns(now)
+        picture.directory = server.fields.get("directory", "")
+        return picture
+
+    @classmethod
+    def of_stray(cls, stray: Stray, table: dict[int, Row]) -> Picture:
+        lines = _tree(stray.main, stray.processes, {}, table, view.now())
+        picture = cls(stray.app, stray.main, stray.uid, lines)
+        picture.directory = stray.directory
+        return picture
+
+    @property
+    def is_worth_showing(self) -> bool:
+        """A server that was stopped in order is no more, also if its script goes on."""
+        over = self.server is not None and self.server.is_over
+        rest = [line for line in self.processes if line.row.identity != self.main]
+        if over:
+            return bool(rest) and not self.lives
+        return bool(self.processes)
+
+    @property
+    def state(self) -> str:
+        if self.server is None or not self.lives:
+            return "orphaned"
+        if not self.turns and self.server.phase == "serving":
+            return "stuck"
+        return self.server.phase
+
+    def as_data(self) -> dict[str, Any]:
+        server = self.server
+        fields = server.fields if server is not None else {}
+        return {
+            "app": self.app,
+            "main": self.main[0],
+            "uid": self.uid,
+            "state": self.state,
+            "run": server.run if server is not None else None,
+            "workers_wanted": server.wanted if server is not None else None,
+            "workers_serving": _serving(server),
+            "address": fields.get("address"),
+            "start_method": fields.get("method"),
+            "directory": self.directory,
+            "processes": [line.as_data(not self.lives) for line in self.processes],
+        }
+
+    # -- for people -------------------------------------------------------------------------------
+
+    def lines(self) -> list[str]:
+        paint = painter()
+        colour = {"serving": "green", "orphaned": "red", "stuck": "red"}.get(self.state, "yellow")
+        head = f"{paint(printable(self.app), 'bold')}  {paint(self.headline(), colour)}"
+        rows: list[tuple[str, ...]] = [
+            ("PID", "ROLE", "NAME", "STATE", "FOR", "AGE", "RSS", "CPU", "DOING")
+        ]
+        rows += [self._row(line) for line in self.processes]
+        texts = columns(rows, right=frozenset((0, 4, 5, 6, 7)))
+        most = width()
+        colours = ["dim", *(_COLOUR.get(line.state, "") for line in self.processes)]
+        if not self.lives:
+            colours[1:] = ["red"] * len(self.processes)
+        body = [paint(text[:most], at) for text, at in zip(texts, colours, strict=True)]
+        return [head, *body]
+
+    def headline(self) -> str:
+        server = self.server
+        if server is None:
+            return (
+                f"main {self.main[0]} is gone and left {len(self.processes)} behind "
+                f"(in {printable(self.directory)})"
+            )
+        if not self.lives:
+            helped = server.watchdog_lives
+            more = "its watchdog is ending them" if helped else "`sanic-reaper sweep` ends them"
+            return f"main {self.main[0]} is gone and left {len(self.processes)} orphans: {more}"
+        since = float(server.fields.get("since", self.now))
+        words = f"{self.state} for {seconds(self.now - since)}"
+        if self.state == "stuck":
+            words = f"main's loop has stood still for {seconds(self.now - (server.beat or since))}"
+        serving = f"{_serving(server)} of {server.wanted} workers serve"
+        address = printable(server.fields.get("address", ""))
+        return f"{words}, {serving}, {address}, {server.fields.get('method') or 'fork'}"
+
+    def _row(self, line: Line) -> tuple[str, ...]:
+        indent = "  " * line.depth
+        share = 100 * line.cpu / line.age if line.age else 0.0
+        doing = ""
+        if line.doing is not None:
+            file = line.doing["file"].rpartition("/")[2]
+            doing = (
+                f"in {line.doing['name']}, {file}:{line.doing['line']}, "
+                f"{seconds(line.doing['seconds'])}"
+            )
+        return (
+            str(line.row.pid),
+            printable(line.role),
+            indent + printable(line.name),
+            line.state if self.lives else f"{line.state}, orphan",
+            seconds(line.for_),
+            seconds(line.age),
+            size(line.rss),
+            f"{share:.1f}%",
+            printable(doing),
+        )
+
+
+_COLOUR = {
+    "blocked": "red",
+    "failed": "red",
+    "zombie": "red",
+    "stopped": "red",
+    "starting": "yellow",
+    "background": "yellow",
+    "stopping": "yellow",
+}
+
+
+def _serving(server: Server | None) -> int | None:
+    if server is None:
+        return None
+    return sum(member.state in ("serving", "blocked") for member in server.workers)
+
+
+def _tree(
+    main: Identity,
+    belongs: dict[Identity, str],
+    members: dict[Identity, Member],
+    table: dict[int, Row],
+    now: float,
+) -> list[Line]:
+    """The processes, each under the one that has started it; main is first."""
+    lines = {
+        identity[0]: Line(table[identity[0]], members.get(identity), evidence, now)
+        for identity, evidence in belongs.items()
+        if identity[0] in table
+    }
+    children: dict[int | None, list[Line]] = {}
+    for pid, line in lines.items():
+        parent: int | None = line.row.ppid if line.row.ppid in lines else main[0]
+        line.parent = parent if parent in lines and parent != pid else None
+        children.setdefault(line.parent, []).append(line)
+    found: list[Line] = []
+
+    def add(line: Line, depth: int) -> None:
+        line.depth = depth
+        found.append(line)
+        for child in sorted(children.get(line.row.pid, []), key=_order):
+            add(child, depth + 1)
+
+    for line in sorted(children.get(None, []), key=_order):
+        add(line, 0)
+    return found
+
+
+_ROLES = ("main", "watchdog", "service", "helper", "process", "worker", "child")
+
+
+def _order(line: Line) -> tuple[int, str, int]:
+    return _ROLES.index(line.role) if line.role in _ROLES else 9, line.name, line.row.pid

@@ -1,0 +1,104 @@
+"""`sanic-reaper sweep`: what is left of servers whose main is gone; and its end, if you say so."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from sanic_reaper import platform, statedir
+from sanic_reaper.ports import listening
+from sanic_reaper.sweeping import Leftover, end, leftovers
+
+from .terminal import USAGE, columns, print_json, printable, seconds, size
+
+LEFT = 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = ArgumentParser(
+        prog="sanic-reaper sweep",
+        description="What is left of servers whose main process is gone: shown, and ended with "
+        "--yes or after a question. What can't be proved to be of such a server is not touched.",
+        epilog=f"exit codes: 0 nothing is left (any more); {LEFT} something is; {USAGE} nobody "
+        "there to be asked",
+    )
+    parser.add_argument("--yes", action="store_true", help="end it without a question")
+    parser.add_argument(
+        "--all-apps",
+        action="store_true",
+        help="of every app; else of those that were started in this directory",
+    )
+    parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
+    options = parser.parse_args(arguments)
+    found = [
+        leftover
+        for leftover in leftovers(platform.table(), statedir.users())
+        if options.all_apps or leftover.directory == os.getcwd()
+    ]
+    lines: list[str] = []
+    said = lines.append if options.json else print
+    mine = [leftover for leftover in found if not leftover.helped]
+    if not options.json:
+        show(found, everywhere=options.all_apps)
+    if mine and not options.yes and not options.json and not _agrees():
+        return LEFT
+    ended = 0
+    if options.yes or not options.json:
+        ended = sum(end(leftover, lambda _, text: said(printable(text))) for leftover in mine)
+    left = any(leftover.find() for leftover in found)
+    if options.json:
+        content = {"found": [as_data(leftover) for leftover in found], "ended": ended}
+        print_json("sweep", {**content, "left": left, "log": lines})
+    return LEFT if left else 0
+
+
+def _agrees() -> bool:
+    if not sys.stdin.isatty():
+        print("nobody is there to be asked: --yes ends them", file=sys.stderr)
+        raise SystemExit(USAGE)
+    return input("end them? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def show(found: list[Leftover], everywhere: bool) -> None:
+    if not found:
+        print("nothing is left" + ("" if everywhere else " by apps of this directory (--all-apps)"))
+    for leftover in found:
+        more = ": its watchdog is ending them" if leftover.helped else ""
+        print(printable(f"{leftover.title}, in {leftover.directory}{more}"))
+        rows = [("PID", "NAME", "AGE", "RSS", "PORTS", "WHY IT IS ONE OF THEM")]
+        rows += [
+            (
+                str(one["pid"]),
+                printable(one["name"]),
+                seconds(one["age_seconds"]),
+                size(one["rss_bytes"]),
+                ",".join(map(str, one["ports"])) or "-",
+                printable(one["evidence"]),
+            )
+            for one in as_data(leftover)["processes"]
+        ]
+        print("\n".join(columns(rows, right=frozenset((0, 2, 3)))))
+
+
+def as_data(leftover: Leftover) -> dict[str, Any]:
+    return {
+        "app": leftover.app,
+        "run": leftover.run,
+        "uid": leftover.uid,
+        "directory": leftover.directory,
+        "watchdog_lives": leftover.helped,
+        "processes": [
+            {
+                "pid": pid,
+                "name": leftover.name((pid, start)),
+                "age_seconds": round(platform.age(start), 3),
+                "rss_bytes": platform.resident(pid),
+                "ports": listening(pid),
+                "evidence": evidence,
+            }
+            for (pid, start), evidence in sorted(leftover.processes.items())
+        ],
+    }
