@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import platform, state, statedir
-from .log import log
 
 if TYPE_CHECKING:
     from .contact import Contact
@@ -52,6 +51,8 @@ class Control:
             try:
                 self._listener = _listen(self._path)
             except OSError as error:  # too long a path, above all
+                from .log import log  # not for those who ask: it brings Sanic with it
+
                 log.debug("nobody can ask where a worker is: %s", error)
 
     @property

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import stat
 
+from . import platform
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +53,8 @@ def make() -> str:
         OSError: it can be made nowhere; the error is that of the last place. `Untrusted` where
             somebody else has made it.
     """
+    if "state" in platform.WITHOUT:
+        raise OSError("no place for it")
     error = OSError("no place for it")
     for path in places(os.geteuid()):
         try:

@@ -206,6 +206,12 @@ async def sleep_in(name: str) -> None:
         await sleep_in_loop("3")
 
 
+def block_in(name: str) -> None:
+    """For good, in the process of that name alone."""
+    if multiprocessing.current_process().name.startswith(name):
+        block("")
+
+
 def trap(name: str) -> None:
     """Handle a signal of main's that the Reaper has taken already."""
     signal.signal(signal.Signals[name], lambda *_: emit("trapped"))
@@ -216,6 +222,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async": sleep_in_loop,
     "async-in": sleep_in,
     "block": block,
+    "block-in": block_in,
     "block-first": block_first,
     "async-block": block_in_loop,
     "block-cleanup": block_and_clean_up,

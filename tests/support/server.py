@@ -15,6 +15,7 @@ from typing import Any
 
 from .box import Box, Command
 from .census import Process, Row, holds, wait_until
+from .commands import Said, run
 from .http import Exchange, get
 
 SUBJECTS = Path(__file__).parents[1] / "subjects"
@@ -336,6 +337,12 @@ class Server:
         """Have main's manager receive a message, as a worker or the Inspector would send it."""
         self._events.with_name(f"{self._events.name}.order").write_text(message)
         self.send(signal.SIGUSR2)
+
+    # -- what operators ask -----------------------------------------------------------------------
+
+    def ask(self, *arguments: str, uid: int | None = None, cwd: Path = SUBJECTS) -> Said:
+        """Run `sanic-reaper` where this server runs."""
+        return run(self.box, self.env, self._output.with_name("said"), *arguments, uid=uid, cwd=cwd)
 
     # -- its end ----------------------------------------------------------------------------------
 

@@ -1,0 +1,188 @@
+"""`sanic-reaper ps` and `dump`: real servers, seen from beside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from signal import SIGKILL, SIGSTOP
+
+from support.census import wait_until
+from support.marks import methods
+from support.server import PLAIN, SUBJECTS, SUPERVISED, Server
+
+
+def processes(server: Server) -> dict[str, dict]:
+    """The processes of the only server that there is, by name."""
+    said = server.ask("ps", "--json")
+    assert said.code == 0, said
+    [found] = said.data["servers"]
+    return {one["name"]: one for one in found["processes"]}
+
+
+def wait_for(server: Server, name: str, state: str) -> dict:
+    """Wait until a process is at something."""
+
+    def found() -> dict:
+        one = processes(server).get(name, {})
+        return one if one.get("state") == state else {}
+
+    return wait_until(found, 20, lambda: f"{name} to be {state}\n{server.ask('ps').text}")
+
+
+@methods
+def test_a_server_that_serves(launch, method):
+    server = launch(SUPERVISED.with_(method=method, children=["setsid"]))
+    server.wait_serving()
+    said = server.ask("ps", "--json")
+    assert said.data["schema"] == 1
+    [found] = said.data["servers"]
+    assert found["app"] == "Subject"
+    assert found["state"] == "serving"
+    assert found["workers_serving"] == found["workers_wanted"] == 2
+    assert found["address"] == f"127.0.0.1:{server.port}"
+    assert found["start_method"] == method
+    assert found["directory"] == str(SUBJECTS)
+    shown = {one["pid"]: one for one in found["processes"]}
+    assert set(shown) == {row.process.inner_pid for row in server.box.rows()}, "all, and no other"
+    roles = sorted(one["role"] for one in shown.values())
+    assert roles.count("worker") == 2
+    assert roles.count("watchdog") == roles.count("main") == 1
+    for worker in server.workers:
+        child = next(one for one in shown.values() if one["parent"] == worker.inner_pid)
+        assert (child["role"], child["name"]) == ("child", "sleep")
+        assert shown[worker.inner_pid]["state"] == "serving"
+        assert shown[worker.inner_pid]["rss_bytes"] > 1_000_000
+    text = server.ask("ps").text
+    assert "serving for" in text
+    assert "2 of 2 workers serve" in text
+    assert "\x1b" not in text
+    assert server.stop() == 0
+    assert server.ask("ps") == (1, "no server runs here\n")
+
+
+def test_a_start_that_hangs(launch):
+    server = launch(SUPERVISED.with_(workers=1, listeners={"before_server_start": "block"}))
+    server.wait_for("holding")
+    worker = wait_for(server, "Sanic-Server-0-0", "starting")
+    wait_until(lambda: processes(server)["Sanic-Server-0-0"]["doing"], 10, "what it does")
+    worker = processes(server)["Sanic-Server-0-0"]
+    assert worker["doing"]["name"] == "listen_blocking"
+    assert worker["doing"]["file"] == str(SUBJECTS / "subject.py")
+    text = server.ask("ps").text
+    assert "in listen_blocking, subject.py:" in text
+    assert server.ask("dump", "Sanic-Server-0-0").text.startswith("Sanic-Server-0-0 [")
+    assert server.stop() == 0
+
+
+def test_workers_that_are_blocked_stopped_and_busy_in_the_background(launch):
+    subject = SUPERVISED.with_(
+        listeners={"before_server_start": "block-in:Sanic-Server-1"},
+        decorate={"background": ([], {"timeout": 600, "ready_when_done": False})},
+    )
+    server = launch(subject.with_config(REAPER_HEARTBEAT_TIMEOUT=0))
+    server.wait_serving()
+    server.wait_for("holding")
+    wait_for(server, "Sanic-Server-1-0", "background")
+    first = next(
+        server.process_of(event)
+        for event in server.events("after_server_start")
+        if event.name == "Sanic-Server-0-0"
+    )
+    unanswered = server.request("/do/hold_gil")
+    name = server.events("request")[-1].name
+    wait_for(server, name, "blocked")
+    dump = server.ask("dump", name)
+    assert dump.code == 0
+    assert "in C code that holds the GIL" in dump.text
+    assert "in hold_gil" in dump.text
+    assert server.ask("dump", "--json", name).data["worker"] == name
+    assert first is not None
+    first.send(SIGSTOP)
+    wait_for(server, "Sanic-Server-0-0", "stopped")
+    said = server.ask("dump", "Sanic-Server-0-0")
+    assert said.code == 1
+    assert "is stopped" in said.text
+    assert first.stopped, "asking has not woken it"
+    unanswered.close()
+
+
+def test_a_main_that_is_stuck(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    server.main.freeze()
+    wait_until(lambda: "stuck" in server.ask("ps", "--json").text, 20, "main to be called stuck")
+    assert "main's loop has stood still" in server.ask("ps").text
+    assert "main has not answered within" in server.ask("dump", "Sanic-Server-0-0").text
+
+
+def test_what_is_left_is_marked_as_orphans(launch):
+    server = launch(SUPERVISED.with_(children=["setsid"]))
+    server.wait_serving()
+    orphans = [child.inner_pid for child in server.children]
+    assert len(orphans) == 2
+    for victim in (server.watchdog, server.main):
+        victim.send(SIGKILL)
+    wait_until(lambda: len(server.box.rows()) == 2, 10, server.describe)
+    [found] = server.ask("ps", "--json").data["servers"]
+    assert found["state"] == "orphaned"
+    assert sorted(one["pid"] for one in found["processes"]) == sorted(orphans)
+    assert all(one["orphan"] for one in found["processes"])
+    assert "is gone and left 2 orphans" in server.ask("ps").text
+
+
+def test_without_a_place_to_write_only_the_view_is_lost(launch):
+    server = launch(
+        SUPERVISED.with_(method="fork", workers=1), env={"SANIC_REAPER_WITHOUT": "state"}
+    )
+    server.wait_serving()
+    assert "can't be seen by `sanic-reaper ps`" in server.output()
+    assert server.get()[0] == 200
+    assert server.ask("ps").code == 1
+    assert server.stop() == 0
+
+
+def test_a_disk_that_fills_up_costs_the_view_and_nothing_else(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    place = server.box.folder / "sanic-reaper"
+    place.rename(server.box.folder / "gone")
+    server.wait_for_output("can't be seen by `sanic-reaper ps`")
+    assert server.get()[0] == 200
+    (server.box.folder / "gone").rename(place)
+    wait_until(lambda: server.ask("ps").code == 0, 10, "the view to come back")
+    assert server.stop() == 0
+    assert server.output().count("can't be seen") == 1
+
+
+def test_no_secret_is_written(launch):
+    secret = "hunter2"
+    server = launch(
+        SUPERVISED.with_(method="fork", workers=1), env={"API_TOKEN": secret, "A_KEY": secret}
+    )
+    server.wait_serving()
+    written = list((server.box.folder / "sanic-reaper").iterdir())
+    assert {path.suffix for path in written} == {".state", ".beat", ".socket"}
+    for path in written:
+        assert path.stat().st_mode & 0o077 == 0
+        if path.is_file():
+            assert secret not in path.read_text()
+    assert (server.box.folder / "sanic-reaper").stat().st_mode & 0o777 == 0o700
+    assert server.stop() == 0
+
+
+def test_control_plain_sanic_is_not_seen(launch):
+    server = launch(PLAIN.with_(method="fork", workers=1))
+    server.wait_serving()
+    assert server.ask("ps").code == 1
+    assert json.loads(server.ask("ps", "--json").text)["servers"] == []
+
+
+def test_the_commands_import_no_sanic():
+    program = (
+        "import sys; from sanic_reaper.commands import ps, dump, sweep, health; "
+        "heavy = {'sanic', 'psutil', 'asyncio', 'multiprocessing', 'subprocess', 'logging'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert found.stdout == b"[]\n"
