@@ -46,6 +46,8 @@ class Event(NamedTuple):
     """Of a worker that died: negative where a signal has ended it."""
     seconds: float | None = None
     """How long a worker took until it was ready."""
+    cause: str = ""
+    """Why, in one word of `causes`: of a death, a kill, a replacement."""
 
 
 Hook: TypeAlias = Callable[[Event], object]
@@ -75,8 +77,9 @@ class Hooks:
         reason: str = "",
         exitcode: int | None = None,
         seconds: float | None = None,
+        cause: str = "",
     ) -> None:
-        event = Event(name, process, pid, time.time(), reason, exitcode, seconds)
+        event = Event(name, process, pid, time.time(), reason, exitcode, seconds, cause)
         if self.recorder is not None:
             self.recorder(event)
         if not self._hooks:

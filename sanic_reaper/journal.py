@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import platform, state, statedir
 from .log import log
@@ -35,6 +35,16 @@ LONGEST = 2000
 
 STANDSTILL = 1.0
 """Seconds from which on an event loop is said to be blocked."""
+
+
+class Counted(NamedTuple):
+    """What is counted: events, by what tells them apart in a few words."""
+
+    name: str
+    role: str
+    """Of whom the event tells: `worker`, `process`, `orphan`."""
+    cause: str
+    """One of `causes`, or "" where there is none."""
 
 
 class Story:
@@ -65,21 +75,25 @@ class Story:
             if row is None or not row.alive or row.start != self.identity[1]:
                 self.state, self.since, self.ended = "ended", now, now
             return
-        self.killed = process.killed_for or self.killed
-        if process.pulse is not None:
-            self.requests = process.pulse.requests
-            self.stood_still = process.pulse.stood_still
+        self._note(process)
         current, since = _state_of(process, now, stopping)
         if current != self.state:
             self.state, self.since = current, since
+
+    def _note(self, process: WatchedProcess) -> None:
+        self.killed = process.killed_for or self.killed
+        pulse = process.pulse
+        if pulse is not None:
+            self.requests = pulse.requests
+            self.stood_still = pulse.stood_still + pulse.seconds  # which still lasts
 
     def end(self, now: float) -> None:
         process = self.process
         if process is None or self.ended is not None:
             return
         self._start = self.lines_of_its_start()
+        self._note(process)
         self.ended, self.exitcode, self.process = now, process.exitcode, None
-        self.killed = process.killed_for or self.killed
         self.state, self.since = "ended", now
 
     def lines(self) -> Iterable[str]:
@@ -145,7 +159,7 @@ def _state_of(process: WatchedProcess, now: float, stopping: bool) -> tuple[str,
         return "failed", now
     if not launch.has_acked and not launch.is_ready:
         return "starting", launch.began
-    if not launch.is_ready:
+    if not launch.is_ready and not launch.is_open:
         return "background", now
     if pulse is not None and pulse.seconds >= STANDSTILL:
         return "blocked", now - pulse.seconds
@@ -172,7 +186,7 @@ class Journal:
         self._stories: dict[Identity, Story] = {main: Story(main, "main", "main", began)}
         self._ended: deque[Story] = deque(maxlen=KEPT)
         self._events: deque[tuple[float, Event]] = deque(maxlen=KEPT)
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[Counted] = Counter()
         self._stood_still = 0.0
         self._phase_since = began
         self._written = b""
@@ -219,11 +233,13 @@ class Journal:
     def heard(self, event: Event) -> None:
         """Something that users' hooks are told of too."""
         self._events.append((time.monotonic(), event))
-        self._counts[event.name] += 1
+        self._counts[Counted(event.name, self._role_of(event), event.cause)] += 1
         self.hurry()
 
-    def count(self, name: str, number: int = 1) -> None:
-        self._counts[name] += number
+    def _role_of(self, event: Event) -> str:
+        """Of whom an event tells: what `multiprocessing` runs for the user is heard of too."""
+        pids = (identity[0] for identity, story in self._stories.items() if story.role == "process")
+        return "process" if event.pid in pids else event.name.partition(".")[0]
 
     def enter(self, phase: str) -> None:
         if phase != self.phase:
@@ -290,10 +306,11 @@ class Journal:
                     reason=event.reason[:LONGEST] or None,
                     exitcode=event.exitcode,
                     seconds=event.seconds,
+                    cause=event.cause or None,
                 )
             )
-        for name, number in sorted(self._counts.items()):
-            lines.append(state.line("counter", name=name, value=number))
+        for counted, number in sorted(self._counts.items()):
+            lines.append(state.line("counter", **counted._asdict(), value=number))
         still = self._stood_still + sum(story.stood_still for story in self._stories.values())
         lines.append(state.line("counter", name="blocked_seconds", value=still))
         return state.encode("".join(lines))

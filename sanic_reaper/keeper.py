@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.process import WorkerProcess
 
-from . import environment, main_internals, platform
-from .deaths import cause
+from . import causes, deaths, environment, main_internals, platform
 from .log import log
 from .processes import WatchedProcess
 from .recycling import Usage
@@ -75,8 +74,8 @@ class Keeper:
         """Those that serve until their successor does."""
         self._recycled: WatchedProcess | None = None
         """The last one, which may still drain."""
-        self._why: dict[str, tuple[str, str]] = {}
-        """What is to be told when a successor serves: the event, and the reason."""
+        self._why: dict[str, tuple[str, str, str]] = {}
+        """What is to be told when a successor serves: the event, the reason, and its one word."""
         self._next_recycling = 0.0
         self._ended: set[WatchedProcess] = set()
         self._oom_kills = platform.oom_kills()
@@ -137,13 +136,13 @@ class Keeper:
         self._retries.forget(name)
         self._initial.discard(name)
         self._tell("worker.ready", name, watched.pid, seconds=seconds)
-        event, reason = self._why.pop(name, (None, ""))
+        event, reason, cause = self._why.pop(name, (None, "", ""))
         old = self._predecessors.pop(name, None)
         if old is not None:
             old.terminate()
             self._recycled = old
         if event is not None:
-            self._tell(event, name, watched.pid, reason)
+            self._tell(event, name, watched.pid, reason, cause=cause)
 
     # -- who has failed, or died ------------------------------------------------------------------
 
@@ -158,7 +157,7 @@ class Keeper:
             return None
         if launch.has_expired:
             return launch.late
-        return f"it has ended before it was ready: {self._cause(watched)}"
+        return f"it has ended before it was ready: {self._cause(watched)[0]}"
 
     def _failed(self, process: WorkerProcess, launch: Launch, why: str) -> None:
         watched = _watched(process)
@@ -174,7 +173,7 @@ class Keeper:
         if pause is None and main_internals.reloads():
             self._give_up(process, launch, failure)
         elif pause is None:
-            self._lose(process, launch, failure)
+            self._lose(process, launch, failure, "startup")
         else:
             log.error("%s", failure)
             log.warning("%s is started again in %g s", process.name, pause)
@@ -195,21 +194,21 @@ class Keeper:
     def _died(self, process: WorkerProcess) -> None:
         launch = _watched(process).launch
         assert launch is not None
-        words = f"{process.name} [{process.pid}] has died: {self._cause(_watched(process))}"
-        self._lose(process, launch, words)
+        why, cause = self._cause(_watched(process))
+        self._lose(process, launch, f"{process.name} [{process.pid}] has died: {why}", cause)
 
-    def _lose(self, process: WorkerProcess, launch: Launch, words: str) -> None:
+    def _lose(self, process: WorkerProcess, launch: Launch, words: str, cause: str) -> None:
         """It is dead: say so, and replace it, unless that has been done too often."""
         self._set(process, state=_end_of(process), serving=False)
         assert process.pid is not None
-        self._tell("worker.died", process.name, process.pid, words, process.exitcode)
+        self._tell("worker.died", process.name, process.pid, words, process.exitcode, cause=cause)
         now = time.monotonic()
         pause = self._respawns.died(process.name, now) if self._settings.respawn else None
         if pause is None:
             self._give_up(process, launch, words)
             return
         log.error("%s\n    it is replaced %s", words, f"in {pause:g} s" if pause else "now")
-        self._why[process.name] = ("worker.replaced", words)
+        self._why[process.name] = ("worker.replaced", words, cause)
         self._due[process.name] = now + pause
         self._try_again(process)
 
@@ -233,13 +232,15 @@ class Keeper:
         launch = _watched(process).launch
         return launch is not None and launch.is_given_up and process.name not in self._due
 
-    def _cause(self, watched: WatchedProcess) -> str:
+    def _cause(self, watched: WatchedProcess) -> tuple[str, str]:
+        """What has ended it: in the words of the log, and in one."""
         assert watched.exitcode is not None
         before, self._oom_kills = self._oom_kills, platform.oom_kills()
         more = None
         if before is not None and self._oom_kills is not None:
             more = self._oom_kills - before
-        return cause(watched.exitcode, more, watched.killed_for)
+        known = watched.exitcode, more, watched.killed_for
+        return deaths.cause(*known), causes.of_death(*known)
 
     def _set(self, process: WorkerProcess, state: ProcessState, **more: Any) -> None:
         """What Sanic, its Inspector and the workers are to know of it."""
@@ -272,7 +273,7 @@ class Keeper:
         self._due.pop(name, None)
         self._respawns.forget(name)
         self._retries.forget(name)
-        self._why[name] = ("worker.replaced", "a restart was ordered")
+        self._why[name] = ("worker.replaced", "a restart was ordered", "ordered")
         old = self._predecessors.pop(name, None)
         if old is None and order is RestartOrder.STARTUP_FIRST and _serves(current):
             old = current
@@ -300,7 +301,7 @@ class Keeper:
         for name, old in list(self._predecessors.items()):
             if old.exitcode is not None:
                 del self._predecessors[name]
-                log.error("%s [%s] has died: %s", name, old.pid, self._cause(old))
+                log.error("%s [%s] has died: %s", name, old.pid, self._cause(old)[0])
 
     # -- who is worn out --------------------------------------------------------------------------
 
@@ -318,10 +319,11 @@ class Keeper:
         for process in sorted(servers, key=lambda process: _began(_watched(process))):
             watched = _watched(process)
             assert watched.limits is not None
-            if reason := watched.limits.exceeded(_usage(watched, now)):
+            if exceeded := watched.limits.exceeded(_usage(watched, now)):
+                cause, reason = exceeded
                 log.info("%s [%s] is recycled: %s", process.name, watched.pid, reason)
                 self.restart(process, RestartOrder.STARTUP_FIRST)
-                self._why[process.name] = ("worker.recycled", reason)
+                self._why[process.name] = ("worker.recycled", reason, cause)
                 return
 
     # -- the processes that are no workers --------------------------------------------------------
@@ -333,12 +335,15 @@ class Keeper:
             if watched.pid is None or watched.exitcode is None or watched in self._ended:
                 continue
             self._ended.add(watched)
-            words = f"{process.name} [{watched.pid}] has ended: {self._cause(watched)}"
+            why, cause = self._cause(watched)
+            words = f"{process.name} [{watched.pid}] has ended: {why}"
             if watched.exitcode == 0:
                 log.debug("%s", words)
                 continue
             log.warning("%s%s", words, "; it can be restarted" if process.restartable else "")
-            self._tell("worker.died", process.name, watched.pid, words, watched.exitcode)
+            self._tell(
+                "worker.died", process.name, watched.pid, words, watched.exitcode, cause=cause
+            )
 
     def is_younger(self, servers: Iterable[WorkerProcess], name: str, seconds: float) -> bool:
         """Whether the worker of that name serves for less than `seconds`, or not yet."""

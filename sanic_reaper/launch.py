@@ -88,6 +88,8 @@ class Launch:
         self.has_acked = False
         self.is_ready = False
         """Whether it serves and has nothing more to do first."""
+        self.is_open = False
+        """Whether it answers requests, though it has more to do."""
         self.ready_since: float | None = None
         """Since when main has acted on that."""
         self.imported: float | None = None
@@ -157,6 +159,8 @@ class Launch:
             self._on_due()
         elif word == "ready":
             self.is_ready, self.ready = True, time.monotonic()
+        elif word == "open":
+            self.is_open = True
         elif word == "hello":
             self.imported = time.monotonic()
 

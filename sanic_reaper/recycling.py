@@ -30,12 +30,12 @@ class Limits:
         self._requests = settings.max_requests and max(1, round(settings.max_requests * shares[1]))
         self._rss = round(settings.max_rss * shares[2])
 
-    def exceeded(self, usage: Usage) -> str | None:
-        """Which limit has been reached, in the words of the log."""
+    def exceeded(self, usage: Usage) -> tuple[str, str] | None:
+        """Which limit has been reached: one of `causes.RESTARTS`, and the words of the log."""
         if self._seconds and usage.seconds >= self._seconds:
-            return f"it is {usage.seconds:.0f} s old"
+            return "lifetime", f"it is {usage.seconds:.0f} s old"
         if self._requests and usage.requests >= self._requests:
-            return f"it has served {usage.requests} requests"
+            return "requests", f"it has served {usage.requests} requests"
         if self._rss and usage.rss >= self._rss:
-            return f"it takes {usage.rss / 1024**2:.0f} MiB of memory"
+            return "memory", f"it takes {usage.rss / 1024**2:.0f} MiB of memory"
         return None

@@ -116,10 +116,13 @@ class Startup:
         self.tell_if_ready()
 
     def tell_if_ready(self) -> None:
-        """Have main know it when all is done that this worker was started for."""
+        """Have main know it when all is done that this worker was started for; and before that,
+        when what is left to do keeps no request from being answered."""
         works = self.background is not None and self.background.pending
         if self.has_served and not self._starting and not works:
             self.tell("ready")
+        elif self.ready:
+            self.tell("open")
 
     async def _run_all(
         self, run_listeners: Callable[[], Awaitable[None]], explain: Callable[[BaseException], str]

@@ -15,7 +15,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from . import environment, inheritance, main_internals, platform, startup, worker
+from . import causes, environment, inheritance, main_internals, platform, startup, worker
 from .children import OwnChildren
 from .config import Settings
 from .contact import Contact
@@ -515,7 +515,11 @@ class Supervisor:
         process = self._find(identity)
         if process is not None:
             process.killed_for = reason
-        self.hooks.tell("worker.killed" if process else "orphan.killed", name, identity[0], reason)
+        if process is not None:
+            cause = causes.of_kill(reason)
+            self.hooks.tell("worker.killed", name, identity[0], reason, cause=cause)
+        else:
+            self.hooks.tell("orphan.killed", name, identity[0], reason)
 
     @property
     def news(self) -> list[int]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .platform.base import Identity, Row
     from .state import Fields
 
+WORKER_STATES = ("starting", "background", "serving", "blocked", "failed", "stopping")
+"""What a worker is at that has not ended."""
+
 STALE = 5.0
 """Seconds without a beat after which main's loop is said to stand still. It beats each second."""
 
@@ -75,6 +78,9 @@ class Server:
         self.members: dict[Identity, Member] = {}
         self.events: list[Fields] = []
         self.counters: dict[str, float] = {}
+        """By name, whatever the role and the cause."""
+        self.counts: dict[tuple[str, str, str], float] = {}
+        """By name, role and cause: see `journal.Counted`."""
         self.log = [fields for kind, fields in log if kind == "log"]
         for kind, fields in records:
             self._take(kind, fields)
@@ -93,7 +99,9 @@ class Server:
         elif kind == "event":
             self.events.append(fields)
         elif kind == "counter":
-            self.counters[fields["name"]] = float(fields["value"])
+            name, value = fields["name"], float(fields["value"])
+            self.counters[name] = self.counters.get(name, 0.0) + value
+            self.counts[name, fields.get("role", ""), fields.get("cause", "")] = value
         elif kind in ("start", "handler"):
             owner = self.members[int(fields["pid"]), int(fields["start"])]
             if kind == "handler":
@@ -220,6 +228,21 @@ def servers(uids: Iterable[int] | None = None) -> list[Server]:
     return sorted(found.values(), key=lambda server: server.began)
 
 
+def load(path: str, uid: int, run: str) -> Server:
+    """One server, of which it is known where it has left word of itself.
+
+    Raises:
+        OSError: there is nothing that could be read, or believed.
+    """
+    directory = statedir.open_directory(path, uid)
+    try:
+        return _read(directory, path, uid, run)
+    except (ValueError, KeyError) as error:
+        raise OSError(f"{path}/{run}{state.STATE} is not to be understood: {error}") from error
+    finally:
+        os.close(directory)
+
+
 def _in_directory(path: str, uid: int) -> Iterator[Server]:
     try:
         directory = statedir.open_directory(path, uid)
@@ -237,12 +260,16 @@ def _in_directory(path: str, uid: int) -> Iterator[Server]:
 
 def _load(directory: int, path: str, uid: int, run: str) -> Server | None:
     try:
-        records = state.parse(statedir.read(directory, run + state.STATE))
-        log = state.parse(_read_if_there(directory, run + state.END))
-        beat = _read_if_there(directory, run + state.BEAT)
-        return Server(uid, path, records, log, float(beat) if beat else None)
+        return _read(directory, path, uid, run)
     except (OSError, ValueError, KeyError):
         return None  # no longer there, no file of ours, or of another version
+
+
+def _read(directory: int, path: str, uid: int, run: str) -> Server:
+    records = state.parse(statedir.read(directory, run + state.STATE))
+    log = state.parse(_read_if_there(directory, run + state.END))
+    beat = _read_if_there(directory, run + state.BEAT)
+    return Server(uid, path, records, log, float(beat) if beat else None)
 
 
 def _read_if_there(directory: int, name: str) -> bytes:

@@ -14,6 +14,7 @@ import signal
 import time
 
 from . import platform, state, statedir
+from .causes import KILLS
 from .process import Handle, start_of
 from .remains import TAIL, Remains
 
@@ -231,7 +232,7 @@ class Watch:
             elif word == "dump" and member.dump_at is not None:
                 member.dump_at = time.monotonic()
             elif word == "hung":
-                self._expect_stack(member, "its event loop stood still")
+                self._expect_stack(member, KILLS["hung"])
             elif word == "end":
                 member.end_by = float(rest[2])
                 member.since = (time.monotonic(), "it was replaced")
@@ -344,7 +345,7 @@ class Watch:
         for member in self.members.values():
             if member.ready_by is not None and now >= member.ready_by:
                 member.ready_by = None
-                self._expect_stack(member, "did not start in time")
+                self._expect_stack(member, KILLS["startup"])
                 self.channel.send("expired", *member.handle.identity)
         if any(member.kill_at is not None for member in self.members.values()):
             return  # one stack at a time: two at once would be interleaved line by line
@@ -376,9 +377,9 @@ class Watch:
             if member.kill_at is not None and now >= member.kill_at:
                 self._kill(member, member.why)
             elif member.end_by is not None and now >= member.end_by:
-                self._kill(member, "did not end when it was replaced")
+                self._kill(member, KILLS["replaced"])
             elif now >= self.drain_by:
-                self._kill(member, "is not to drain" if self.forced else "did not end in time")
+                self._kill(member, KILLS["forced" if self.forced else "stop"])
         if now >= self.deadline and self.phase in _MAIN_LIVES:
             main = f"main [{self.main.pid}]"
             self._report_signal("ERROR", signal.SIGKILL, main, "started us, did not end in time")

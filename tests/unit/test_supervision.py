@@ -61,21 +61,28 @@ FRESH = Usage(0.0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("config", "below", "at", "words"),
+    ("config", "below", "at", "cause", "words"),
     [
-        ({"max_lifetime": 60}, {"seconds": 59.9}, {"seconds": 60.0}, "it is 60 s old"),
-        ({"max_requests": 100}, {"requests": 99}, {"requests": 100}, "it has served 100 requests"),
+        ({"max_lifetime": 60}, {"seconds": 59.9}, {"seconds": 60.0}, "lifetime", "it is 60 s old"),
+        (
+            {"max_requests": 100},
+            {"requests": 99},
+            {"requests": 100},
+            "requests",
+            "it has served 100 requests",
+        ),
         (
             {"max_rss": "2MiB"},
             {"rss": 2 * 1024**2 - 1},
             {"rss": 2 * 1024**2},
+            "memory",
             "it takes 2 MiB of memory",
         ),
     ],
 )
-def test_a_limit(config, below, at, words):
+def test_a_limit(config, below, at, cause, words):
     assert limits(**config).exceeded(FRESH._replace(**below)) is None
-    assert limits(**config).exceeded(FRESH._replace(**at)) == words
+    assert limits(**config).exceeded(FRESH._replace(**at)) == (cause, words)
 
 
 def test_without_limits_a_worker_lives_for_ever():

@@ -1,0 +1,45 @@
+"""Why a process was ended or replaced, in one word: for counters and hooks, which need few of them.
+
+The log has more to say. Pure; the watchdog imports this too.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KILLS: Mapping[str, str] = {
+    "startup": "did not start in time",
+    "hung": "its event loop stood still",
+    "replaced": "did not end when it was replaced",
+    "stop": "did not end in time",
+    "forced": "is not to drain",
+}
+"""What the watchdog kills a process for, with the words of the log."""
+
+DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed")
+"""What a process has died of: an exit code, a signal, the kernel's OOM killer; or of us, because it
+hung, because its start has failed, or for another reason of `KILLS`."""
+
+RESTARTS = (*DEATHS, "ordered", "lifetime", "requests", "memory")
+"""What a worker was replaced for: the death of the one before, an order, or one of its limits."""
+
+
+def of_kill(words: str) -> str:
+    """The word for what the watchdog has said."""
+    return next((cause for cause, said in KILLS.items() if said == words), "other")
+
+
+def of_death(exitcode: int, oom_kills: int | None = None, by_us: str | None = None) -> str:
+    """One of `DEATHS`.
+
+    Args:
+        exitcode, oom_kills, by_us: as `deaths.cause` has them.
+    """
+    if exitcode >= 0:
+        return "exit"
+    if by_us is not None:
+        cause = of_kill(by_us)
+        return cause if cause in DEATHS else "killed"
+    return "oom" if exitcode == -9 and oom_kills else "signal"

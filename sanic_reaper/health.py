@@ -1,0 +1,73 @@
+"""Whether a server is live, and whether it is ready: what a probe asks. Pure, but for a look at
+whether main lives.
+
+The endpoint and `sanic-reaper health` give the same answers, from what main has left of itself.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .view import Member, Server
+
+UP = ("serving", "background")
+"""States of a worker that answers, be it with 503 until its background work is done."""
+
+
+def live(server: Server, now: float) -> str:
+    """Why the server is not live: main's loop is to turn, and one worker at least is to answer.
+
+    Args:
+        now: on the monotonic clock.
+
+    Returns:
+        The reason, for people to read. "": it is live.
+    """
+    if server.is_over:
+        return "the server has stopped"
+    if not server.lives:
+        return f"main [{server.main[0]}] is gone"
+    if not server.turns(now):
+        if server.beat is None:
+            return "main's loop does not turn yet"
+        return f"main's loop has stood still for {now - server.beat:.1f} s"
+    if server.phase == "stopping":
+        return "the server is stopping"
+    if not any(worker.state in UP for worker in server.workers):
+        return f"no worker serves{_list(server.workers)}"
+    return ""
+
+
+def ready(server: Server, now: float) -> str:
+    """Why the server is not ready: it is to be live, each worker that is wanted is to serve, and
+    none may turn a request away, or sit on it.
+
+    A worker that makes way for another one is no reason, nor is the other one before it is up: that
+    is how workers are recycled.
+
+    Args and returns: as `live`.
+    """
+    if reason := live(server, now):
+        return reason
+    for worker in server.workers:
+        if worker.state == "background":
+            work = worker.fields.get("doing")
+            return f"{_title(worker)} still does background work{f': {work}' if work else ''}"
+        if worker.state == "blocked":
+            return f"the event loop of {_title(worker)} stands still"
+    # By name: the successor of one that still serves has the same.
+    serving = {worker.name for worker in server.workers if worker.state == "serving"}
+    if len(serving) < server.wanted:
+        others = [worker for worker in server.workers if worker.name not in serving]
+        return f"{len(serving)} of {server.wanted} workers serve{_list(others)}"
+    return ""
+
+
+def _title(worker: Member) -> str:
+    return f"{worker.name} [{worker.identity[0]}]"
+
+
+def _list(workers: list[Member]) -> str:
+    if not workers:
+        return ""
+    return "; " + ", ".join(f"{_title(worker)} is {worker.state}" for worker in workers)

@@ -1,0 +1,39 @@
+"""The causes of deaths and kills, in one word each."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from sanic_reaper import causes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ((0,), "exit"),
+        ((3, 1), "exit"),
+        ((-signal.SIGSEGV,), "signal"),
+        ((-signal.SIGKILL,), "signal"),
+        ((-signal.SIGKILL, 0), "signal"),
+        ((-signal.SIGKILL, 1), "oom"),
+        ((-signal.SIGTERM, 1), "signal"),
+        ((-signal.SIGKILL, 1, causes.KILLS["hung"]), "hung"),
+        ((-signal.SIGKILL, 0, causes.KILLS["startup"]), "startup"),
+        ((-signal.SIGKILL, 0, causes.KILLS["replaced"]), "killed"),
+        ((-signal.SIGKILL, 0, "for no reason that we know"), "killed"),
+    ],
+)
+def test_the_cause_of_a_death(arguments, cause):
+    assert causes.of_death(*arguments) == cause
+    assert cause in causes.DEATHS
+
+
+@pytest.mark.parametrize("cause", causes.KILLS)
+def test_the_cause_of_a_kill(cause):
+    assert causes.of_kill(causes.KILLS[cause]) == cause
+
+
+def test_another_kill():
+    assert causes.of_kill("it was in the way") == "other"

@@ -1,0 +1,123 @@
+"""`health`: what a probe is told, for each state that a server can be in.
+
+What main leaves is written with the words of `state`; main is this process, which lives.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from sanic_reaper import health, state
+from sanic_reaper.process import start_of
+from sanic_reaper.view import STALE, Server
+
+NOW = 1000.0
+
+
+def a_server(*workers: str, wanted: int = 2, age: float | None = 0.5, **more: object) -> Server:
+    """A server with these workers.
+
+    Args:
+        workers: of each its number and its state: `0 serving`; and what it does.
+        age: of main's last beat.
+        more: other fields of the `server` record.
+    """
+    fields = {
+        "version": state.VERSION,
+        "run": "run",
+        "app": "Shop",
+        "pid": os.getpid(),
+        "start": start_of(os.getpid()),
+        "boot": state.boot(),
+        "namespace": state.namespace(),
+        "began": NOW - 60,
+        "clock": 1_700_000_000.0,
+        "phase": "serving",
+        "wanted": wanted,
+        **more,
+    }
+    lines = [state.line("server", **fields)]
+    for pid, worker in enumerate(workers, 100):
+        number, current, *doing = worker.split(maxsplit=2)
+        lines.append(
+            state.line(
+                "process",
+                pid=pid,
+                start=1,
+                role="worker",
+                name=f"Sanic-Server-{number}-0",
+                state=current,
+                began=NOW - 50,
+                doing=doing[0] if doing else None,
+            )
+        )
+    records = state.parse(state.encode("".join(lines)))
+    return Server(os.getuid(), "/nowhere", records, beat=None if age is None else NOW - age)
+
+
+TWO = ("0 serving", "1 serving")
+
+CASES = [
+    # what, not live because, not ready because
+    (a_server(*TWO), "", ""),
+    (
+        a_server("0 serving", "1 background warm_up"),
+        "",
+        "[101] still does background work: warm_up",
+    ),
+    (a_server("0 background", "1 background"), "", "Sanic-Server-0-0 [100] still does background"),
+    (
+        a_server("0 serving", "1 blocked"),
+        "",
+        "the event loop of Sanic-Server-1-0 [101] stands still",
+    ),
+    (
+        a_server("0 blocked", "1 blocked"),
+        "no worker serves; Sanic-Server-0-0 [100] is blocked",
+        ...,
+    ),
+    (
+        a_server("0 serving", "1 starting"),
+        "",
+        "1 of 2 workers serve; Sanic-Server-1-0 [101] is star",
+    ),
+    (
+        a_server("0 serving", "1 failed"),
+        "",
+        "1 of 2 workers serve; Sanic-Server-1-0 [101] is failed",
+    ),
+    (a_server("0 serving", "1 ended"), "", "1 of 2 workers serve"),
+    (a_server("0 serving", "1 stopping"), "", "1 of 2 workers serve"),
+    (a_server("0 ended", "1 ended"), "no worker serves", ...),
+    (a_server(), "no worker serves", ...),
+    (
+        a_server("0 starting", phase="starting"),
+        "no worker serves; Sanic-Server-0-0 [100] is sta",
+        ...,
+    ),
+    # Recycled: the old one serves until the new one does, and then drains.
+    (a_server(*TWO, "0 starting"), "", ""),
+    (a_server("0 stopping", "1 serving", "0 serving"), "", ""),
+    (a_server(*TWO, "0 background"), "", "still does background work"),
+    # Main.
+    (a_server(*TWO, age=STALE - 0.1), "", ""),
+    (a_server(*TWO, age=STALE), "main's loop has stood still for 5.0 s", ...),
+    (a_server(*TWO, age=None), "main's loop does not turn yet", ...),
+    (a_server(*TWO, phase="stopping"), "the server is stopping", ...),
+    (a_server(*TWO, phase="stopped"), "the server has stopped", ...),
+    (a_server(*TWO, start=1), f"main [{os.getpid()}] is gone", ...),
+    (a_server(*TWO, boot="another"), f"main [{os.getpid()}] is gone", ...),
+]
+"""`...`: for the same reason."""
+
+
+@pytest.mark.parametrize(("server", "not_live", "not_ready"), CASES)
+def test_what_a_probe_is_told(server, not_live, not_ready):
+    not_ready = not_live if not_ready is ... else not_ready
+    live, ready = health.live(server, NOW), health.ready(server, NOW)
+    assert not_live in live
+    assert not_ready in ready
+    assert (live == "", ready == "") == (not_live == "", not_ready == "")
+    assert "\n" not in live + ready
