@@ -381,6 +381,7 @@ class Supervisor:
                 on_hung=partial(self._end_hung, process.identity),
             )
         process.limits = Limits(settings, self._chance)
+        contact.listeners.append(self._journal.heed)
         tell("worker.started")
 
     def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from signal import SIGKILL, SIGSTOP
+from signal import SIGKILL
 
 from support.census import wait_until
 from support.marks import methods
@@ -75,35 +75,50 @@ def test_a_start_that_hangs(launch):
     assert server.stop() == 0
 
 
-def test_workers_that_are_blocked_stopped_and_busy_in_the_background(launch):
-    subject = SUPERVISED.with_(
-        listeners={"before_server_start": "block-in:Sanic-Server-1"},
-        decorate={"background": ([], {"timeout": 600, "ready_when_done": False})},
+def test_work_in_the_background(launch):
+    server = launch(
+        SUPERVISED.with_(
+            workers=1,
+            method="fork",
+            listeners={"before_server_start": "block"},
+            decorate={"background": ([], {"timeout": 600})},
+        )
     )
-    server = launch(subject.with_config(REAPER_HEARTBEAT_TIMEOUT=0))
-    server.wait_serving()
     server.wait_for("holding")
-    wait_for(server, "Sanic-Server-1-0", "background")
-    first = next(
-        server.process_of(event)
-        for event in server.events("after_server_start")
-        if event.name == "Sanic-Server-0-0"
-    )
+    wait_for(server, "Sanic-Server-0-0", "background")
+    assert "in listen_blocking, subject.py:" in server.ask("ps").text
+    for probe, code in (("--live", 0), ("--ready", 1)):
+        assert server.ask("health", probe).code == code
+    assert "still does background work" in server.ask("health", "--ready").text
+    assert server.stop() == 0
+    assert server.ask("health", "--live").code == 1
+
+
+def test_workers_that_are_blocked_and_stopped(launch):
+    server = launch(SUPERVISED.with_(method="fork"))
+    names = [worker.inner_pid for worker in server.wait_serving()]
+    assert server.ask("health", "--ready").code == 0
     unanswered = server.request("/do/hold_gil")
-    name = server.events("request")[-1].name
+    blocked = server.events("request")[-1]
+    name = blocked.name
     wait_for(server, name, "blocked")
     dump = server.ask("dump", name)
     assert dump.code == 0
     assert "in C code that holds the GIL" in dump.text
     assert "in hold_gil" in dump.text
     assert server.ask("dump", "--json", name).data["worker"] == name
-    assert first is not None
-    first.send(SIGSTOP)
-    wait_for(server, "Sanic-Server-0-0", "stopped")
-    said = server.ask("dump", "Sanic-Server-0-0")
+    assert server.ask("health", "--live").code == 0
+    said = server.ask("health", "--ready")
+    assert (said.code, f"of {name} [" in said.text) == (1, True)
+    [other] = [worker for worker in server.workers if worker.pid != blocked.pid]
+    assert other.inner_pid in names
+    other.freeze()
+    stopped = next(e.name for e in server.events("after_server_start") if e.name != name)
+    wait_for(server, stopped, "stopped")
+    said = server.ask("dump", stopped)
     assert said.code == 1
     assert "is stopped" in said.text
-    assert first.stopped, "asking has not woken it"
+    assert other.stopped, "asking has not woken it"
     unanswered.close()
 
 

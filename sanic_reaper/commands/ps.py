@@ -172,7 +172,7 @@ class Picture:
     def state(self) -> str:
         if self.server is None or not self.lives:
             return "orphaned"
-        if not self.turns and self.server.phase == "serving":
+        if not self.turns and not self.server.is_over:
             return "stuck"
         return self.server.phase
 
