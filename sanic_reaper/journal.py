@@ -241,6 +241,11 @@ class Journal:
         pids = (identity[0] for identity, story in self._stories.items() if story.role == "process")
         return "process" if event.pid in pids else event.name.partition(".")[0]
 
+    def heed(self, word: str, rest: list[Any]) -> None:
+        """What a worker reports: that its loop turns is no news."""
+        if word != "beat":
+            self.hurry()
+
     def enter(self, phase: str) -> None:
         if phase != self.phase:
             self.phase, self._phase_since = phase, time.monotonic()
@@ -272,6 +277,9 @@ class Journal:
                 self._written = content
         except OSError as error:
             self._do_without(error)
+        except Exception as error:  # of ours: the server goes on, unseen
+            self.path = ""
+            log.exception("the server can't be seen any more: %r", error)
 
     def _content(self, now: float) -> bytes:
         code, words = self._outcome or (None, None)
