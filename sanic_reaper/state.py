@@ -3,6 +3,7 @@
 ======================  ===========================================================================
 `RUN.state`             main's: the server, its processes, what has happened. Replaced as a whole
 `RUN.beat`              main's: when its loop has last turned, seconds on the monotonic clock
+`RUN.kin`               the watchdog's: what the workers have started, as far as it has been seen
 `RUN.end`               the watchdog's, once main is gone: what it did, a line each
 `RUN.socket`            where main answers questions
 ======================  ===========================================================================
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the format. Who reads another one says so, and leaves it alone."""
 
-STATE, BEAT, END, SOCKET = ALL = (".state", ".beat", ".end", ".socket")
+STATE, BEAT, KIN, END, SOCKET = ALL = (".state", ".beat", ".kin", ".end", ".socket")
 
 Fields: TypeAlias = "dict[str, str]"
 

@@ -60,6 +60,7 @@ class Server:
         directory: that directory.
         records: those of its state.
         log: those of the watchdog, from the time when main was gone.
+        kin: those of the watchdog on what the workers have started.
         beat: when main's loop has last turned.
     """
 
@@ -69,12 +70,15 @@ class Server:
         directory: str,
         records: Iterable[tuple[str, Fields]],
         log: Iterable[tuple[str, Fields]] = (),
+        kin: Iterable[tuple[str, Fields]] = (),
         beat: float | None = None,
     ) -> None:
         self.uid = uid
         self.directory = directory
         self.beat = beat
         self.fields: Fields = {}
+        self.kin = {(int(fields["pid"]), int(fields["start"])) for _, fields in kin}
+        """What the workers have started, as far as the watchdog has seen it."""
         self.members: dict[Identity, Member] = {}
         self.events: list[Fields] = []
         self.counters: dict[str, float] = {}
@@ -171,6 +175,11 @@ class Server:
             for identity in self.members
             if identity != self.main and _is_in(table, identity)
         }
+        recorded.update(
+            (identity, "seen by the watchdog as one of theirs")
+            for identity in self.kin
+            if _is_in(table, identity)
+        )
         verdict = ownership.judge(
             table, roots, recorded, {}, set(), self._is_detached, self._is_marked, _no_owner
         )
@@ -268,8 +277,9 @@ def _load(directory: int, path: str, uid: int, run: str) -> Server | None:
 def _read(directory: int, path: str, uid: int, run: str) -> Server:
     records = state.parse(statedir.read(directory, run + state.STATE))
     log = state.parse(_read_if_there(directory, run + state.END))
+    kin = state.parse(_read_if_there(directory, run + state.KIN))
     beat = _read_if_there(directory, run + state.BEAT)
-    return Server(uid, path, records, log, float(beat) if beat else None)
+    return Server(uid, path, records, log, kin, float(beat) if beat else None)
 
 
 def _read_if_there(directory: int, name: str) -> bytes:

@@ -129,6 +129,7 @@ class Watch:
         self._me = (os.getpid(), start_of(os.getpid()))
         self._log = log
         self._state = ""
+        self._kin: set[Identity] = set()
         self._unseen: list[tuple[str, str]] = []
         self._began = time.monotonic()
         self._cause = "the start"
@@ -164,6 +165,7 @@ class Watch:
         elif self.phase in (WATCHING, STOPPING, DRAINING):
             self._next_scan = now + self.remains.remember(self._roots())
             self._report_zombies()
+            self._leave_kin()
 
     def _wait(self, seconds: float) -> set[int]:
         return {fd for fd, _ in self._poll.poll(seconds * 1000)}
@@ -504,6 +506,18 @@ class Watch:
         else:
             self._log(level, text)
             self._leave_word(level, text)
+
+    def _leave_kin(self) -> None:
+        """Write down whom we know, for whoever comes when main and we are gone. A process that was
+        forked without exec, and whose parent is gone too, is known by nothing else."""
+        kin = set(self.remains.known)
+        if self._state and kin != self._kin:
+            self._kin = kin
+            lines = [state.line("kin", pid=pid, start=start) for pid, start in sorted(kin)]
+            try:
+                statedir.write(self._state, self.run + state.KIN, state.encode("".join(lines)))
+            except OSError:
+                pass  # main says so
 
     def _leave_word(self, level: str, text: str) -> None:
         """Where main has left its own, for a report: what became of the server after it."""

@@ -110,7 +110,7 @@ def test_workers_that_are_blocked_and_stopped(launch):
     assert server.ask("health", "--live").code == 0
     said = server.ask("health", "--ready")
     assert (said.code, f"of {name} [" in said.text) == (1, True)
-    [other] = [worker for worker in server.workers if worker.pid != blocked.pid]
+    [other] = [worker for worker in server.workers if worker.inner_pid != blocked.pid]
     assert other.inner_pid in names
     other.freeze()
     stopped = next(e.name for e in server.events("after_server_start") if e.name != name)

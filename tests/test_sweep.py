@@ -1,0 +1,206 @@
+"""What is left when the watchdog is gone as well: found by the next start, and by `sweep`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+from support.box import Box
+from support.census import Process, wait_until
+from support.http import can_bind
+from support.marks import methods
+from support.server import SCRIPT, SUBJECTS, SUPERVISED, Server
+
+NOBODY = 65534
+UNARMED = SUPERVISED.with_config(REAPER_PDEATHSIG="")
+"""Its workers outlive main and watchdog. (That they don't is the kernel's doing, by default.)"""
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, for a second user")
+
+
+def orphan(server: Server, files: Callable[[Path], None] = lambda place: None) -> list[Process]:
+    """Kill main and watchdog together; return who is left."""
+    victims = (server.watchdog, server.main)
+    for victim in victims:
+        victim.send(SIGKILL)
+    wait_until(lambda: not any(one.alive for one in victims), 10, server.describe)
+    files(server.box.folder / "sanic-reaper")
+    return [row.process for row in server.box.rows() if row.state not in "ZX"]
+
+
+def remove_files(place: Path) -> None:
+    for path in place.iterdir():
+        path.unlink()
+
+
+@methods
+def test_the_next_start_ends_what_is_left_and_has_the_port(launch, new_box, method):
+    """Workers, and their children: executed ones, forked ones, such that have left the session."""
+    box = new_box()
+    subject = UNARMED.with_(method=method, children=["setsid", "forked", "cleaned"])
+    first = launch(subject, box=box)
+    first.wait_serving()
+    wait_seen(first, 6)
+    left = orphan(first)
+    assert not can_bind(first.port)
+    second = launch(subject.with_(children=[]), box=box, port=first.port)
+    second.wait_for("all acked", 2)  # they write to one file
+    assert not any(process.alive for process in left), second.describe()
+    assert "left by Subject (main was" in second.output()
+    assert second.stop() == 0
+
+
+def wait_seen(server: Server, count: int) -> None:
+    """Wait until the watchdog has written down so many children."""
+
+    def seen() -> bool:
+        files = list((server.box.folder / "sanic-reaper").glob("*.kin"))
+        return bool(files) and len(files[0].read_text().splitlines()) >= count
+
+    wait_until(seen, 10, server.describe)
+
+
+OTHERS = {
+    "switched off": (UNARMED.with_config(REAPER_SWEEP=False), SUBJECTS),
+    "of another directory": (UNARMED, SUBJECTS / "held"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_start_that_is_not_to_sweep_fails_and_says_who_has_the_port(launch, new_box, case):
+    box = new_box()
+    subject, directory = OTHERS[case]
+    first = launch(UNARMED.with_(method="fork", workers=1), box=box)
+    [worker] = first.wait_serving()
+    orphan(first)
+    argv = [SCRIPT[0], str(SUBJECTS / "app.py")]
+    second = launch(
+        subject.with_(method="fork"), box=box, port=first.port, argv=argv, cwd=directory
+    )
+    assert second.exit_code() == 1
+    [error] = second.errors()
+    assert f"127.0.0.1:{first.port} is taken by " in error
+    assert f"[{worker.inner_pid}], which runs for" in error
+    assert "an orphan of Subject, whose main" in error
+    assert worker.alive
+    assert "Traceback" not in second.output()
+    assert first.ask("sweep", "--yes", "--all-apps").code == 0
+    first.box.wait_empty(5)
+
+
+def test_a_port_that_a_stranger_has(launch, new_box, ports, tmp_path):
+    box, port = new_box(), ports.take()
+    listen = f"s = socket.create_server(('127.0.0.1', {port}))"
+    program = f"import socket, time; {listen}; time.sleep(600)"
+    stranger = box.start([SCRIPT[0], "-c", program], output=tmp_path / "stranger")
+    wait_until(lambda: not can_bind(port), 10, "the stranger to listen")
+    server = launch(SUPERVISED, box=box, port=port)
+    assert server.exit_code() == 1
+    [error] = server.errors()
+    assert f"127.0.0.1:{port} is taken by {SCRIPT[0]}" in error
+    assert f"[{stranger.process.inner_pid}], which runs for" in error
+    assert stranger.process.alive
+
+
+def test_a_server_of_the_same_app_that_lives(launch, new_box):
+    """It has the port, and keeps it."""
+    box = new_box()
+    first = launch(SUPERVISED.with_(method="fork", workers=1), box=box)
+    before = first.wait_serving()
+    second = launch(SUPERVISED.with_(method="fork"), box=box, port=first.port)
+    assert second.exit_code() == 1
+    assert f"of Subject, which runs in {SUBJECTS}" in second.errors()[0]
+    assert first.workers == before
+    assert first.get()[0] == 200
+    assert first.stop() == 0
+
+
+@pytest.mark.parametrize("files", [lambda place: None, remove_files], ids=["state", "marks alone"])
+def test_the_command(launch, new_box, files):
+    box = new_box()
+    server = launch(UNARMED.with_(workers=1, children=["setsid"]), box=box)
+    left = [*server.wait_serving(), *server.children]  # the helpers end by themselves
+    orphan(server, files)
+    subject = SUPERVISED.with_(method="fork", workers=1, children=["setsid"])
+    bystander = launch(subject.with_config(REAPER_SWEEP=False), box=box)
+    others = [*bystander.wait_serving(), bystander.main]
+    shown = server.ask("sweep", "--json").data
+    [found] = shown["found"]
+    assert (found["app"], found["directory"]) == ("Subject", str(SUBJECTS))
+    assert {process.inner_pid for process in left} <= {one["pid"] for one in found["processes"]}
+    assert any(server.port in one["ports"] for one in found["processes"])
+    assert all(one["evidence"] and one["rss_bytes"] > 0 for one in found["processes"])
+
+    asked = server.ask("sweep")
+    assert asked.code == 2, asked
+    assert "--yes" in asked.text
+    assert all(process.alive for process in left), "nothing was agreed to"
+    assert server.ask("sweep", cwd=Path("/")).text.startswith("nothing is left by apps of this")
+
+    swept = server.ask("sweep", "--yes")
+    assert swept.code == 0, swept
+    assert "SIGTERM to " in swept.text
+    wait_until(lambda: not any(one.alive for one in left), 5, server.describe)
+    assert can_bind(server.port)
+    assert all(process.alive for process in others)
+    assert server.ask("sweep", "--all-apps").text == "nothing is left\n"
+    assert bystander.stop() == 0
+
+
+@needs_root
+@pytest.mark.root
+def test_nobody_is_killed_for_another_users_word(launch, new_box, tmp_path):
+    """A forged state file, and a forged mark: root looks, and ends what that user could end."""
+    box = new_box()
+    victim = sleeper(box, tmp_path / "root")
+    own = sleeper(box, tmp_path / "nobody", uid=NOBODY)
+    marked = sleeper(box, tmp_path / "marked", env={**os.environ, **marks(victim)})
+    forged = sleeper(box, tmp_path / "forged", env={**os.environ, **marks(victim)}, uid=NOBODY)
+    place = Path("/tmp") / f"sanic-reaper-{NOBODY}"
+    server = launch(SUPERVISED.with_(method="fork", workers=1), box=box)
+    workers = server.wait_serving()
+    forge(server, place, [victim, own])
+    try:
+        said = server.ask("sweep", "--yes", "--all-apps")
+    finally:
+        for path in place.iterdir():
+            path.unlink()
+        place.rmdir()
+    assert victim.alive, said.text
+    assert not own.alive, "that one is his, and of a server whose main is gone"
+    assert not forged.alive
+    assert not marked.alive, "this one root has marked itself: its main is gone"
+    assert all(worker.alive for worker in workers)
+
+
+def marks(dead: Process) -> dict[str, str]:
+    """As of a server whose main is gone: nobody was created when this one was, with its pid."""
+    main = f"{dead.inner_pid}\t{dead.start - 1}\tForged\t/"
+    return {"SANIC_REAPER_RUN": "f" * 16, "SANIC_REAPER_MAIN": main}
+
+
+def sleeper(
+    box: Box, output: Path, env: dict[str, str] | None = None, uid: int | None = None
+) -> Process:
+    return box.start(["sleep", "600"], output=output, env=env, uid=uid, cwd=Path("/")).process
+
+
+def forge(server: Server, place: Path, claimed: list[Process]) -> None:
+    """A state file of nobody's that says: main is gone, and these were its workers."""
+    [real] = (server.box.folder / "sanic-reaper").glob("*.state")
+    head = real.read_text().splitlines()[0]
+    words = dict(word.split("=", 1) for word in head.split("\t")[1:])
+    words.update(run="e" * 16, uid=str(NOBODY), start=str(int(words["start"]) - 1))
+    lines = ["server\t" + "\t".join(f"{key}={value}" for key, value in words.items())]
+    lines += [
+        f"process\tpid={one.inner_pid}\tstart={one.start}\trole=worker\tname=Sanic-Server-0-0"
+        for one in claimed
+    ]
+    place.mkdir(mode=0o700)
+    path = place / f"{'e' * 16}.state"
+    path.write_text("\n".join(lines) + "\n")
+    for one in (path, place):
+        os.chown(one, NOBODY, NOBODY)
