@@ -7,9 +7,15 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from . import platform, view
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Address: TypeAlias = "tuple[str, int]"
+"""A host, and a TCP port."""
 
 
 def listening(pid: int) -> list[int]:
@@ -66,7 +72,7 @@ def wait_until_free(address: Address, longest: float) -> bool:
     while time.monotonic() < until:
         if not is_taken(address):
             return True
-        if not _are_being_ended(holders(address.port)):
+        if not _are_being_ended(holders(address[1])):
             return False
         time.sleep(0.1)
     return not is_taken(address)
@@ -85,9 +91,9 @@ def _are_being_ended(pids: list[int]) -> bool:
 
 def explain(address: Address) -> str:
     """Who has taken it, for one line of the log."""
-    found = [_describe(pid) for pid in holders(address.port)]
+    found = [_describe(pid) for pid in holders(address[1])]
     what = " and ".join(found) if found else "a process that we may not look into"
-    return f"{address.host}:{address.port} is taken by {what}"
+    return f"{address[0]}:{address[1]} is taken by {what}"
 
 
 def _describe(pid: int) -> str:
@@ -121,18 +127,13 @@ def _command(pid: int) -> str:
     return " ".join(word for word in words[:2] if not word.startswith("-"))
 
 
-class Address(NamedTuple):
-    host: str
-    port: int
-
-
 def is_taken(address: Address) -> bool:
     """Whether a server could not listen there now, because somebody else does.
 
     As Sanic binds (`sanic.server.socket.bind_socket`), so that it is right about what follows.
     """
     try:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)

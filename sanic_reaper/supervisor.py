@@ -113,7 +113,7 @@ def refuse_taken_ports(grace: float) -> None:
     from . import ports
 
     for host, port in main_internals.addresses():
-        address = ports.Address(host, port)
+        address = (host, port)
         if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
             log.error("the server ends with exit code 1: %s", ports.explain(address))
             main_internals.leave_serve(1)

@@ -34,6 +34,7 @@ def wait_for(server: Server, name: str, state: str) -> dict:
 def test_a_server_that_serves(launch, method):
     server = launch(SUPERVISED.with_(method=method, children=["setsid"]))
     server.wait_serving()
+    wait_until(lambda: "serving for" in server.ask("ps").text, 10, server.describe)
     said = server.ask("ps", "--json")
     assert said.data["schema"] == 1
     [found] = said.data["servers"]

@@ -6,7 +6,6 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import Any
 
 from sanic_reaper import platform, statedir, view
 from sanic_reaper.platform import Identity, Row
@@ -22,6 +21,10 @@ from .terminal import (
     size,
     width,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INTERVAL = 2.0
 """Seconds between two pictures of `--watch`."""

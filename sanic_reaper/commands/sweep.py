@@ -6,13 +6,16 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import Any
 
 from sanic_reaper import platform, statedir
 from sanic_reaper.ports import listening
 from sanic_reaper.sweeping import Leftover, end, leftovers
 
 from .terminal import USAGE, columns, print_json, printable, seconds, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LEFT = 1
 

@@ -1,0 +1,128 @@
+"""Where state lies, and who is believed: real directories, real links, a real second user."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from sanic_reaper import state, statedir
+
+NOBODY = 65534
+ME = os.geteuid()
+
+needs_root = pytest.mark.skipif(ME != 0, reason="needs root, to make what is another user's")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this user's directory is to be made."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    return tmp_path / "sanic-reaper"
+
+
+def test_it_is_made_for_its_user_alone(place):
+    assert statedir.make() == str(place)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_one_that_is_open_to_others_is_closed(place):
+    place.mkdir(mode=0o755)
+    assert statedir.make() == str(place)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_a_reader_does_not_believe_one_that_is_open(place):
+    place.mkdir(mode=0o770)
+    place.chmod(0o770)
+    with pytest.raises(statedir.Untrusted, match="open to other users"):
+        statedir.open_directory(str(place), ME)
+
+
+def test_a_link_is_not_followed(place, tmp_path):
+    (tmp_path / "trap").mkdir(mode=0o700)
+    place.symlink_to(tmp_path / "trap")
+    with pytest.raises(OSError):
+        statedir.open_directory(str(place), ME)
+    if ME != 0:  # root has one more place
+        assert statedir.make() != str(place)
+    assert not list((tmp_path / "trap").iterdir())
+
+
+@needs_root
+@pytest.mark.root
+def test_one_that_another_user_has_made_first_is_not_used(place):
+    place.mkdir(mode=0o700)
+    os.chown(place, NOBODY, NOBODY)
+    with pytest.raises(statedir.Untrusted, match="belongs to user 65534"):
+        statedir.open_directory(str(place), ME)
+    assert statedir.make() != str(place)
+
+
+def test_a_file_is_replaced_as_a_whole(place):
+    statedir.make()
+    statedir.write(str(place), "x.state", b"old")
+    before = (place / "x.state").stat().st_ino
+    statedir.write(str(place), "x.state", b"new")
+    assert (place / "x.state").read_bytes() == b"new"
+    assert (place / "x.state").stat().st_ino != before
+    assert stat.S_IMODE((place / "x.state").stat().st_mode) == 0o600
+    assert [path.name for path in place.iterdir()] == ["x.state"], "no draft stays"
+
+
+def test_lines_are_added(place):
+    statedir.make()
+    for word in (b"one\n", b"two\n"):
+        statedir.append(str(place), "x.end", word)
+    assert (place / "x.end").read_bytes() == b"one\ntwo\n"
+    statedir.remove(str(place), "x.end", "never was")
+    assert not list(place.iterdir())
+
+
+def read(place: Path, name: str) -> bytes:
+    directory = statedir.open_directory(str(place), ME)
+    try:
+        return statedir.read(directory, name)
+    finally:
+        os.close(directory)
+
+
+def test_what_is_no_ordinary_file_is_not_read(place, tmp_path, monkeypatch):
+    statedir.make()
+    (tmp_path / "secret").write_text("secret")
+    (place / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(place / "pipe")
+    (place / "folder").mkdir()
+    for name in ("link", "pipe", "folder"):
+        with pytest.raises(OSError):
+            read(place, name)
+    monkeypatch.setattr(statedir, "LONGEST", 3)
+    (place / "long").write_bytes(b"long")
+    with pytest.raises(statedir.Untrusted, match="too long"):
+        read(place, "long")
+
+
+@needs_root
+@pytest.mark.root
+def test_a_file_of_another_user_is_not_read(place):
+    statedir.make()
+    (place / "his").write_bytes(b"x")
+    os.chown(place / "his", NOBODY, NOBODY)
+    with pytest.raises(statedir.Untrusted):
+        read(place, "his")
+
+
+@pytest.mark.parametrize("text", ["", "a\tb", "a\nb", "back\\slash", "\\n", "ünï", "x=y", "\udc80"])
+def test_a_field_comes_back_as_it_was(text):
+    line = state.line("kind", key=text, none=None, number=1.5)
+    assert line.count("\n") == 1
+    [(kind, fields)] = state.parse(state.encode(line))
+    expected = text.encode("utf-8", "backslashreplace").decode()
+    assert (kind, fields) == ("kind", {"key": expected, "number": "1.500"})
+
+
+def test_a_line_that_is_being_written_is_left_out():
+    assert state.parse(b"a\tx=1\nb\tx=") == [("a", {"x": "1"})]
