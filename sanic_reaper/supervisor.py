@@ -210,6 +210,10 @@ class Supervisor:
         self._confirm_sidecar()
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = main_internals.substitute_worker_manager(manager)
+        if app.config.INSPECTOR:
+            from .inspector import add_commands  # most servers have none
+
+            add_commands(app, self._journal.path, self._charge[1])
         self._listeners.make_interruptible(app)
         refuse_taken_ports(self._charge[2])
 
