@@ -39,7 +39,7 @@ class Commands:
         Args:
             worker: its name, such as `Sanic-Server-0-0`, or its pid.
         """
-        from .control import ask_for_stack  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        from .control import ask_for_stack
 
         directory, run, _uid = self._reaper_server
         try:

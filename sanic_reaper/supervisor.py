@@ -496,8 +496,7 @@ class Supervisor:
         assert sidecar is not None
         if wait:
             connection.wait(self.news, wait)
-        for message in sidecar.heard():
-            self._act(message)
+        self.hear()
         for process in self._processes:
             if process.contact is not None and process.launch is not None:
                 process.contact.turn()
@@ -511,6 +510,12 @@ class Supervisor:
                 self._replace_sidecar()
         self._journal.turn(now)
         self._control.turn()
+
+    def hear(self) -> None:
+        """Act on what the watchdog has said by now."""
+        assert self._sidecar is not None
+        for message in self._sidecar.heard():
+            self._act(message)
 
     def _act(self, message: list[str]) -> None:
         word, *rest = message

@@ -144,7 +144,7 @@ def test_what_is_asked_and_how(launch):
 
 
 def test_it_is_off_by_default(launch):
-    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server = launch(SUPERVISED.with_(workers=1))
     server.wait_serving()
     assert ask(server, "live")[0] == ask(server, "status")[0] == 404
     assert server.get("/imported/sanic_reaper.endpoint") == (200, "False")
