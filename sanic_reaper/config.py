@@ -70,6 +70,8 @@ class Settings:
     """The share by which each worker's limits are spread."""
     sweep: bool
     """Whether what is left of an earlier run of this app is ended before it starts."""
+    endpoint: str
+    """The prefix of the paths under which a worker tells of the server. "": there are none."""
 
     @property
     def beat_every(self) -> float:
@@ -109,6 +111,7 @@ class Settings:
             max_rss=_size(config, "REAPER_MAX_RSS", 0),
             recycle_jitter=_share(config, "REAPER_RECYCLE_JITTER", 0.1),
             sweep=_switch(config, "REAPER_SWEEP", True),
+            endpoint=_path(config, "REAPER_ENDPOINT", ""),
         )
 
     @classmethod
@@ -147,6 +150,7 @@ KEYS = (
     "REAPER_MAX_RSS",
     "REAPER_RECYCLE_JITTER",
     "REAPER_SWEEP",
+    "REAPER_ENDPOINT",
 )
 
 _OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_MAIN", "REAPER_WITHOUT")
@@ -206,6 +210,17 @@ def _size(config: Mapping[str, Any], key: str, default: int) -> int:
         return int(float(found[1]) * _UNITS[found[2] or ""])
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise BadSetting(key, value, 'a number of bytes, or one with a unit such as "512MiB"')
+    return value
+
+
+def _path(config: Mapping[str, Any], key: str, default: str) -> str:
+    """A prefix of paths. No more than what is the same path to every client and proxy."""
+    value = config.get(key, default)
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str) or not re.fullmatch(r"(/(?!\.+(/|$))[\w.~-]+)+", value, re.ASCII):
+        allowed = 'a path such as "/__reaper__", without a slash at its end; or "" for none'
+        raise BadSetting(key, value, allowed)
     return value
 
 

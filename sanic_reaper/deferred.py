@@ -29,9 +29,6 @@ SWALLOWED = 1.0
 RETRY_AFTER = 2
 """Seconds that a client is told to wait."""
 
-EXEMPT = "reaper_exempt"
-"""What a route says that answers meanwhile: `@app.get("/health", ctx_reaper_exempt=True)`."""
-
 
 class NotReady(ServiceUnavailable):
     """The worker still does background work. `@app.exception(NotReady)` replaces the response."""
@@ -121,7 +118,7 @@ class Backgrounds:
             return
         for route in internals.routes():
             before = route.extra.request_middleware
-            if not getattr(route.ctx, EXEMPT, False) and _turn_away not in before:
+            if not getattr(route.ctx, handlers.EXEMPT, False) and _turn_away not in before:
                 self._gated.append((route, before))
                 route.extra.request_middleware = [_turn_away, *before]
 

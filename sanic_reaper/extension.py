@@ -193,6 +193,8 @@ class _Server:
         name = os.environ.get("SANIC_WORKER_NAME")
         if name is None:
             log.debug("no main process here: nothing is supervised")
+            if app.config.get("REAPER_ENDPOINT"):
+                log.info("no main process here: nobody answers under REAPER_ENDPOINT")
             return
         guarded = hasattr(multiprocessing.current_process(), "reaper_role")
         primary = internals.primary_name()

@@ -40,6 +40,11 @@ class StartupTimeout(TimeoutError):
         self.blocked = False
 
 
+EXEMPT = "reaper_exempt"
+"""What a route says that answers during background work too:
+`@app.get("/health", ctx_reaper_exempt=True)`."""
+
+
 class Background(NamedTuple):
     timeout: float
     """Seconds that it may take. 0: no limit."""

@@ -41,7 +41,10 @@ class Supervision(Watcher, Protocol):
         """The same for somebody who asks where a worker is."""
 
     def turn(self) -> None:
-        """Hear the watchdog, and act on what it says."""
+        """Hear the watchdog, act on what it says, and do what is due."""
+
+    def hear(self) -> None:
+        """The first of these alone."""
 
     def wants(self, workers: int, has_started: bool) -> None:
         """So many workers are to serve; and whether all of them have been up once."""

@@ -224,6 +224,21 @@ def instrument_start(before: Around, after: Around, stop: Around) -> None:
     Sanic._server_event = _server_event  # type: ignore[method-assign]
 
 
+def before_routing(prepare: Callable[[App], None]) -> None:
+    """Have each app that starts in this process prepared before its router is finalised.
+
+    Every kind of server calls `Sanic._startup`, which finalises it. `app.amend()`, later, was the
+    alternative: it finalises everything a second time, the signals too.
+    """
+    original: Callable[[App], Awaitable[None]] = Sanic._startup
+
+    async def _startup(self: App) -> None:
+        prepare(self)
+        await original(self)
+
+    Sanic._startup = _startup  # type: ignore[method-assign]
+
+
 def start_handlers(app: App) -> list[Any]:
     """The routes of the signal `server.init.before`; each calls its `handler`, read at the call.
 

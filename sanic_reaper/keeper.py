@@ -235,6 +235,8 @@ class Keeper:
     def _cause(self, watched: WatchedProcess) -> tuple[str, str]:
         """What has ended it: in the words of the log, and in one."""
         assert watched.exitcode is not None
+        # The watchdog says whom it kills before it does; it may have done both since it was heard.
+        self._supervisor.hear()
         before, self._oom_kills = self._oom_kills, platform.oom_kills()
         more = None
         if before is not None and self._oom_kills is not None:

@@ -41,6 +41,12 @@ def app_being_served() -> App | None:
     return None if frame is None else frame.f_locals.get("primary")
 
 
+def routes_under(app: App, prefix: str) -> list[str]:
+    """The paths of an app's routes that begin with another one."""
+    paths = ["/" + route.path.lstrip("/") for route in app.router.routes]
+    return [path for path in paths if f"{path}/".startswith(f"{prefix}/")]
+
+
 def address(app: App) -> str:
     """Where the server listens, as far as the app was told: for people to read."""
     info = app.state.server_info[0].settings if app.state.server_info else {}

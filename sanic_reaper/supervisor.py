@@ -17,7 +17,7 @@ from typing import Any
 
 from . import causes, environment, inheritance, main_internals, platform, startup, worker
 from .children import OwnChildren
-from .config import Settings
+from .config import BAD_CONFIGURATION, Settings
 from .contact import Contact
 from .control import Control
 from .events import Hooks
@@ -69,6 +69,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     if not settings.enabled:
         return None
     startup.refuse_misplaced()
+    _refuse_taken(app, settings.endpoint)
     run = environment.run_that_begins()
     main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
     known = facts(
@@ -117,6 +118,13 @@ def refuse_taken_ports(grace: float) -> None:
         if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
             log.error("the server ends with exit code 1: %s", ports.explain(address))
             main_internals.leave_serve(1)
+
+
+def _refuse_taken(app: App, prefix: str) -> None:
+    """Sanic would refuse it too: in each worker, in the midst of its start, with a traceback."""
+    if prefix and (taken := main_internals.routes_under(app, prefix)):
+        log.error("REAPER_ENDPOINT = %r is not allowed: the app has a route %s", prefix, taken[0])
+        raise SystemExit(BAD_CONFIGURATION)
 
 
 class Supervisor:
@@ -202,6 +210,10 @@ class Supervisor:
         self._confirm_sidecar()
         manager = partial(SupervisedManager, supervisor=self)
         self._replaced_manager = main_internals.substitute_worker_manager(manager)
+        if app.config.INSPECTOR:
+            from .inspector import add_commands  # most servers have none
+
+            add_commands(app, self._journal.path, self._charge[1])
         self._listeners.make_interruptible(app)
         refuse_taken_ports(self._charge[2])
 
@@ -333,6 +345,9 @@ class Supervisor:
             beat_every=self.settings.beat_every,
             began=began,
             environment=inheritance.child_environment(),
+            endpoint=self.settings.endpoint if process.is_server else "",
+            directory=self._journal.path,
+            run=self._charge[1],
         )
 
     def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
@@ -481,8 +496,7 @@ class Supervisor:
         assert sidecar is not None
         if wait:
             connection.wait(self.news, wait)
-        for message in sidecar.heard():
-            self._act(message)
+        self.hear()
         for process in self._processes:
             if process.contact is not None and process.launch is not None:
                 process.contact.turn()
@@ -496,6 +510,12 @@ class Supervisor:
                 self._replace_sidecar()
         self._journal.turn(now)
         self._control.turn()
+
+    def hear(self) -> None:
+        """Act on what the watchdog has said by now."""
+        assert self._sidecar is not None
+        for message in self._sidecar.heard():
+            self._act(message)
 
     def _act(self, message: list[str]) -> None:
         word, *rest = message

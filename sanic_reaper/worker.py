@@ -57,6 +57,12 @@ class Orders(NamedTuple):
     """When main started it, on the monotonic clock that all processes share."""
     environment: dict[str, str]
     """Under forkserver the environment is the fork server's: App's worker name is not in it."""
+    endpoint: str
+    """The prefix of the paths under which a worker answers for the whole server. "": none."""
+    directory: str
+    """Where main leaves word of the server, "" for nowhere,"""
+    run: str
+    """and the id of its run."""
 
 
 def enter(orders: Orders, arguments: dict[str, Any]) -> None:
@@ -86,6 +92,10 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
             stop.beat = partial(
                 reports.beat, internals.count_requests(arguments), orders.beat_every
             )
+    if orders.endpoint:
+        from .endpoint import install  # most servers have none
+
+        install(orders.endpoint, orders.directory, orders.run)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
 
 

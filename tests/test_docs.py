@@ -44,6 +44,7 @@ def test_each_key_has_its_row_with_its_default():
         "REAPER_MAX_RSS": f"`{defaults.max_rss}`",
         "REAPER_RECYCLE_JITTER": f"`{defaults.recycle_jitter}`",
         "REAPER_SWEEP": f"`{defaults.sweep}`",
+        "REAPER_ENDPOINT": '`""`',
     }
     assert set(KEYS) == set(documented_defaults())
 

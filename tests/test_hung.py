@@ -76,7 +76,8 @@ def test_a_hung_worker_is_ended_and_replaced(launch, method, action):
     assert server.get()[0] == 200
     [death] = server.events("worker.died")
     assert "its event loop stood still" in death.more["reason"]
-    assert server.events("worker.killed")
+    [kill] = server.events("worker.killed")
+    assert death.more["cause"] == kill.more["cause"] == "hung"
     assert server.stop() == 0
 
 

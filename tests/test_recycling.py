@@ -14,16 +14,16 @@ NOTED = SUPERVISED.with_(on_event="note")
 
 
 @pytest.mark.parametrize(
-    ("limit", "reason"),
+    ("limit", "reason", "cause"),
     [
-        ({"REAPER_MAX_LIFETIME": 3.0}, "s old"),
-        ({"REAPER_MAX_REQUESTS": 50}, "requests"),
-        ({"REAPER_MAX_RSS": "1MiB"}, "MiB of memory"),
+        ({"REAPER_MAX_LIFETIME": 3.0}, "s old", "lifetime"),
+        ({"REAPER_MAX_REQUESTS": 50}, "requests", "requests"),
+        ({"REAPER_MAX_RSS": "1MiB"}, "MiB of memory", "memory"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 @methods
-def test_no_request_fails_while_every_worker_is_recycled(launch, method, limit, reason):
+def test_no_request_fails_while_every_worker_is_recycled(launch, method, limit, reason, cause):
     server = launch(NOTED.with_(method=method).with_config(**limit))
     server.wait_serving()
     first = {str(event.pid) for event in server.wait_for("after_server_start", 2)[:2]}
@@ -33,6 +33,7 @@ def test_no_request_fails_while_every_worker_is_recycled(launch, method, limit, 
     assert not load.failures
     assert {event.more["whose"] for event in recycled} == {"Sanic-Server-0-0", "Sanic-Server-1-0"}
     assert all(reason in event.more["reason"] for event in recycled)
+    assert {event.more["cause"] for event in recycled} == {cause}
     assert set(load.answers) & first, "and those that were recycled had answered before"
     assert not server.events("worker.died")
     assert server.stop() == 0

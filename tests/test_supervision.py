@@ -105,6 +105,7 @@ def test_an_exit_code(launch):
     server.request("/do/os._exit")
     [death] = server.wait_for("worker.died")
     assert "exit code 0" in death.more["reason"]
+    assert death.more["cause"] == "exit"
     wait_serving_again(server)
     assert server.stop() == 0
 

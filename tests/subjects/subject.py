@@ -29,6 +29,7 @@ from events import count, emit, start_of
 from sanic import HTTPResponse, Request, Sanic
 from sanic.response import json as json_response
 from sanic.response import text
+from sanic.worker.inspector import Inspector
 
 SUBJECT: dict[str, Any] = json.loads(os.environ["SUBJECT"])
 LISTENERS = (
@@ -266,7 +267,7 @@ async def perform(action: str) -> None:
 
 def build(name: str = "Subject") -> Sanic:
     Sanic.start_method = SUBJECT["method"]
-    app: Sanic = Sanic(name)
+    app: Sanic = Sanic(name, inspector_class=OwnInspector if SUBJECT["own_inspector"] else None)
     settings = {**SUBJECT["config"]}
     late = {key: settings.pop(key) for key in [*settings] if key.startswith("REAPER_")}
     app.config.update(settings)
@@ -295,6 +296,18 @@ def build(name: str = "Subject") -> Sanic:
     return app
 
 
+class OwnInspector(Inspector):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.word = "mine"
+
+    def own(self) -> str:
+        return self.word
+
+    def dump(self, *_: str) -> str:
+        return "an older command of that name"
+
+
 def extend(app: Sanic) -> None:
     how = SUBJECT["reaper"]
     if not how:
@@ -316,7 +329,7 @@ def extend(app: Sanic) -> None:
 
 
 def hear(event: Any) -> None:
-    emit(event.name, of=event.pid, whose=event.process, reason=event.reason)
+    emit(event.name, of=event.pid, whose=event.process, reason=event.reason, cause=event.cause)
     if SUBJECT["on_event"] != "note":
         act(SUBJECT["on_event"])
 
@@ -476,6 +489,13 @@ def add_routes(app: Sanic) -> None:
     @app.get("/startup", ctx_reaper_exempt=True)
     async def startup(request: Request) -> HTTPResponse:
         return json_response([record._asdict() for record in app.ctx.reaper.startup], default=str)
+
+    @app.get("/imported/<module:str>")
+    async def imported(request: Request, module: str) -> HTTPResponse:
+        return text(str(module in sys.modules))
+
+    if SUBJECT["own_route"]:
+        app.add_route(who, SUBJECT["own_route"], name="own")
 
     @app.get("/share")
     async def share(request: Request) -> HTTPResponse:

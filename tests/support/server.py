@@ -67,6 +67,10 @@ class Subject:
     """What main starts."""
     replace_not_ready: bool = False
     """Whether the app has its own answer to a request that comes before background work is done."""
+    own_inspector: bool = False
+    """Whether the app has an Inspector of a class of its own."""
+    own_route: str = ""
+    """One more path on which the app answers."""
     on_event: str = ""
     """What the app's own hook does with each event, besides leaving it for the test: an action."""
     only_the_watchdog: bool = False

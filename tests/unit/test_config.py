@@ -40,6 +40,7 @@ def test_the_defaults_are_those_of_the_documents():
         max_requests=0,
         max_rss=0,
         recycle_jitter=0.1,
+        endpoint="",
     )
 
 
@@ -130,3 +131,22 @@ def test_a_count_that_is_none(value):
 
 def test_a_count():
     assert Settings.read({"REAPER_STARTUP_RETRIES": 3}).startup_retries == 3
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_no_endpoint(value):
+    assert Settings.read({"REAPER_ENDPOINT": value}).endpoint == ""
+
+
+@pytest.mark.parametrize("value", ["/__reaper__", "/a/b-c", "/.well-known/x", "/~a.b"])
+def test_an_endpoint(value):
+    assert Settings.read({"REAPER_ENDPOINT": value}).endpoint == value
+
+
+NO_PREFIXES = "/ a /a/ //a /a//b /<a> /a?b /a#b /.. /a/./b /%41 /\u00e4"
+
+
+@pytest.mark.parametrize("value", [*NO_PREFIXES.split(), "/a b", "/a\n", True, 1, ["/a"]])
+def test_what_is_no_prefix_of_paths(value):
+    with pytest.raises(BadSetting, match=r'REAPER_ENDPOINT .* a path such as "/__reaper__"'):
+        Settings.read({"REAPER_ENDPOINT": value})
