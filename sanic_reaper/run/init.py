@@ -1,0 +1,233 @@
+"""The init: it waits for signals, passes them on, reaps, and ends what the command leaves behind.
+
+One loop and one wait, for a signal; all of them are blocked outside of it. `waitpid(-1)` is right
+here, and nowhere else in this project: this process has no other part that could wait for a child.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from .. import platform
+from ..process import Handle, children_of, start_of
+from ..remains import Remains
+from . import terminal
+from .routing import GROUP, NOBODY, TAKEN, route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..platform.base import Arrival, Identity, Row
+    from .command import Command
+    from .report import Report
+
+NEVER = float("inf")
+
+STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""By these a job is suspended. A command that was stopped by SIGSTOP is somebody's who looks at it:
+we go on."""
+
+SAME = 0.05
+"""Seconds within which a second stop signal is the same one: timeout(1) and others signal their
+child, and then their child's group."""
+
+
+class Descendants(Remains):
+    """What comes from the command. Unlike a server's, none of it is spared for being detached: when
+    an init ends, a container or a service ends with it."""
+
+    @property
+    def given_up(self) -> set[Identity]:
+        return self._refused
+
+    def _is_detached(self, row: Row) -> bool:
+        return False
+
+    def _is_marked(self, row: Row) -> bool:
+        return self._run != "" and super()._is_marked(row)
+
+
+class Init:
+    """The process that everything below the command comes home to.
+
+    Made before the command is started: what is a child of this process by then was started by
+    somebody who has become us by exec (`redis-server & exec sanic-reaper run -- ...`). It is
+    reaped, and otherwise left alone. Only as PID 1 it is ended like the rest, as it could not live
+    on in any case.
+
+    Args:
+        mark: what the command and its children have in their environment; `""`: nothing, for they
+            come to us when their parent dies.
+        grace: seconds between SIGTERM and SIGKILL for what the command leaves behind.
+        report: where the lines go.
+    """
+
+    def __init__(self, mark: str, grace: float, report: Report) -> None:
+        me = Handle(os.getpid(), start_of(os.getpid()), None)
+        self._me = me
+        self._adopts = not mark
+        self._grace = grace
+        self._report = report
+        self._roots = {me.identity: "run"}
+        self._spared: set[Identity] = set() if me.pid == 1 else children_of(me.pid)
+        self._descendants = Descendants(
+            me, mark, select.poll(), self._tell, lambda identity, name, evidence: None, NEVER
+        )
+        for identity in self._spared:
+            self._descendants.spare(identity)
+        self._status: int | None = None
+        self._childless = False
+        self._suspended = False
+        self._refused = False
+        self._asked_at = -NEVER
+        self._ended_at = 0.0
+        self.interrupted = False
+        """Whether a Ctrl+C was passed on."""
+
+    def serve(self, command: Command) -> int:
+        """Wait for the end of the command and end what it leaves behind.
+
+        Returns:
+            How it has ended, as `os.waitstatus_to_exitcode` gives it.
+        """
+        self._command = command
+        while self._status is None:
+            self._turn(None if self._adopts else self._descendants.remember(self._roots))
+        self._ended_at = time.monotonic()
+        terminal.take_back(command.pid)
+        self._end_the_rest()
+        left = len(self._descendants.given_up)
+        ended = self._descendants.ended + len(self._descendants.targets) - left
+        self._report.end(command.name, command.pid, self._status, ended, left, self._elapsed())
+        return self._status
+
+    # -- while the command runs -------------------------------------------------------------------
+
+    def _turn(self, seconds: float | None) -> None:
+        arrival = platform.next_signal(TAKEN, seconds)
+        if arrival is not None and arrival.signum != signal.SIGCHLD:
+            self._pass_on(arrival)
+        self._reap()
+
+    def _pass_on(self, arrival: Arrival) -> None:
+        signum = arrival.signum
+        to = route(
+            arrival,
+            self._me.pid,
+            arrival.from_kernel is None and terminal.in_foreground(),
+            signum != signal.SIGTSTP or terminal.is_resumable(),
+            self._suspended,
+        )
+        if to == NOBODY:
+            return
+        if signum == signal.SIGCONT:
+            self._suspended = False
+        if signum in (signal.SIGTERM, signal.SIGINT):
+            self._asked_at = time.monotonic()
+            self.interrupted = signum == signal.SIGINT and to == GROUP
+        try:
+            self._command.send_group(signum) if to == GROUP else self._command.send(signum)
+        except PermissionError:
+            if not self._refused:
+                self._refused = True
+                why = "runs as another user, whom we may not signal"
+                self._report.say("ERROR", f"{self._command} {why}")
+
+    def _reap(self) -> None:
+        """Wait for all that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                self._childless = True
+                return
+            if pid == 0:
+                self._childless = False
+                return
+            if self._status is not None or pid != self._command.pid:
+                continue
+            if os.WIFSTOPPED(status):
+                self._join(os.WSTOPSIG(status))
+            else:
+                self._status = os.waitstatus_to_exitcode(status)
+
+    def _join(self, signum: int) -> None:
+        """The command has been stopped. Give it the terminal if it is that which it wants; else
+        stop as well, as the shell waits for us and not for it."""
+        if signum not in STOPS:
+            return
+        wants_terminal = signum != signal.SIGTSTP
+        if wants_terminal and terminal.hand_over(self._command.pid):
+            self._command.send_group(signal.SIGCONT)
+        elif terminal.is_resumable():
+            self._suspended = True
+            terminal.suspend_job()
+
+    # -- when it has ended ------------------------------------------------------------------------
+
+    def _end_the_rest(self) -> None:
+        """List and signal until nothing is left.
+
+        The kernel itself says so, where orphans come to us: a process without children has no
+        descendants. Elsewhere two looks in a row that find nothing must do.
+        """
+        _raise_limit_of_descriptors()
+        deadline = self._ended_at + self._grace
+        empty = 0
+        self._reap()
+        while not (self._adopts and self._childless):
+            pause = self._descendants.end(self._roots, {}, set(), deadline, 0, set())
+            empty = 0 if self._descendants.targets else empty + 1
+            if empty == 2:
+                self._doubt()
+                return
+            if not empty and self._wait(pause, deadline):
+                deadline = time.monotonic()
+            self._reap()
+
+    def _wait(self, pause: float, deadline: float) -> bool:
+        """Wait until it is time for the next look; say whether somebody is in a hurry."""
+        now = time.monotonic()
+        until = min(now + pause, max(now, deadline)) if now < deadline else now + pause
+        while now < until:
+            arrival = platform.next_signal(TAKEN, until - now)
+            now = time.monotonic()
+            if arrival is None:
+                return False
+            if arrival.signum in (signal.SIGTERM, signal.SIGINT) and now < deadline:
+                if now - self._asked_at >= SAME:
+                    return True
+            elif arrival.signum == signal.SIGCHLD:
+                self._reap()
+                if self._adopts and self._childless:
+                    return False
+        return False
+
+    def _doubt(self) -> None:
+        """Say so where the kernel knows of children that the process table does not show."""
+        known = self._descendants.given_up | self._spared
+        if self._adopts and not self._childless and not known:
+            self._report.say(
+                "ERROR", "there are children left that the process table does not show; giving up"
+            )
+
+    # -- saying so --------------------------------------------------------------------------------
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._ended_at
+
+    def _tell(self, level: str, signum: int, who: str, evidence: str) -> None:
+        self._report.signal(level, signum, who, evidence, self._elapsed(), str(self._command))
+
+
+def _raise_limit_of_descriptors() -> None:
+    """Each of those that are to be ended takes one, and there may be more than the usual 1024."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass
