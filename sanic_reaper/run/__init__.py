@@ -117,7 +117,8 @@ def build_parser() -> ArgumentParser:
         "`run`;\nall zombies are reaped; and when COMMAND ends, whatever it has started and left\n"
         "behind is ended, daemons included. Made to be PID 1 of a container, the main\n"
         "process of a service, or a line of a script.",
-        epilog=f"{EXIT_CODES}\nOne more SIGTERM or SIGINT after the end of COMMAND cuts the grace short.",
+        epilog=f"{EXIT_CODES}\n"
+        "Once COMMAND has ended, one more SIGTERM or SIGINT cuts the grace short.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -155,7 +155,8 @@ class Init:
 
     def _join(self, signum: int) -> None:
         """The command has been stopped. Give it the terminal if it is that which it wants; else
-        stop as well, as the shell waits for us and not for it."""
+        stop as well, as the shell waits for us and not for it. Where there is no such shell, a key
+        has not to stop anything: the kernel takes us for one, as we are the command's parent."""
         if signum not in STOPS:
             return
         wants_terminal = signum != signal.SIGTSTP
@@ -164,6 +165,8 @@ class Init:
         elif terminal.is_resumable():
             self._suspended = True
             terminal.suspend_job()
+        elif terminal.is_held_by(self._command.pid):
+            self._command.send_group(signal.SIGCONT)
 
     # -- when it has ended ------------------------------------------------------------------------
 

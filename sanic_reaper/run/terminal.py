@@ -37,6 +37,11 @@ def in_foreground() -> bool:
     return _with_terminal(lambda fd: os.tcgetpgrp(fd) == os.getpgrp())
 
 
+def is_held_by(group: int) -> bool:
+    """Whether this group is in the foreground."""
+    return _with_terminal(lambda fd: os.tcgetpgrp(fd) == group)
+
+
 def hand_over(group: int) -> bool:
     """Put a group into the foreground in the place of our own; `False` where ours is not there."""
 
