@@ -77,6 +77,7 @@ class Init:
         )
         for identity in self._spared:
             self._descendants.spare(identity)
+        self._headless: set[Identity] = set()
         self._status: int | None = None
         self._childless = False
         self._suspended = False
@@ -98,9 +99,7 @@ class Init:
         self._ended_at = time.monotonic()
         terminal.take_back(command.pid)
         self._end_the_rest()
-        left = len(self._descendants.given_up)
-        ended = self._descendants.ended + len(self._descendants.targets) - left
-        self._report.end(command.name, command.pid, self._status, ended, left, self._elapsed())
+        self._report_end(command)
         return self._status
 
     # -- while the command runs -------------------------------------------------------------------
@@ -184,11 +183,33 @@ class Init:
             pause = self._descendants.end(self._roots, {}, set(), deadline, 0, set())
             empty = 0 if self._descendants.targets else empty + 1
             if empty == 2:
-                self._doubt()
-                return
-            if not empty and self._wait(pause, deadline):
+                if not self._adopts or not self._kill_the_headless():
+                    return
+                empty = 0
+            if (not empty or self._headless) and self._wait(pause, deadline):
                 deadline = time.monotonic()
             self._reap()
+
+    def _kill_the_headless(self) -> bool:
+        """Kill the children that look like zombies and can't be reaped: only the first thread of
+        such a process has ended, and the table says nothing of the others.
+
+        Returns:
+            Whether it is worth while to look again.
+        """
+        self._reap()
+        known = self._descendants.given_up | self._spared
+        found = children_of(self._me.pid) - known - self._headless if not self._childless else set()
+        for pid, start in found:
+            row = platform.row(pid)
+            name = row.name if row is not None else "?"
+            self._tell("WARNING", signal.SIGKILL, f"{name} [{pid}]", "is our child, and headless")
+            os.kill(pid, signal.SIGKILL)
+            self._headless.add((pid, start))
+        if not found and not self._childless and not known:
+            text = "there are children left that the process table does not show; giving up"
+            self._report.say("ERROR", text)
+        return bool(found)
 
     def _wait(self, pause: float, deadline: float) -> bool:
         """Wait until it is time for the next look; say whether somebody is in a hurry."""
@@ -208,18 +229,16 @@ class Init:
                     return False
         return False
 
-    def _doubt(self) -> None:
-        """Say so where the kernel knows of children that the process table does not show."""
-        known = self._descendants.given_up | self._spared
-        if self._adopts and not self._childless and not known:
-            self._report.say(
-                "ERROR", "there are children left that the process table does not show; giving up"
-            )
-
     # -- saying so --------------------------------------------------------------------------------
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._ended_at
+
+    def _report_end(self, command: Command) -> None:
+        rest = self._descendants
+        left = len(rest.given_up)
+        ended = rest.ended + len(rest.targets) + len(self._headless) - left
+        self._report.end(command.name, command.pid, self._status or 0, ended, left, self._elapsed())
 
     def _tell(self, level: str, signum: int, who: str, evidence: str) -> None:
         self._report.signal(level, signum, who, evidence, self._elapsed(), str(self._command))

@@ -45,6 +45,8 @@ def route(arrival: Arrival, me: int, in_foreground: bool, resumable: bool, resum
     signum = arrival.signum
     if signum in KEPT or (signum in SELF_INFLICTED and arrival.sender == me):
         return NOBODY
+    if arrival.from_kernel is None and signum in (signal.SIGPIPE, signal.SIGXFSZ):
+        return NOBODY  # ours, or somebody's: rather lost than the command killed for our line
     if signum == signal.SIGCONT and resuming:
         return GROUP
     by_terminal = in_foreground if arrival.from_kernel is None else arrival.from_kernel

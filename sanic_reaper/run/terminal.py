@@ -69,8 +69,11 @@ def take_back(group: int) -> None:
 
 
 def is_resumable() -> bool:
-    """Whether somebody could continue our job once it is suspended: a shell in our session, but in
-    another group, that is the parent of somebody in ours (setpgid(2), orphaned process groups)."""
+    """Whether somebody could continue our job once it is suspended: a shell at a terminal, in our
+    session but in another group, that is the parent of somebody in ours (setpgid(2), orphaned
+    process groups)."""
+    if not _with_terminal(lambda fd: True):
+        return False
     pid = os.getpid()
     try:
         while os.getpgid(pid) == os.getpgrp():

@@ -69,6 +69,7 @@ ROUTES = {
     "our own suspension": (sent(SIGTSTP, ME), {}, NOBODY),
     "SIGPIPE from somebody": (sent(SIGPIPE), {}, COMMAND),
     "a child has ended": (sent(SIGCHLD), {}, NOBODY),
+    "nobody reads our lines, perhaps": (unknown(SIGPIPE), {}, NOBODY),
     "a key, perhaps": (unknown(SIGINT), {"in_foreground": True}, GROUP),
     "no key": (unknown(SIGINT), {}, COMMAND),
     "no key's signal": (unknown(SIGTERM), {"in_foreground": True}, COMMAND),
