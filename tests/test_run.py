@@ -244,6 +244,22 @@ def test_a_signal_to_the_whole_job_arrives_once(job):
     one.wait_end()
 
 
+NAIVE = ["sh", "-c", """trap 'kill -TERM $!' TERM; "$@" & wait; wait""", "sh"]
+"""An init that passes signals on to a child in its own process group."""
+
+
+def test_an_init_in_the_same_group_passes_it_on_twice(job):
+    """The control."""
+    one = job(*NAIVE, *COMMAND, "record")
+    command = one.wait_ready()
+    row = one.run.look()
+    assert row is not None
+    os.killpg(row.group, SIGTERM)
+    one.wait_for("got", 2)
+    command.send(SIGKILL)
+    one.wait_end()
+
+
 # -- what is left behind --------------------------------------------------------------------------
 
 LEFT = ["plain", "setsid", "daemon", "cleaned", "stopped", "forked", "cleaned-daemon", "detached"]
@@ -312,6 +328,22 @@ def test_hundreds_that_live(job):
     command.send(SIGKILL)
     assert one.wait_end() == 128 + SIGKILL
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("grace", ["10", "0.3"])
+def test_more_than_there_are_descriptors(job, grace):
+    """Each that is to be ended takes one, as long as there are some."""
+    leave = "for i in $(seq 120); do (trap '' $0; exec sleep 600) & done; echo ready $$; wait"
+    limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"]
+    ignored = "TERM" if grace == "0.3" else "HUP"
+    one = job(*limited, *RUN, "--grace", grace, "--", "sh", "-c", leave, ignored)
+    command = one.wait_ready()
+    wait_until(lambda: len(sleeps(one.box)) == 120, DONE, one.describe)
+    command.send(SIGKILL)
+    assert one.wait_end() == 128 + SIGKILL
+    assert len(one.lines("SIGTERM to sleep")) == 120
+    assert len(one.lines("SIGKILL to sleep")) == (120 if ignored == "TERM" else 0)
+    assert one.lines("120 ended, 0 given up")
 
 
 def test_without_it_zombies_pile_up_in_a_container(job):

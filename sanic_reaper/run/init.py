@@ -13,7 +13,7 @@ import time
 
 from .. import platform
 from ..process import Handle, children_of, start_of
-from ..remains import Remains
+from ..remains import LOOK_AGAIN, LOOK_EVERY, STUBBORN, Remains
 from . import terminal
 from .routing import GROUP, NOBODY, TAKEN, route
 
@@ -71,7 +71,7 @@ class Init:
         self._grace = grace
         self._report = report
         self._roots = {me.identity: "run"}
-        self._spared: set[Identity] = set() if me.pid == 1 else children_of(me.pid)
+        self._spared = set() if me.pid == 1 else self._children()
         self._descendants = Descendants(
             me, mark, select.poll(), self._tell, lambda identity, name, evidence: None, NEVER
         )
@@ -95,7 +95,7 @@ class Init:
         """
         self._command = command
         while self._status is None:
-            self._turn(None if self._adopts else self._descendants.remember(self._roots))
+            self._turn(None if self._adopts else self._look())
         self._ended_at = time.monotonic()
         terminal.take_back(command.pid)
         self._end_the_rest()
@@ -109,6 +109,13 @@ class Init:
         if arrival is not None and arrival.signum != signal.SIGCHLD:
             self._pass_on(arrival)
         self._reap()
+
+    def _look(self) -> float:
+        """Note who descends from us; return when to do so again."""
+        try:
+            return self._descendants.remember(self._roots)
+        except OSError:
+            return LOOK_EVERY
 
     def _pass_on(self, arrival: Arrival) -> None:
         signum = arrival.signum
@@ -180,8 +187,14 @@ class Init:
         empty = 0
         self._reap()
         while not (self._adopts and self._childless):
-            pause = self._descendants.end(self._roots, {}, set(), deadline, 0, set())
-            empty = 0 if self._descendants.targets else empty + 1
+            try:
+                pause = self._descendants.end(self._roots, {}, set(), deadline, 0, set())
+                empty = 0 if self._descendants.targets else empty + 1
+            except OSError as error:  # no more descriptors on the whole machine, no /proc
+                if time.monotonic() >= deadline + STUBBORN:
+                    self._report.say("ERROR", f"no process table: {error.strerror}; giving up")
+                    return
+                pause, empty = LOOK_AGAIN, 0
             if empty == 2:
                 if not self._adopts or not self._kill_the_headless():
                     return
@@ -199,7 +212,7 @@ class Init:
         """
         self._reap()
         known = self._descendants.given_up | self._spared
-        found = children_of(self._me.pid) - known - self._headless if not self._childless else set()
+        found = self._children() - known - self._headless if not self._childless else set()
         for pid, start in found:
             row = platform.row(pid)
             name = row.name if row is not None else "?"
@@ -228,6 +241,12 @@ class Init:
                 if self._adopts and self._childless:
                     return False
         return False
+
+    def _children(self) -> set[Identity]:
+        try:
+            return children_of(self._me.pid)
+        except OSError:
+            return set()
 
     # -- saying so --------------------------------------------------------------------------------
 
