@@ -232,19 +232,20 @@ def test_a_command_that_handles_nothing_dies_of_it(job, signum):
 
 
 def test_a_signal_to_the_whole_job_arrives_once(job):
-    """As from `kill %1`, timeout(1), or a supervisor with `stopasgroup`."""
+    """As from `kill %1`, timeout(1), or a supervisor with `stopasgroup`. (One that is queued: of
+    the others two in a moment may be one.)"""
     one = job(*RUN, "--", *COMMAND, "record")
     command = one.wait_ready()
     row = one.run.look()
     assert row is not None
-    os.killpg(row.group, SIGTERM)
+    os.killpg(row.group, SIGRTMIN)
     one.wait_for("got")
     assert holds(lambda: len(one.lines("got")) == 1, 0.5)
     command.send(SIGKILL)
     one.wait_end()
 
 
-NAIVE = ["sh", "-c", """trap 'kill -TERM $!' TERM; "$@" & wait; wait""", "sh"]
+NAIVE = ["bash", "-c", """trap 'kill -RTMIN $!' RTMIN; "$@" & wait; wait""", "bash"]
 """An init that passes signals on to a child in its own process group."""
 
 
@@ -254,7 +255,7 @@ def test_an_init_in_the_same_group_passes_it_on_twice(job):
     command = one.wait_ready()
     row = one.run.look()
     assert row is not None
-    os.killpg(row.group, SIGTERM)
+    os.killpg(row.group, SIGRTMIN)
     one.wait_for("got", 2)
     command.send(SIGKILL)
     one.wait_end()
