@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -181,7 +182,7 @@ def test_the_command_gets_what_run_was_given(variables):
             assert under.stdout == bare.stdout, what
             assert not under.stderr
             if what == "signals":
-                assert "SigIgn:\t0000000000010003" in bare.stdout
+                assert re.search("SigIgn:.*10003$", bare.stdout, re.MULTILINE)
 
 
 def test_a_signal_that_comes_before_the_command_is_not_lost(job):
@@ -209,6 +210,8 @@ def test_each_signal_is_passed_on_once_and_to_the_command_alone(job, without):
     one = job(*argv, env={"SANIC_REAPER_WITHOUT": without})
     command = one.wait_ready()
     forwarded = sorted(signal.valid_signals() - {SIGKILL, SIGSTOP, SIGCHLD})
+    if without == "proc":  # these could be of our own making, and nobody tells
+        forwarded = [signum for signum in forwarded if signum not in (SIGPIPE, SIGXFSZ)]
     assert {SIGTERM, SIGWINCH, SIGRTMIN, signal.SIGSEGV} < set(forwarded)
     for signum in forwarded:
         one.run.send(signum)
@@ -582,8 +585,10 @@ def test_job_control(job, terminal):
     one.wait_for("read second")
     terminal.type(CTRL_Z)
     one.wait_for("Stopped", 2)
+    switches = command.switches
     terminal.type(b"bg\n")
-    wait_until(lambda: command.stopped and len(one.lines("Stopped")) >= 2, DONE, one.describe)
+    wait_until(lambda: command.switches > switches, DONE, one.describe)
+    wait_until(lambda: command.stopped, DONE, one.describe)
     terminal.type(b"kill %1; fg\n")  # it reads, so it has been stopped again
     one.wait_for(f"got {SIGTERM}")
     assert holds(lambda: len(one.lines(f"got {SIGTERM}")) == 1, 0.3), "once"

@@ -61,8 +61,8 @@ def _adopt(report: Report) -> str:
     except OSError as error:
         report.say(
             "WARNING",
-            f"orphans do not come to us ({error.strerror}): found is what was seen in time, "
-            "a look a second, or has kept its environment",
+            f"orphans do not come to us ({error.strerror}): a daemon is found only if it was seen "
+            "before it left, or has kept its environment",
         )
         return mark()
     return ""

@@ -133,6 +133,8 @@ class Init:
         if signum in (signal.SIGTERM, signal.SIGINT):
             self._asked_at = time.monotonic()
             self.interrupted = signum == signal.SIGINT and to == GROUP
+        if not self._adopts:
+            self._look()  # while the command lives, and with it the evidence
         try:
             self._command.send_group(signum) if to == GROUP else self._command.send(signum)
         except PermissionError:

@@ -87,7 +87,12 @@ def is_resumable() -> bool:
 
 
 def suspend_job() -> None:
-    """Stop our own group, as Ctrl+Z does, and return when it is continued."""
+    """Stop our own group, as Ctrl+Z does, and return when it is continued.
+
+    Unless it has just been: that SIGCONT is waiting for us, and a stop would cancel it.
+    """
+    if signal.SIGCONT in signal.sigpending():
+        return
     os.kill(0, signal.SIGTSTP)
     os.kill(os.getpid(), signal.SIGSTOP)
 
