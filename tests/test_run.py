@@ -539,6 +539,17 @@ def on(terminal, job, *argv: str, **options: Any) -> Job:
     return one
 
 
+def wait_foreground(one: Job, process: Process) -> None:
+    """Wait until its process group has the terminal: a shell says what it continues before that."""
+
+    def has_it() -> bool:
+        row = process.look()
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return row is not None and int(fields[5]) == row.group
+
+    wait_until(has_it, DONE, one.describe)
+
+
 def quoted(*argv: str) -> str:
     return " ".join(argv)
 
@@ -572,6 +583,7 @@ def test_a_key_that_suspends_is_dropped_where_nobody_could_go_on(job, terminal):
 def test_job_control(job, terminal):
     """A shell with job control; the command reads from the terminal, so that it has to get it."""
     one = on(terminal, job, *SHELL)
+    one.wait_for("bash-")
     terminal.type(quoted(*RUN, "--", *COMMAND, "read").encode() + b"\n")
     command = one.wait_ready()
     terminal.type(b"first\n")
@@ -602,6 +614,7 @@ def test_job_control(job, terminal):
 
 def test_ctrl_z_stops_a_command_that_reads_nothing(job, terminal):
     one = on(terminal, job, *SHELL)
+    one.wait_for("bash-")
     terminal.type(
         quoted(*RUN, "--", "sh", "-c", "'echo read''y $$; exec sleep 600'").encode() + b"\n"
     )
@@ -612,7 +625,9 @@ def test_ctrl_z_stops_a_command_that_reads_nothing(job, terminal):
     terminal.type(b"bg\n")
     wait_until(lambda: not command.stopped, DONE, one.describe)
     terminal.type(b"fg\n")
-    one.wait_for("exec sleep", 4)
+    row = command.look()
+    assert row is not None
+    wait_foreground(one, identify(row.ppid))
     terminal.type(CTRL_C)
     wait_until(lambda: not command.alive, DONE, one.describe)
     terminal.type(b"echo code $?; exit\n")
@@ -637,6 +652,7 @@ def test_a_script_sees_ctrl_c_as_without_it(job, terminal, dies):
 def test_the_other_end_of_a_pipe_keeps_the_terminal(job, terminal):
     """As `run -- CMD | less` needs it: less reads what a person types."""
     one = on(terminal, job, *SHELL)
+    one.wait_for("bash-")
     reader = "(read -r line; echo $line; read -r line </dev/tty; echo typed $line; cat)"
     pipe = f"{quoted(*RUN, '--', *COMMAND, 'record')} | {reader}"
     terminal.type(pipe.encode() + b"\n")
