@@ -638,8 +638,8 @@ def test_ctrl_z_stops_a_command_that_reads_nothing(job, terminal):
 @pytest.mark.parametrize("dies", [True, False])
 def test_a_script_sees_ctrl_c_as_without_it(job, terminal, dies):
     """A shell gives up its script where its child has died of the signal, and only there."""
-    command = "sleep 600" if dies else "trap 'exit 3' INT; sleep 600"
-    script = f'"$@" -- sh -c "echo ready \\$\\$; {command}"; echo next after $?'
+    trap = "" if dies else "trap 'exit 3' INT; "
+    script = f'"$@" -- sh -c "{trap}echo ready \\$\\$; sleep 600"; echo next after $?'
     for runner in (RUN, ["env"]):
         one = on(terminal, job, "bash", "-c", script, "bash", *runner)
         one.wait_ready()
