@@ -666,13 +666,10 @@ def test_the_other_end_of_a_pipe_keeps_the_terminal(job, terminal):
 
 
 def test_the_window_is_closed(job, terminal):
-    one = job(*RUN, "--", *COMMAND, "record", terminal=terminal.path)
-    wait_until(lambda: b"ready" in terminal.read(), DONE, "the command to be ready")
+    one = on(terminal, job, *RUN, "--", "sh", "-c", "echo ready $$; exec sleep 600")
+    one.wait_ready()
     terminal.close()
-    row = next(row for row in one.box.rows() if row.process != one.run)
-    assert one.run.alive
-    row.process.send(SIGKILL)
-    one.wait_end()
+    assert one.wait_end() == 128 + SIGHUP
 
 
 # -- servers --------------------------------------------------------------------------------------
