@@ -1,17 +1,21 @@
 """The `sanic-reaper` command.
 
 Each command lives in a module of its own with a `main(arguments) -> int`. A module is imported only
-when its command is chosen: `sanic-reaper --version` must not wait for Sanic, or for psutil.
+when its command is chosen: `sanic-reaper --version` must not wait for Sanic, or for psutil. And
+`sanic-reaper run` stays as long as its server does, so it does not even pay for `argparse` here.
 """
 
 from __future__ import annotations
 
 import sys
-from argparse import REMAINDER, SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
 from importlib import import_module
 
 from sanic_reaper import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
 
 
 class Command:
@@ -40,6 +44,7 @@ COMMANDS = {
     "demo": Command(
         "sanic_reaper.demo", "hurt a real server, without and with the Reaper; count who is left"
     ),
+    "run": Command("sanic_reaper.run", "run a command under an init; leave nothing of it behind"),
 }
 
 EXIT_CODES = """\
@@ -48,20 +53,26 @@ exit codes:
   1    the command found what should not be (demo: the Reaper left something behind)
   2    the command could not do its work: wrong usage, or something is missing
   130  interrupted
+`run` has those of the command that it runs.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen command and return its exit code."""
-    chosen = build_parser().parse_args(arguments)
-    command = import_module(COMMANDS[chosen.command].module)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in COMMANDS:
+        chosen = build_parser().parse_args(words)
+        words = [chosen.command, *chosen.arguments]
+    command = import_module(COMMANDS[words[0]].module)
     try:
-        return int(command.main(chosen.arguments))
+        return int(command.main(words[1:]))
     except KeyboardInterrupt:
         return 130
 
 
 def build_parser() -> ArgumentParser:
+    from argparse import REMAINDER, SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
     hint = "`sanic-reaper COMMAND --help` tells more."

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from .platform.base import Identity
 
 
+RESERVE = 16
+"""Descriptors that no handle takes: somebody has to read the process table to the end."""
+
+
 class Handle:
     """A hold on one process, proof against the reuse of its pid.
 
@@ -34,7 +38,7 @@ class Handle:
             `None` where it has ended, or where the pid belongs to another process by now.
         """
         try:
-            fd: int | None = platform.exit_fd(pid)
+            fd: int | None = _spared(platform.exit_fd(pid))
         except ProcessLookupError:
             return None
         except OSError:
@@ -83,6 +87,15 @@ class Handle:
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
+
+
+def _spared(fd: int) -> int | None:
+    """The descriptor, unless it is one of the last: there may be more processes than those."""
+    limit = os.sysconf("SC_OPEN_MAX")
+    if limit < 0 or fd < limit - RESERVE:
+        return fd
+    os.close(fd)
+    return None
 
 
 UNKNOWN = 0

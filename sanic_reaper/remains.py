@@ -60,6 +60,7 @@ class Remains:
         poll: where the descriptors of those that are being ended are registered.
         report: told of each signal: level, number, to whom, evidence.
         tell_of: told once of each that is ended: identity, name, evidence.
+        tail: seconds between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Remains:
         poll: select.poll,
         report: Callable[[str, int, str, str], None],
         tell_of: Callable[[Identity, str, str], None],
+        tail: float = TAIL,
     ) -> None:
         self.known: dict[Identity, str] = {}
         self.unwaited: set[Identity] = set()
@@ -80,6 +82,7 @@ class Remains:
         self._poll = poll
         self._report = report
         self._tell_of = tell_of
+        self._tail = tail
         self._uid = os.geteuid()
         self._spared: set[Identity] = set()
         self._zombies: set[Identity] = set()
@@ -221,7 +224,7 @@ class Remains:
         if target.killed_at is not None:
             if now >= target.killed_at + STUBBORN:
                 self._refuse(identity, target, "even SIGKILL does not end it; giving up")
-        elif now >= deadline or now - target.asked_at >= TAIL:
+        elif now >= deadline or now - target.asked_at >= self._tail:
             target.killed_at = now
             self._signal(identity, target, "WARNING", signal.SIGKILL)
         elif target.asked_at == now and asking:

@@ -7,14 +7,12 @@ It asks for nothing and needs nothing: when main is gone it does its work and en
 
 from __future__ import annotations
 
-import os
-import select
 import signal
-import time
 
 from . import platform
 from .channel import Channel
 from .process import Handle
+from .stderr import log
 from .watch import GONE, Watch
 
 NAME = "reaper-watchdog"
@@ -49,22 +47,6 @@ def main(argv: list[str]) -> None:
             log("ERROR", f"watchdog: {_where(error)}: {error!r}")
             if failures >= _FAILURES:
                 raise
-
-
-def log(level: str, text: str) -> None:
-    """One line as Sanic writes it, to the standard error that main had.
-
-    Never waits for whoever reads it: a full pipe must not keep a process alive.
-    """
-    moment = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime())
-    line = f"[{moment}] [{os.getpid()}] [{level}] [reaper] {text}\n"
-    try:
-        stderr = select.poll()
-        stderr.register(2, select.POLLOUT)
-        if stderr.poll(0):
-            os.write(2, line.encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass
 
 
 def _where(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from support.box import Box, isolation
 from support.http import Ports
 from support.marks import repetitions
 from support.server import Server, Subject
+from support.terminal import Terminal
 
 
 def pytest_report_header() -> str:
@@ -71,3 +72,10 @@ def launch(
     yield start
     for server in servers:
         print(f"--- {server.subject}\n{server.output()}")
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.close()

@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 from support.census import holds
 from support.server import SUPERVISED, Server
+from support.terminal import Terminal
 
 CTRL_C, CTRL_BACKSLASH = b"\x03", b"\x1c"
-
-
-class Terminal:
-    """A pseudo-terminal. What is started on `path` in a session of its own is controlled by it."""
-
-    def __init__(self) -> None:
-        self._master, self._slave = pty.openpty()
-        self.path = os.ttyname(self._slave)
-        self._open = True
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    def read(self) -> bytes:
-        """All that has been printed and was not read yet."""
-        os.set_blocking(self._master, False)
-        content = b""
-        with suppress(BlockingIOError, OSError):
-            while chunk := os.read(self._master, 65536):
-                content += chunk
-        return content
-
-    def close(self) -> None:
-        """The window is closed, the connection lost."""
-        if self._open:
-            self._open = False
-            os.close(self._slave)
-            os.close(self._master)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    terminal = Terminal()
-    yield terminal
-    terminal.close()
 
 
 def start(launch, terminal: Terminal, **options) -> Server:

@@ -15,6 +15,8 @@ decides what remains. Signals, pids and file descriptors are plain integers.
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
 `early_death_signal(parent, signum)`   Python that does the same in a process that has imported
                                        nothing yet; `""` where there is none
+`next_signal(signums, seconds)`        take the next of these signals, all of them blocked; `None`
+                                       after so many seconds
 `reader_signal(fd, signum)`            ask the kernel for a signal when the pipe's writer is gone
 `become_subreaper()`                   adopt descendants whose own parent has died
 `resident(pid)`                        its resident memory in bytes, 0 where that is not known
@@ -32,7 +34,7 @@ from __future__ import annotations
 
 import sys
 
-from .base import WITHOUT, Identity, Row
+from .base import WITHOUT, Arrival, Identity, Row
 
 if sys.platform == "linux" and "proc" not in WITHOUT:
     from . import linux as backend
@@ -52,6 +54,7 @@ exit_fd = backend.exit_fd
 send = backend.send
 parent_death_signal = backend.parent_death_signal
 early_death_signal = backend.early_death_signal
+next_signal = backend.next_signal
 reader_signal = backend.reader_signal
 become_subreaper = backend.become_subreaper
 forbid_core_dump = backend.forbid_core_dump
@@ -62,4 +65,4 @@ cpu_seconds = backend.cpu_seconds
 age = backend.age
 oom_kills = backend.oom_kills
 
-__all__ = ["SUPPORTED", "WITHOUT", "Identity", "Row"]
+__all__ = ["SUPPORTED", "WITHOUT", "Arrival", "Identity", "Row"]

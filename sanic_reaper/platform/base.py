@@ -32,6 +32,20 @@ def is_hidden(pid: int) -> bool:
     return "denied" in WITHOUT and pid != os.getpid()
 
 
+class Arrival:
+    """A signal that has come for this process."""
+
+    __slots__ = ("from_kernel", "sender", "signum")
+
+    def __init__(self, signum: int, from_kernel: bool | None, sender: int) -> None:
+        self.signum = signum
+        self.from_kernel = from_kernel
+        """Whether the kernel itself has sent it, as it does for a key at the terminal; `None`: not
+        known."""
+        self.sender = sender
+        """The process that did, by its pid; 0: nobody that can be seen from here."""
+
+
 class Row:
     """One process as the process table shows it at one moment."""
 

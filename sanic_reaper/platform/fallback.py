@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 
 import psutil
 
-from .base import Row, is_hidden
+from .base import Arrival, Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +97,21 @@ def early_death_signal(parent: int, signum: int) -> str:
 
 def become_subreaper() -> None:
     _absent("subreaper")
+
+
+def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None:
+    """By looking: not every system has sigtimedwait(2). Nobody tells who has sent it."""
+    wanted = set(signums)
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while not (pending := signal.sigpending() & wanted):
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+        time.sleep(_LOOK)
+    return Arrival(int(signal.sigwait(pending)), None, 0)
+
+
+_LOOK = 0.02
+"""Seconds between two looks for a signal."""
 
 
 def reader_signal(fd: int, signum: int) -> None:

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 
-from .base import WITHOUT, Row, is_hidden
+from .base import WITHOUT, Arrival, Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,6 +193,22 @@ except Exception: pass"""
 def become_subreaper() -> None:
     """Descendants whose parent dies become children of this process (PR_SET_CHILD_SUBREAPER)."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None:
+    """sigtimedwait(2): a blocked signal is kept until it is asked for, also for PID 1, and also one
+    that is ignored (`sig_ignored`, kernel/signal.c)."""
+    if seconds is None:
+        info: signal.struct_siginfo | None = signal.sigwaitinfo(signums)
+    else:
+        info = signal.sigtimedwait(signums, max(0.0, seconds))
+    if info is None:
+        return None
+    from_kernel = info.si_code == _SI_KERNEL
+    return Arrival(info.si_signo, from_kernel, 0 if from_kernel else info.si_pid)
+
+
+_SI_KERNEL = 0x80
 
 
 def reader_signal(fd: int, signum: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import shutil
@@ -44,6 +45,14 @@ def forked() -> None:
         rename("sleep")
         time.sleep(600)
         os._exit(0)
+
+
+def headless() -> None:
+    """Its first thread ends, another one goes on: it looks like a zombie, and can't be reaped."""
+    if os.fork() == 0:
+        rename("sleep")
+        Thread(target=time.sleep, args=(600,), daemon=True).start()
+        ctypes.CDLL(None).pthread_exit(None)
 
 
 def odd_name() -> None:
@@ -108,6 +117,7 @@ CHILDREN: dict[str, Callable[[], object]] = {
     "process": process,
     "pool": pool,
     "brief-daemon": partial(run, [SETSID, "--fork", SLEEP, "0.2"]),
+    "headless": headless,
     "odd-name": odd_name,
     "awaited": awaited,
     "other-user": partial(popen, NAP, user=65534),

@@ -69,7 +69,9 @@ CASES = [
 """`...`: for the same reason."""
 
 
-@pytest.mark.parametrize(("server", "not_live", "not_ready"), CASES)
+@pytest.mark.parametrize(
+    ("server", "not_live", "not_ready"), CASES, ids=map(str, range(len(CASES)))
+)
 def test_what_a_probe_is_told(server, not_live, not_ready):
     not_ready = not_live if not_ready is ... else not_ready
     live, ready = health.live(server, NOW), health.ready(server, NOW)

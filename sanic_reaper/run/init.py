@@ -1,0 +1,276 @@
+"""The init: it waits for signals, passes them on, reaps, and ends what the command leaves behind.
+
+One loop and one wait, for a signal; all of them are blocked outside of it. `waitpid(-1)` is right
+here, and nowhere else in this project: this process has no other part that could wait for a child.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from .. import platform
+from ..process import Handle, children_of, start_of
+from ..remains import LOOK_AGAIN, LOOK_EVERY, STUBBORN, Remains
+from . import terminal
+from .routing import GROUP, NOBODY, TAKEN, route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..platform.base import Arrival, Identity, Row
+    from .command import Command
+    from .report import Report
+
+NEVER = float("inf")
+
+STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""By these a job is suspended. A command that was stopped by SIGSTOP is somebody's who looks at it:
+we go on."""
+
+SAME = 0.05
+"""Seconds within which a second stop signal is the same one: timeout(1) and others signal their
+child, and then their child's group."""
+
+
+class Descendants(Remains):
+    """What comes from the command. Unlike a server's, none of it is spared for being detached: when
+    an init ends, a container or a service ends with it."""
+
+    @property
+    def given_up(self) -> set[Identity]:
+        return self._refused
+
+    def _is_detached(self, row: Row) -> bool:
+        return False
+
+    def _is_marked(self, row: Row) -> bool:
+        return self._run != "" and super()._is_marked(row)
+
+
+class Init:
+    """The process that everything below the command comes home to.
+
+    Made before the command is started: what is a child of this process by then was started by
+    somebody who has become us by exec (`redis-server & exec sanic-reaper run -- ...`). It is
+    reaped, and otherwise left alone. Only as PID 1 it is ended like the rest, as it could not live
+    on in any case.
+
+    Args:
+        mark: what the command and its children have in their environment; `""`: nothing, for they
+            come to us when their parent dies.
+        grace: seconds between SIGTERM and SIGKILL for what the command leaves behind.
+        report: where the lines go.
+    """
+
+    def __init__(self, mark: str, grace: float, report: Report) -> None:
+        me = Handle(os.getpid(), start_of(os.getpid()), None)
+        self._me = me
+        self._adopts = not mark
+        self._grace = grace
+        self._report = report
+        self._roots = {me.identity: "run"}
+        self._spared = set() if me.pid == 1 else self._children()
+        self._descendants = Descendants(
+            me, mark, select.poll(), self._tell, lambda identity, name, evidence: None, NEVER
+        )
+        for identity in self._spared:
+            self._descendants.spare(identity)
+        self._headless: set[Identity] = set()
+        self._status: int | None = None
+        self._childless = False
+        self._suspended = False
+        self._refused = False
+        self._asked_at = -NEVER
+        self._ended_at = 0.0
+        self.interrupted = False
+        """Whether a Ctrl+C was passed on."""
+
+    def serve(self, command: Command) -> int:
+        """Wait for the end of the command and end what it leaves behind.
+
+        Returns:
+            How it has ended, as `os.waitstatus_to_exitcode` gives it.
+        """
+        self._command = command
+        while self._status is None:
+            self._turn(None if self._adopts else self._look())
+        self._ended_at = time.monotonic()
+        terminal.take_back(command.pid)
+        self._end_the_rest()
+        self._report_end(command)
+        return self._status
+
+    # -- while the command runs -------------------------------------------------------------------
+
+    def _turn(self, seconds: float | None) -> None:
+        arrival = platform.next_signal(TAKEN, seconds)
+        if arrival is not None and arrival.signum != signal.SIGCHLD:
+            self._pass_on(arrival)
+        self._reap()
+
+    def _look(self) -> float:
+        """Note who descends from us; return when to do so again."""
+        try:
+            return self._descendants.remember(self._roots)
+        except OSError:
+            return LOOK_EVERY
+
+    def _pass_on(self, arrival: Arrival) -> None:
+        signum = arrival.signum
+        to = route(
+            arrival,
+            self._me.pid,
+            arrival.from_kernel is None and terminal.in_foreground(),
+            signum != signal.SIGTSTP or terminal.is_resumable(),
+            self._suspended,
+        )
+        if to == NOBODY:
+            return
+        if signum == signal.SIGCONT:
+            self._suspended = False
+        if signum in (signal.SIGTERM, signal.SIGINT):
+            self._asked_at = time.monotonic()
+            self.interrupted = signum == signal.SIGINT and to == GROUP
+        if not self._adopts:
+            self._look()  # while the command lives, and with it the evidence
+        try:
+            self._command.send_group(signum) if to == GROUP else self._command.send(signum)
+        except PermissionError:
+            if not self._refused:
+                self._refused = True
+                why = "runs as another user, whom we may not signal"
+                self._report.say("ERROR", f"{self._command} {why}")
+
+    def _reap(self) -> None:
+        """Wait for all that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                self._childless = True
+                return
+            if pid == 0:
+                self._childless = False
+                return
+            if self._status is not None or pid != self._command.pid:
+                continue
+            if os.WIFSTOPPED(status):
+                self._join(os.WSTOPSIG(status))
+            else:
+                self._status = os.waitstatus_to_exitcode(status)
+
+    def _join(self, signum: int) -> None:
+        """The command has been stopped. Give it the terminal if it is that which it wants; else
+        stop as well, as the shell waits for us and not for it. Where there is no such shell, a key
+        has not to stop anything: the kernel takes us for one, as we are the command's parent."""
+        if signum not in STOPS:
+            return
+        wants_terminal = signum != signal.SIGTSTP
+        if wants_terminal and terminal.hand_over(self._command.pid):
+            self._command.send_group(signal.SIGCONT)
+        elif terminal.is_resumable():
+            self._suspended = True
+            terminal.suspend_job()
+        elif terminal.is_held_by(self._command.pid):
+            self._command.send_group(signal.SIGCONT)
+
+    # -- when it has ended ------------------------------------------------------------------------
+
+    def _end_the_rest(self) -> None:
+        """List and signal until nothing is left.
+
+        The kernel itself says so, where orphans come to us: a process without children has no
+        descendants. Elsewhere two looks in a row that find nothing must do.
+        """
+        _raise_limit_of_descriptors()
+        deadline = self._ended_at + self._grace
+        empty = 0
+        self._reap()
+        while not (self._adopts and self._childless):
+            try:
+                pause = self._descendants.end(self._roots, {}, set(), deadline, 0, set())
+                empty = 0 if self._descendants.targets else empty + 1
+            except OSError as error:  # no more descriptors on the whole machine, no /proc
+                if time.monotonic() >= deadline + STUBBORN:
+                    self._report.say("ERROR", f"no process table: {error.strerror}; giving up")
+                    return
+                pause, empty = LOOK_AGAIN, 0
+            if empty == 2:
+                if not self._adopts or not self._kill_the_headless():
+                    return
+                empty = 0
+            if (not empty or self._headless) and self._wait(pause, deadline):
+                deadline = time.monotonic()
+            self._reap()
+
+    def _kill_the_headless(self) -> bool:
+        """Kill the children that look like zombies and can't be reaped: only the first thread of
+        such a process has ended, and the table says nothing of the others.
+
+        Returns:
+            Whether it is worth while to look again.
+        """
+        self._reap()
+        known = self._descendants.given_up | self._spared
+        found = self._children() - known - self._headless if not self._childless else set()
+        for pid, start in found:
+            row = platform.row(pid)
+            name = row.name if row is not None else "?"
+            self._tell("WARNING", signal.SIGKILL, f"{name} [{pid}]", "is our child, and headless")
+            os.kill(pid, signal.SIGKILL)
+            self._headless.add((pid, start))
+        if not found and not self._childless and not known:
+            text = "there are children left that the process table does not show; giving up"
+            self._report.say("ERROR", text)
+        return bool(found)
+
+    def _wait(self, pause: float, deadline: float) -> bool:
+        """Wait until it is time for the next look; say whether somebody is in a hurry."""
+        now = time.monotonic()
+        until = min(now + pause, max(now, deadline)) if now < deadline else now + pause
+        while now < until:
+            arrival = platform.next_signal(TAKEN, until - now)
+            now = time.monotonic()
+            if arrival is None:
+                return False
+            if arrival.signum in (signal.SIGTERM, signal.SIGINT) and now < deadline:
+                if now - self._asked_at >= SAME:
+                    return True
+            elif arrival.signum == signal.SIGCHLD:
+                self._reap()
+                if self._adopts and self._childless:
+                    return False
+        return False
+
+    def _children(self) -> set[Identity]:
+        try:
+            return children_of(self._me.pid)
+        except OSError:
+            return set()
+
+    # -- saying so --------------------------------------------------------------------------------
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._ended_at
+
+    def _report_end(self, command: Command) -> None:
+        rest = self._descendants
+        left = len(rest.given_up)
+        ended = rest.ended + len(rest.targets) + len(self._headless) - left
+        self._report.end(command.name, command.pid, self._status or 0, ended, left, self._elapsed())
+
+    def _tell(self, level: str, signum: int, who: str, evidence: str) -> None:
+        self._report.signal(level, signum, who, evidence, self._elapsed(), str(self._command))
+
+
+def _raise_limit_of_descriptors() -> None:
+    """Each of those that are to be ended takes one, and there may be more than the usual 1024."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass

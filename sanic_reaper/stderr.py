@@ -1,0 +1,31 @@
+"""Lines on standard error, for the processes that live without Sanic and without `logging`."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+
+def log(level: str, text: str) -> None:
+    """One line as Sanic writes it."""
+    moment = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime())
+    write(f"[{moment}] [{os.getpid()}] [{level}] [reaper] {printable(text)}")
+
+
+def write(line: str) -> None:
+    """Never waits for whoever reads it: a full pipe must not keep a process alive."""
+    try:
+        stderr = select.poll()
+        stderr.register(2, select.POLLOUT)
+        if stderr.poll(0):
+            os.write(2, f"{line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def printable(text: str) -> str:
+    """A process may call itself anything, a line break or an order to the terminal included."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

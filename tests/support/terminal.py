@@ -1,0 +1,37 @@
+"""A terminal without a person in front of it."""
+
+from __future__ import annotations
+
+import os
+import pty
+from contextlib import suppress
+
+
+class Terminal:
+    """A pseudo-terminal. What is started on `path` in a session of its own is controlled by it."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = pty.openpty()
+        self.path = os.ttyname(self._slave)
+        self._open = True
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def read(self) -> bytes:
+        """All that has been printed and was not read yet."""
+        if not self._open:
+            return b""
+        os.set_blocking(self._master, False)
+        content = b""
+        with suppress(BlockingIOError, OSError):
+            while chunk := os.read(self._master, 65536):
+                content += chunk
+        return content
+
+    def close(self) -> None:
+        """The window is closed, the connection lost."""
+        if self._open:
+            self._open = False
+            os.close(self._slave)
+            os.close(self._master)
