@@ -148,6 +148,7 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         self._journal = journal
+        self._control = Control("", run, lambda: self._processes)
         hooks.recorder = journal.heard
         self.hooks = hooks
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)

@@ -40,6 +40,7 @@ def test_the_defaults_are_those_of_the_documents():
         max_requests=0,
         max_rss=0,
         recycle_jitter=0.1,
+        sweep=True,
         endpoint="",
     )
 

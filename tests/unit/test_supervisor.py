@@ -14,6 +14,7 @@ import pytest
 from sanic_reaper import sidecar
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
+from sanic_reaper.journal import Journal
 from sanic_reaper.process import start_of
 from sanic_reaper.sidecar import Watchdog
 from sanic_reaper.supervisor import Supervisor
@@ -57,7 +58,9 @@ class Worker(multiprocessing.get_context("fork").Process):
 
 
 def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
-    supervisor = Supervisor(Settings.read({}), "run", set(), Hooks([]))
+    supervisor = Supervisor(
+        Settings.read({}), "run", set(), Hooks([]), Journal("run", {}, (0, 0), 0.0)
+    )
     worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
     worker.start()
     supervisor._sidecar = Wedged()
