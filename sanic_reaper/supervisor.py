@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import signal
 import threading
 import time
@@ -15,28 +14,24 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from . import causes, environment, inheritance, main_internals, platform, startup, worker
+from . import environment, inheritance, main_internals, platform, preflight, startup, worker
 from .children import OwnChildren
-from .config import BAD_CONFIGURATION, Settings
-from .contact import Contact
+from .config import Settings
 from .control import Control
 from .events import Hooks
-from .explanations import Frame
 from .guard import TERMINAL_SIGNALS
 from .internals import App
 from .journal import Journal, facts
-from .launch import Launch
 from .listeners import MainListeners
 from .log import log
 from .manager import SupervisedManager
 from .platform.base import Identity
 from .process import UNKNOWN, children_of, start_of
 from .processes import WatchedProcess
-from .pulse import Pulse
-from .recycling import Limits
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 from .sync_manager import guarded_manager
+from .wards import Wards
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
@@ -69,7 +64,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     if not settings.enabled:
         return None
     startup.refuse_misplaced()
-    _refuse_taken(app, settings.endpoint)
+    preflight.refuse_taken_routes(app, settings.endpoint)
     run = environment.run_that_begins()
     main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
     known = facts(
@@ -81,50 +76,11 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         main_internals.address(app),
     )
     if settings.sweep:
-        sweep(app.name)
+        preflight.sweep(app.name)
     environment.name_main(main, app.name, os.getcwd())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
     supervisor.begin()
     return supervisor
-
-
-def sweep(app_name: str) -> int:
-    """End what is left of this app's earlier runs. A failure of ours does not stop the start."""
-    from . import sweeping  # here, as main has no use for it later
-
-    def say(level: str, text: str) -> None:
-        log.log(LEVELS[level], "%s", text)
-
-    try:
-        return sweeping.sweep_for(app_name, os.getcwd(), say)
-    except Exception as error:
-        log.exception("what is left of earlier runs can't be swept: %r", error)
-        return 0
-
-
-def refuse_taken_ports(grace: float) -> None:
-    """Stop the start if a port is taken, and say by whom.
-
-    Args:
-        grace: seconds for which a server that is just being ended by its watchdog may drain.
-
-    Raises:
-        SystemExit: it is, with exit code 1.
-    """
-    from . import ports
-
-    for host, port in main_internals.addresses():
-        address = (host, port)
-        if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
-            log.error("the server ends with exit code 1: %s", ports.explain(address))
-            main_internals.leave_serve(1)
-
-
-def _refuse_taken(app: App, prefix: str) -> None:
-    """Sanic would refuse it too: in each worker, in the midst of its start, with a traceback."""
-    if prefix and (taken := main_internals.routes_under(app, prefix)):
-        log.error("REAPER_ENDPOINT = %r is not allowed: the app has a route %s", prefix, taken[0])
-        raise SystemExit(BAD_CONFIGURATION)
 
 
 class Supervisor:
@@ -158,6 +114,7 @@ class Supervisor:
         self._earlier = earlier
         self._predecessors: set[Identity] = set()
         self._processes: list[WatchedProcess] = []
+        self._wards = Wards(settings, self._processes, hooks, journal, self._tell)
         self._managers: list[Any] = []
         self._began = 0
         self._is_blind = False
@@ -167,7 +124,6 @@ class Supervisor:
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
         self._killed = 0
-        self._chance = random.Random()
         self._next_check = 0.0
         self._next_reaping = 0.0
         self._retry_at = float("inf")
@@ -216,7 +172,7 @@ class Supervisor:
 
             add_commands(app, self._journal.path, self._charge[1])
         self._listeners.make_interruptible(app)
-        refuse_taken_ports(self._charge[2])
+        preflight.refuse_taken_ports(self._charge[2])
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -355,7 +311,7 @@ class Supervisor:
         assert process.pid is not None
         process.reaper_start = self._identify(process.pid)
         if reports is not None:
-            self._introduce(process, reports, began)
+            self._wards.introduce(process, reports, began)
         self._processes.append(process)
         self._adopt(process)
         self._journal.started(process, began)
@@ -371,50 +327,9 @@ class Supervisor:
             )
         return start
 
-    def _introduce(self, process: WatchedProcess, reports: Connection, began: float) -> None:
-        """Listen to a new worker."""
-        assert process.pid is not None
-        settings, title = self.settings, f"{process.name} [{process.pid}]"
-        contact = process.contact = Contact(process.identity, reports)
-        # They hold on to its names, not to the process, which holds on to them.
-        tell = partial(self._tell_hooks, process.name, process.pid)
-        process.launch = Launch(
-            title,
-            contact,
-            settings,
-            began,
-            on_due=partial(self._due, process.identity),
-            on_slow=partial(tell, "worker.slow"),
-        )
-        if settings.beat_every:
-            process.pulse = Pulse(
-                title,
-                contact,
-                settings.beat_every,
-                settings.blocked_warning,
-                settings.heartbeat_timeout,
-                on_blocked=partial(tell, "worker.blocked"),
-                on_hung=partial(self._end_hung, process.identity),
-            )
-        process.limits = Limits(settings, self._chance)
-        contact.listeners.append(self._journal.heed)
-        tell("worker.started")
-
-    def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
-        self.hooks.tell(event, name, pid, reason)
-
-    def _find(self, identity: Identity) -> WatchedProcess | None:
-        return next((one for one in self._processes if one.identity == identity), None)
-
     def _adopt(self, process: WatchedProcess) -> None:
         due = process.launch.due if process.launch is not None else 0.0
         self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
-
-    def _due(self, identity: Identity) -> None:
-        # In a stop there is one deadline, and none that comes before it.
-        process = self._find(identity) if self._stopping_since is None else None
-        if process is not None and process.launch is not None:
-            self._tell("due", *identity, process.launch.due)
 
     def replaced(self, process: WatchedProcess) -> None:
         if process in self._processes:
@@ -433,7 +348,7 @@ class Supervisor:
         launch = process.launch
         if launch is not None and not launch.has_acked:
             launch.has_acked = True
-            self._due(process.identity)
+            self._wards.due(process.identity)
             self.register_helpers()
 
     # -- stopping ---------------------------------------------------------------------------------
@@ -447,6 +362,7 @@ class Supervisor:
         """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
+            self._wards.stopping = True
             self._tell_stop()
             self._journal.enter("stopping")
 
@@ -525,23 +441,12 @@ class Supervisor:
         elif word == "done":
             self._left_behind = int(rest[0])
         elif word == "expired":
-            self._on_expired(int(rest[0]), int(rest[1]))
+            self._wards.has_expired(int(rest[0]), int(rest[1]))
         elif word == "zombie":
             self._zombies.add((int(rest[0]), int(rest[1])))
         elif word == "killed":
-            self._on_killed((int(rest[0]), int(rest[1])), rest[2], rest[3])
+            self._wards.was_killed((int(rest[0]), int(rest[1])), rest[2], rest[3])
         # "ended" is there to wake us: who has ended is known by its exit code.
-
-    def _on_killed(self, identity: Identity, name: str, reason: str) -> None:
-        """The watchdog has ended a process, or has begun to."""
-        process = self._find(identity)
-        if process is not None:
-            process.killed_for = reason
-        if process is not None:
-            cause = causes.of_kill(reason)
-            self.hooks.tell("worker.killed", name, identity[0], reason, cause=cause)
-        else:
-            self.hooks.tell("orphan.killed", name, identity[0], reason)
 
     @property
     def news(self) -> list[int]:
@@ -552,40 +457,6 @@ class Supervisor:
     @property
     def questions(self) -> list[int]:
         return self._control.news
-
-    def _on_expired(self, pid: int, start: int) -> None:
-        """A worker is late: find out where it is, say so, and let the watchdog end it."""
-        process = self._find((pid, start))
-        if process is not None and process.launch is not None:
-            process.launch.has_expired = True
-            assert process.contact is not None
-            if process.contact.can_be_asked:
-                process.contact.ask(partial(self._condemn, process))
-                return
-            log.info("%s [%d] has not started in time; this is its stack:", process.name, pid)
-        self._tell("dump", pid, start)
-
-    def _condemn(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
-        assert process.launch is not None
-        process.launch.fail(process.launch.overdue(frames, how))
-        self._tell("shown", *process.identity)
-
-    def _end_hung(self, identity: Identity) -> None:
-        """Its loop does not turn: the same, and the watchdog waits for our answer as long."""
-        process = self._find(identity)
-        if process is not None and process.contact is not None:
-            self._tell("hung", *identity)
-            process.contact.ask(partial(self._condemn_hung, process))
-
-    def _condemn_hung(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
-        assert process.pulse is not None
-        log.error(
-            "%s [%s] is ended: %s", process.name, process.pid, process.pulse.hung(frames, how)
-        )
-        if frames:
-            self._tell("shown", *process.identity)
-        else:
-            self._tell("dump", *process.identity)
 
     def _reap_adopted(self) -> None:
         zombies, self._zombies = self._zombies, set()
