@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import environment, inheritance, main_internals, platform, startup, worker
 from .children import OwnChildren
@@ -33,6 +33,9 @@ from .recycling import Limits
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 from .sync_manager import guarded_manager
+
+if TYPE_CHECKING:
+    from .notify import Notifier
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
@@ -109,6 +112,7 @@ class Supervisor:
         self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
         self._listeners = MainListeners(self.signals)
+        self.notifier = _notifier()
 
     # -- the life of a server ---------------------------------------------------------------------
 
@@ -261,7 +265,7 @@ class Supervisor:
             forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
             report=report,
             handler_timeout=self.settings.handler_timeout,
-            beat_every=self.settings.beat_every,
+            beat_every=self._beat_every,
             began=began,
             environment=inheritance.child_environment(),
         )
@@ -300,11 +304,11 @@ class Supervisor:
             on_due=partial(self._due, process.identity),
             on_slow=partial(tell, "worker.slow"),
         )
-        if settings.beat_every:
+        if self._beat_every:
             process.pulse = Pulse(
                 title,
                 contact,
-                settings.beat_every,
+                self._beat_every,
                 settings.blocked_warning,
                 settings.heartbeat_timeout,
                 on_blocked=partial(tell, "worker.blocked"),
@@ -312,6 +316,11 @@ class Supervisor:
             )
         process.limits = Limits(settings, self._chance)
         tell("worker.started")
+
+    @property
+    def _beat_every(self) -> float:
+        wanted = self.settings.beat_every
+        return wanted if self.notifier is None else self.notifier.beat_every(wanted)
 
     def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
         self.hooks.tell(event, name, pid, reason)
@@ -414,6 +423,11 @@ class Supervisor:
             self._reap_adopted()
             if not sidecar.alive() or now >= self._retry_at:
                 self._replace_sidecar()
+        if self.notifier is not None:
+            # Of a stop too, and not in the signal's handler: that makes one write, the watchdog's.
+            # The handler would gain the moment until main's loop goes on, or speak for a main that
+            # is stuck: and mostly it is the service manager itself that has asked for the stop.
+            self.notifier.turn(None if self._stopping_since is None else self._deadline)
 
     def _act(self, message: list[str]) -> None:
         word, *rest = message
@@ -554,6 +568,15 @@ class Supervisor:
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:
             self._sidecar.tell(*words)
+
+
+def _notifier() -> Notifier | None:
+    """The line to the service manager, if one has started main and wants to be told."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return None
+    from .notify import Notifier  # here, for its size: most servers have no use for it
+
+    return Notifier.of(os.environ)
 
 
 _finished: list[Supervisor] = []
