@@ -85,8 +85,8 @@ class Words:
 
     def _on_status(self, situation: Situation) -> list[str]:
         status = f"{situation.serving}/{situation.wanted} workers serve"
-        if situation.phase == STOPPING:
-            status = "stopping"
+        if situation.phase == STOPPING or not situation.wanted:
+            status = situation.phase
         if status == self._status:
             return []
         self._status = status
@@ -132,6 +132,14 @@ class Notifier:
             wanted: in seconds. 0: nobody does.
         """
         return wanted or min(1.0, self.ping_every / 2)
+
+    def begin(self, limit: float | None) -> None:
+        """The start begins. Until there are workers nobody has a deadline: they will have this one.
+
+        Args:
+            limit: seconds that their start may take. `None`: as long as it likes.
+        """
+        self._say(Situation(STARTING, due=time.monotonic() + limit if limit else 0.0))
 
     def turn(self, stop_by: float | None) -> None:
         """Say what is news.

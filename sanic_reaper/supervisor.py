@@ -138,6 +138,8 @@ class Supervisor:
             )
         self._predecessors = children_of(self._main[0])
         self._start_sidecar()
+        if self.notifier is not None:
+            self.notifier.begin(self.settings.startup_timeout)
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""

@@ -46,6 +46,11 @@ LIVES = {
         (3, up(4), ["READY=1", "STATUS=4/4 workers serve"]),
         (4, up(4), []),
     ],
+    "a start before there is anybody to start": [
+        (0, Situation(STARTING, due=60), ["STATUS=starting", extend(60)]),
+        (1, starting(0, due=60.9), ["STATUS=0/4 workers serve"]),
+        (1, starting(0, due=61.1), [extend(60.1)]),
+    ],
     "a start of which the end is known": [
         (0, starting(0, due=60), ["STATUS=0/4 workers serve", extend(60)]),
         (1, starting(0, due=60.9), []),
@@ -176,6 +181,8 @@ def test_all_that_is_news_is_one_datagram(listener):
     notifier = Notifier(address, 0.0)
     notifier.turn(None)
     assert heard(line) == []  # nobody knows yet how it is
+    notifier.begin(None)
+    assert heard(line) == ["STATUS=starting"]
     notifier.situation = lambda: up(4)
     notifier.turn(None)
     notifier.turn(None)
