@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SECTION = Path(__file__).parents[1] / "docs" / "deployment" / "sanic-app.supervisor.conf"
+ENTRYPOINT = SECTION.with_name("entrypoint.sh")
 FRAME = """\
 [unix_http_server]
 file={folder}/control
@@ -134,7 +135,9 @@ def test_its_life(supervisord):
 
 
 def test_a_stop_while_a_worker_blocks(supervisord):
-    it = supervisord(FORKED.with_(workers=1), startsecs="1")
+    """Behind the entrypoint of the guide to containers, which ends with `exec`."""
+    command = f"{ENTRYPOINT} {sys.executable} app.py"
+    it = supervisord(FORKED.with_(workers=1), startsecs="1", command=command)
     it.server.wait_serving()
     it.wait_for(RUNS)
     exchange = it.server.request("/do/block:60")
@@ -144,6 +147,16 @@ def test_a_stop_while_a_worker_blocks(supervisord):
     exchange.close()
     wait_until(lambda: len(it.server.box.rows()) == 1, 1.0, it.server.describe)
     assert "SIGKILL to worker" in it.app_log()
+
+
+def test_control_a_shell_that_stays_takes_the_stop_upon_itself(supervisord):
+    command = f"sh -c '{sys.executable} app.py; echo next line'"
+    it = supervisord(FORKED.with_(workers=1), startsecs="1", command=command)
+    it.server.wait_serving()
+    it.wait_for(RUNS)
+    assert "stopped" in it.ctl("stop", "sanic-app")
+    assert it.server.main.alive
+    assert it.server.get()[0] == 200
 
 
 def test_a_bad_value_is_not_tried_again_and_a_failed_start_is(supervisord):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -122,7 +121,7 @@ class Systemd:
         command = ["unshare", "--mount", "--propagation", "private", "sh", SCRIPT]
         self._popen = subprocess.Popen(
             [*command, self._own],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # whose end is its end, also when we are killed
             stdout=self._log.open("ab"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -250,10 +249,8 @@ class Systemd:
     def close(self) -> None:
         """Its PID 1 is killed: the kernel ends everything in the namespace."""
         everything = [row.process for row in self.rows()]
-        if self.init is not None:
-            self.init.send(signal.SIGKILL)
-        else:
-            self._popen.kill()
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
         self._popen.wait(20)
         wait_until(lambda: not any(p.look() for p in everything), 10, "the kernel to end them")
         shutil.rmtree(self.folder)

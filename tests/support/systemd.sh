@@ -2,7 +2,7 @@
 #
 # Run a real systemd as PID 1 of namespaces of its own. It sees a cgroup tree of its own, a /run of its own and
 # no unit but those in /run/systemd/system; the file system and the network are the machine's.
-# FOLDER is an empty one.
+# FOLDER is an empty one. All of it ends with the standard input.
 set -e
 folder=$1 name=reaper-test-$$
 before=$(sed -n 's/^0:://p' /proc/self/cgroup)
@@ -35,7 +35,12 @@ export container=reaper-test SYSTEMD_UNIT_PATH=/run/systemd/system
 export SYSTEMD_GENERATOR_PATH= SYSTEMD_ENVIRONMENT_GENERATOR_PATH=
 exec /lib/systemd/systemd --system --unit=basic.target --show-status=no --log-target=null
 END
-unshare --pid --fork --kill-child --mount-proc --cgroup --uts --ipc sh "$folder/init" "$folder" || :
+unshare --pid --fork --kill-child --mount-proc --cgroup --uts --ipc sh "$folder/init" "$folder" &
+cat >/dev/null
+kill -KILL $! || :
 
 echo $$ >"$folder/cgroup$before/cgroup.procs"
-find "$folder/cgroup/$name" -depth -type d -exec rmdir {} +
+for _ in $(seq 100); do # until the kernel has ended them all
+    find "$folder/cgroup/$name" -depth -type d -exec rmdir {} + 2>/dev/null && break
+    sleep 0.1
+done
