@@ -11,6 +11,7 @@ from typing import Protocol
 from . import worker
 from .config import Settings
 from .events import Hooks
+from .notify import Notifier
 from .processes import WatchedProcess
 from .signals import StopSignals
 
@@ -31,6 +32,7 @@ class Supervision(Watcher, Protocol):
     signals: StopSignals
     settings: Settings
     hooks: Hooks
+    notifier: Notifier | None
 
     @property
     def news(self) -> list[int]:

@@ -25,6 +25,7 @@ from .retries import Retries
 if TYPE_CHECKING:
     from .interfaces import Supervision
     from .launch import Launch
+    from .notify import Situation
 
 RECYCLE_EVERY = 1.0
 """Seconds between two looks at what the workers have used."""
@@ -68,6 +69,8 @@ class Keeper:
         begins after it. What such a one fails at is the start of the server."""
         self.is_content = False
         """Whether every worker serves, and none is to be replaced."""
+        self.is_up = False
+        """Whether that has been so once: the server's start is over."""
         self._due: dict[str, float] = {}
         """When a worker is started again that does not live now."""
         self._predecessors: dict[str, WatchedProcess] = {}
@@ -117,6 +120,7 @@ class Keeper:
             and not self._due
             and all(map(_serves, map(_watched, servers)))
         )
+        self.is_up = self.is_up or self.is_content
         self._recycle(servers)
 
     def _look_after(self, process: WorkerProcess, launch: Launch) -> None:
@@ -327,6 +331,30 @@ class Keeper:
                 self.restart(process, RestartOrder.STARTUP_FIRST)
                 self._why[process.name] = ("worker.recycled", reason, cause)
                 return
+
+    # -- what others want to know -----------------------------------------------------------------
+
+    def situation(self, servers: list[WorkerProcess]) -> Situation:
+        from .notify import STARTING, UP, Situation  # here: asked only if there is somebody to tell
+
+        now = time.monotonic()
+        serving = [watched for process in servers if (watched := self._who_serves(process))]
+        turns = any(watched.pulse and watched.pulse.turns(now) for watched in serving)
+        if self.is_up:
+            return Situation(UP, len(servers), len(serving), turns)
+        due = max(map(self._start_due, servers), default=0.0)
+        return Situation(STARTING, len(servers), len(serving), turns, due)
+
+    def _who_serves(self, process: WorkerProcess) -> WatchedProcess | None:
+        candidates = _watched(process), self._predecessors.get(process.name)
+        return next((one for one in candidates if one is not None and _serves(one)), None)
+
+    def _start_due(self, process: WorkerProcess) -> float:
+        """When its start is over at the latest, or that of the next try. 0: it has no limit."""
+        if process.name in self._due:
+            return self._due[process.name] + (self._settings.startup_timeout or 0.0)
+        launch = _watched(process).launch
+        return 0.0 if launch is None or launch.is_ready else launch.due
 
     # -- the processes that are no workers --------------------------------------------------------
 

@@ -68,6 +68,8 @@ class SupervisedManager(WorkerManager):
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
         self._keeper = Keeper(supervisor, self.worker_state)
         self.restarter = KeptRestarter(self._keeper)
+        if supervisor.notifier is not None:
+            supervisor.notifier.situation = lambda: self._keeper.situation(self._servers())
         supervisor.signals.install()  # the constructor has just taken them for Sanic
 
     def run(self) -> None:

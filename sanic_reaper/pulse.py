@@ -6,6 +6,7 @@ blocking code, a GIL that somebody holds in C, SIGSTOP. So it is seen from here,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ from .log import log
 LONGEST_LOOK = 1.0
 """Seconds that one look may add to a standstill, however long main itself has not looked: a machine
 that was suspended, or a main that was stopped, has seen nothing of its workers meanwhile."""
+
+LATE = 1.0
+"""Seconds that a beat may be late for: a busy machine, and main's own pauses."""
 
 REMEDY = "let the event loop turn: await asyncio.to_thread(...)"
 
@@ -71,6 +75,8 @@ class Pulse:
         """Whether it has ever sent one: it has begun to serve."""
         self.requests = 0
         """What it has served, as of its last beat."""
+        self._every = every
+        self._heard_at = float("-inf")
         self._title = title
         self._contact = contact
         self.seconds = 0.0
@@ -87,6 +93,8 @@ class Pulse:
         contact.listeners.append(self._heed)
 
     def _heed(self, word: str, rest: list[Any]) -> None:
+        if word in ("ready", "beat"):  # both come from the loop
+            self._heard_at = time.monotonic()
         if word != "beat":
             return
         self.beats, self.requests = True, rest[0]
@@ -96,6 +104,14 @@ class Pulse:
         if self._is_told and not self._is_hung:
             self._is_told = False
             log.info("%s goes on: its event loop turns again", self._title)
+
+    def turns(self, now: float) -> bool:
+        """Whether its loop has been heard lately.
+
+        Not a question for `Standstill`, which forgives what nobody has watched: who asks here can
+        wait for one more beat, and shall not take a standing loop for one that turns.
+        """
+        return now - self._heard_at < self._every + LATE
 
     def look(self, now: float, is_stopped: Callable[[], bool]) -> None:
         """See whether something is to be said or done. Not for a worker that is on its way out.

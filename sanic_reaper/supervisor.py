@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import environment, inheritance, main_internals, platform, preflight, startup, worker
 from .children import OwnChildren
@@ -32,6 +32,9 @@ from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 from .sync_manager import guarded_manager
 from .wards import Wards
+
+if TYPE_CHECKING:
+    from .notify import Notifier
 
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
@@ -133,6 +136,7 @@ class Supervisor:
         self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
         self._listeners = MainListeners(self.signals)
+        self.notifier = _notifier()
 
     # -- the life of a server ---------------------------------------------------------------------
 
@@ -160,6 +164,8 @@ class Supervisor:
             )
         self._predecessors = children_of(self._main[0])
         self._start_sidecar()
+        if self.notifier is not None:
+            self.notifier.begin(self.settings.startup_timeout)
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""
@@ -299,7 +305,7 @@ class Supervisor:
             forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
             report=report,
             handler_timeout=self.settings.handler_timeout,
-            beat_every=self.settings.beat_every,
+            beat_every=self._beat_every,
             began=began,
             environment=inheritance.child_environment(),
             endpoint=self.settings.endpoint if process.is_server else "",
@@ -311,7 +317,7 @@ class Supervisor:
         assert process.pid is not None
         process.reaper_start = self._identify(process.pid)
         if reports is not None:
-            self._wards.introduce(process, reports, began)
+            self._wards.introduce(process, reports, began, self._beat_every)
         self._processes.append(process)
         self._adopt(process)
         self._journal.started(process, began)
@@ -326,6 +332,11 @@ class Supervisor:
                 "processes are known by their pid alone"
             )
         return start
+
+    @property
+    def _beat_every(self) -> float:
+        wanted = self.settings.beat_every
+        return wanted if self.notifier is None else self.notifier.beat_every(wanted)
 
     def _adopt(self, process: WatchedProcess) -> None:
         due = process.launch.due if process.launch is not None else 0.0
@@ -427,6 +438,11 @@ class Supervisor:
                 self._replace_sidecar()
         self._journal.turn(now)
         self._control.turn()
+        if self.notifier is not None:
+            # Of a stop too, and not in the signal's handler: that makes one write, the watchdog's.
+            # The handler would gain the moment until main's loop goes on, or speak for a main that
+            # is stuck: and mostly it is the service manager itself that has asked for the stop.
+            self.notifier.turn(None if self._stopping_since is None else self._deadline)
 
     def hear(self) -> None:
         """Act on what the watchdog has said by now."""
@@ -539,6 +555,15 @@ class Supervisor:
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:
             self._sidecar.tell(*words)
+
+
+def _notifier() -> Notifier | None:
+    """The line to the service manager, if one has started main and wants to be told."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return None
+    from .notify import Notifier  # here, for its size: most servers have no use for it
+
+    return Notifier.of(os.environ)
 
 
 _finished: list[Supervisor] = []

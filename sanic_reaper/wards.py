@@ -48,8 +48,15 @@ class Wards:
         self._tell = tell
         self._chance = random.Random()
 
-    def introduce(self, process: WatchedProcess, reports: Connection, began: float) -> None:
-        """Listen to a new worker."""
+    def introduce(
+        self, process: WatchedProcess, reports: Connection, began: float, beat_every: float
+    ) -> None:
+        """Listen to a new worker.
+
+        Args:
+            began: when it was started, on the monotonic clock.
+            beat_every: seconds between two beats that it has been told to send. 0: none.
+        """
         assert process.pid is not None
         settings, title = self._settings, f"{process.name} [{process.pid}]"
         contact = process.contact = Contact(process.identity, reports)
@@ -63,11 +70,11 @@ class Wards:
             on_due=partial(self.due, process.identity),
             on_slow=partial(tell, "worker.slow"),
         )
-        if settings.beat_every:
+        if beat_every:
             process.pulse = Pulse(
                 title,
                 contact,
-                settings.beat_every,
+                beat_every,
                 settings.blocked_warning,
                 settings.heartbeat_timeout,
                 on_blocked=partial(tell, "worker.blocked"),

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -81,3 +82,19 @@ def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
     assert watchdog._process.returncode is not None
     [line] = lines
     assert f"SIGKILL to watchdog [{watchdog.pid}]: started by main" in line
+
+
+@pytest.mark.parametrize("socket", ["", "/run/systemd/notify"])
+def test_who_is_started_by_no_service_manager_does_not_load_what_talks_to_one(socket):
+    program = (
+        "import sys\n"
+        "from sanic_reaper.supervisor import Supervisor\n"
+        "from sanic_reaper.config import Settings\n"
+        "from sanic_reaper.events import Hooks\n"
+        "Supervisor(Settings.read({}), 'run', set(), Hooks([]))\n"
+        "sys.exit('sanic_reaper.notify' in sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "NOTIFY_SOCKET": socket}, check=False
+    )
+    assert ended.returncode == bool(socket)
