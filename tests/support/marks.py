@@ -26,17 +26,21 @@ def smoke_of(values: Iterable[Any], *chosen: Any) -> list[Any]:
     ]
 
 
+IN_TURN = ("method", "signum", "uvloop")
+"""Parameters whose values take turns."""
+
+
 def repetitions(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     """What a run may leave out: a case under a start method, where another one stands for it.
 
-    The methods take turns from case to case, so that each meets a third of the cases of a test.
-    What is marked as smoke or as `every_method` is always run.
+    The methods take turns from case to case, so that each meets a third of the cases of a test; so
+    do the signals and the event loops. What is marked as smoke or as `every_method` is always run.
     """
     cases: dict[Hashable, list[pytest.Item]] = {}
     for item in items:
         params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
-        if params and "method" in params:
-            others = tuple(sorted((k, str(v)) for k, v in params.items() if k != "method"))
+        if params and any(name in params for name in IN_TURN):
+            others = tuple(sorted((k, str(v)) for k, v in params.items() if k not in IN_TURN))
             cases.setdefault((item.nodeid.partition("[")[0], others), []).append(item)
     left_out: set[pytest.Item] = set()
     for turn, case in enumerate(cases.values()):
