@@ -237,9 +237,11 @@ class Journal:
         self.hurry()
 
     def _role_of(self, event: Event) -> str:
-        """Of whom an event tells: what `multiprocessing` runs for the user is heard of too."""
-        pids = (identity[0] for identity, story in self._stories.items() if story.role == "process")
-        return "process" if event.pid in pids else event.name.partition(".")[0]
+        """Of whom an event tells: of `worker.died`, perhaps a process of the user's."""
+        kind = event.name.partition(".")[0]
+        known = (*self._stories.values(), *reversed(self._ended))  # it may be buried by now
+        roles = (story.role for story in known if story.identity[0] == event.pid)
+        return next(roles, kind) if kind == "worker" else kind
 
     def heed(self, word: str, rest: list[Any]) -> None:
         """What a worker reports: that its loop turns is no news."""

@@ -14,7 +14,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.census import wait_until
-from support.http import HOST, Exchange
+from support.http import HOST, Exchange, get
 from support.marks import methods
 from support.server import SLACK, SUPERVISED, Server
 
@@ -108,9 +108,11 @@ def test_any_worker_answers_for_the_whole_server(launch, method):
 
 
 def test_what_is_asked_and_how(launch):
-    server = launch(WITH_ENDPOINT.with_(method="fork", workers=1))
+    server = launch(WITH_ENDPOINT.with_(method="fork", workers=1, manage=True))
     server.wait_serving()
     wait_until_ready(server)
+    [custom] = server.processes_of(server.wait_for("custom process"))
+    custom.send(SIGKILL)
     for path in ("live", "ready", "metrics", "status"):
         answer, head = exchange(server, "GET", path), exchange(server, "HEAD", path)
         assert (answer.status, head.status) == (200, 200)
@@ -134,6 +136,11 @@ def test_what_is_asked_and_how(launch):
         done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True)
         assert (done.returncode, done.stdout + done.stderr) == (0, b"")
     assert server.get("/middleware") == (200, "0")
+    death = {"name": "worker.died", "role": "process", "cause": "signal", "value": 1}
+    wait_until(
+        lambda: death in json.loads(ask(server, "status")[1])["counters"], 5, server.describe
+    )
+    assert metrics(server)["worker_deaths_total signal"] == 0, "it was none"
     assert server.get("/imported/sanic_reaper.endpoint") == (200, "True")
     # Somebody has tidied up.
     (server.box.folder / "sanic-reaper").rename(server.box.folder / "elsewhere")
@@ -212,6 +219,20 @@ def test_a_route_of_the_apps_own_is_in_the_way(launch):
     )
     assert not server.events("before_server_start")
     server.wait_gone()
+
+
+def test_of_two_apps_the_first_one_answers(launch, ports):
+    second = ports.take()
+    server = launch(
+        WITH_ENDPOINT.with_(method="fork"),
+        argv=[sys.executable, "modes.py", "two apps"],
+        env={"SECOND_PORT": str(second)},
+    )
+    server.wait_serving()
+    wait_until_ready(server)
+    assert get(second) == (200, "Secondary")
+    assert get(second, f"{PREFIX}/live")[0] == 404
+    assert server.stop() == 0
 
 
 def test_without_a_main_process_there_are_no_such_paths(launch):

@@ -20,6 +20,7 @@ from sanic.http import http1
 from sanic.mixins import startup
 from sanic.server import runners
 from sanic.server.protocols import http_protocol
+from sanic.worker.inspector import Inspector
 from sanic.worker.manager import WorkerManager
 from sanic.worker.multiplexer import WorkerMultiplexer
 from sanic.worker.process import WorkerProcess
@@ -93,6 +94,20 @@ def test_a_worker_counts_its_requests_in_the_dictionary_that_it_is_given():
     assert "state" in inspect.signature(worker_serve).parameters
     assert 'self.protocol.state["requests_count"] += 1' in inspect.getsource(http1)
     assert "self.state = state if state else {}" in inspect.getsource(http_protocol)
+
+
+def test_a_worker_finalises_its_routes_in_startup_after_it_has_loaded_the_app():
+    assert inspect.iscoroutinefunction(Sanic._startup)
+    assert "app._startup()" in inspect.getsource(runners._serve_http_1)
+    body = inspect.getsource(Sanic._startup)
+    assert body.index("self.finalize()") < body.index("self.state.is_started = True")
+
+
+def test_a_method_of_the_inspector_is_a_command_behind_the_key():
+    body = inspect.getsource(Inspector)
+    assert "getattr(self, action" in body
+    assert "self.app.on_request(self._authentication)" in body
+    assert "primary.inspector_class(" in inspect.getsource(startup.StartupMixin.serve)
 
 
 def test_whether_a_connection_is_kept_is_asked_when_a_response_begins():
