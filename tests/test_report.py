@@ -5,7 +5,8 @@ served. The command runs in the server's box: elsewhere its pids would mean noth
 from __future__ import annotations
 
 import json
-from signal import SIGKILL
+import re
+from signal import SIGKILL, SIGTERM
 from typing import Any
 from xml.etree import ElementTree
 
@@ -157,6 +158,34 @@ def test_a_start_that_failed(launch, method):
     assert "START  has never served" in text
     assert "exit code 1" in text
     assert "subject.py" in text
+
+
+def test_a_start_that_was_tried_again(launch):
+    """And main that is killed as it stops."""
+    subject = SUPERVISED.with_(
+        method="fork", workers=1, listeners={"before_server_start": "raise-once"}
+    ).with_config(REAPER_STARTUP_RETRIES=1, REAPER_SHUTDOWN_TIMEOUT=15)
+    server = launch(subject)
+    server.wait_serving()
+    found = wait_until(
+        lambda: (now := record(server)) and now["server"]["serving_at"] and now, 20, server.describe
+    )
+    [failed] = [one for one in found["events"] if one["name"] == "start.failed"]
+    assert "the database is not there" in failed["reason"]
+    first, second = workers_in(found)
+    assert (failed["pid"], second["in_place_of"]) == (first["pid"], first["pid"])
+    assert (first["ready_at"], first["exit_code"] == 0) == (None, False)
+    assert re.search(r"not started +Sanic-Server-0-0 .*listen_blocking", report(server))
+
+    server.request("/do/block")
+    server.send(SIGTERM)
+    wait_until(lambda: record(server)["server"]["stop_at"], 10, server.describe)
+    server.send(SIGKILL)
+    server.wait_gone()
+    told = record(server)["server"]
+    assert told["outcome"] == "killed"
+    assert told["stop_at"] < told["main_died_at"] < told["nothing_left_at"]
+    assert "while it stopped" in report(server)
 
 
 def test_no_run(new_box, tmp_path):

@@ -218,13 +218,15 @@ def _row(row: Row, window: Window, grid: str, account: Account) -> str:
     process = row.process
     depth = "root" if process.role == "main" else "leaf" if process.before is None else "again"
     kind = "" if process.role in _OBVIOUS else f"<i>{esc(process.role)}</i> "
-    end = _short_end(process, account)
+    starts = window.key == "start" and process.is_worker
+    end = _short_start(process) if starts else _short_end(process, account)
+    is_bad = process.did_not_start if starts else process.was_hurt
     drawn = svg(row, grid, f"{process.title}: {summary(process, account)}")
     return (
         f'<li class="row {depth}"><span class="who">{kind}<b>{esc(process.name)}</b> '
         f'<span class="pid">{process.pid}</span></span>'
         f'<span class="plot">{drawn}</span>'
-        f'<span class="end{" bad" if process.was_hurt else ""}">{esc(end)}</span></li>'
+        f'<span class="end{" bad" if is_bad else ""}">{esc(end)}</span></li>'
     )
 
 
@@ -255,6 +257,11 @@ _OBVIOUS = ("main", "watchdog", "helper", "service", "worker")
 
 _SHAPE = {"background": (14, 4), "running": (9, 4)}
 """Where a bar begins, and how high it is: what goes on beside something else is low."""
+
+
+def _short_start(process: Process) -> str:
+    seconds = process.seconds_to_ready
+    return "not up" if seconds is None else f"up after {duration(seconds)}"
 
 
 def _short_end(process: Process, account: Account) -> str:

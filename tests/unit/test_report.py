@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -262,6 +263,19 @@ def test_the_record_is_all_json():
     assert found["server"]["stop_seconds"] == pytest.approx(3.1)
     assert found["processes"][-1]["in_place_of"] == 4
     assert found["processes"][-1]["killed_by"] == "watchdog"
+
+
+def test_each_key_of_the_record_is_documented():
+    document = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    section = document.partition("### What --json prints")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", section))
+    found = record(account())
+    handler = next(one["handlers"][0] for one in found["processes"] if one["handlers"])
+    standstill = {"began": 0, "ended": 0}
+    for keys in (found, found["server"], found["processes"][0], found["events"][0]):
+        assert set(keys) <= named
+    assert set(handler) | set(standstill) <= named
+    assert set(OUTCOMES) <= named
 
 
 @pytest.mark.parametrize(
