@@ -116,7 +116,7 @@ def _header(account: Account) -> str:
     good = account.outcome in ("starting", "serving", "stopping", "stopped")
     facts = [
         ("Started", clock(account.wall(account.began), DATE)),
-        ("Up", duration(account.seconds)),
+        ("Up" if account.lives else "Ran", duration(account.seconds)),
         (
             "Serving after",
             "never" if account.served is None else duration(account.served - account.began),

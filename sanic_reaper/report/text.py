@@ -74,7 +74,7 @@ class Text:
         stands = paint(self._words(how_it_stands(account)), "green" if is_good else "red")
         yield (
             f"started {clock(account.wall(account.began), DATE)}, "
-            f"up {duration(account.seconds)}; {stands}"
+            f"{'up' if account.lives else 'ran'} {duration(account.seconds)}; {stands}"
         )
         if account.is_stuck:
             yield paint("main's loop does not turn: what stands here may be old", "red")
@@ -141,6 +141,7 @@ class Text:
     def _ends(self, stop: float) -> Iterator[str]:
         there = [one for one in self._account.processes if one.ended is None or one.ended >= stop]
         there = [one for one in there if one.role not in ("main", "watchdog", "service")]
+        there.sort(key=lambda one: one.until)
         shown, left_out = _most(there, _weight_of_end, self._limit(WORKERS))
         for process in shown:
             yield self._end_of(process, stop)
@@ -179,7 +180,10 @@ class Text:
         still = account.counters.get("blocked_seconds", 0.0)
         if still >= 1:
             found.append(f"event loops stood still {duration(still)}")
-        yield self._title("COUNTS", "; ".join(found) or "nothing died, nothing was killed")
+        if not found and not any(one.was_hurt for one in account.processes):
+            found.append("nothing died, nothing was killed")
+        if found:
+            yield self._title("COUNTS", "; ".join(found))
 
     # -- parts of them ----------------------------------------------------------------------------
 
