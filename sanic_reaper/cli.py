@@ -41,6 +41,9 @@ COMMANDS = {
     "health": Command(
         "sanic_reaper.commands.health", "for probes: exit code 0 if a server is live, or ready"
     ),
+    "report": Command(
+        "sanic_reaper.commands.report", "the last start and stop: who took how long, who was killed"
+    ),
     "demo": Command(
         "sanic_reaper.demo", "hurt a real server, without and with the Reaper; count who is left"
     ),

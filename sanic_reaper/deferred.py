@@ -164,7 +164,7 @@ class Backgrounds:
             except BaseException as raised:
                 error = raised
             # From here: what blocks the event loop now is not to be laid at this work's door.
-            self._process.tell("end", work.number)
+            self._process.tell("end", work.number, int(error is not None))
             try:
                 loop.call_soon_threadsafe(ended.set_result, (result, error))
             except RuntimeError:  # the loop is closed: nobody waits any more

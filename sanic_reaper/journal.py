@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import platform, state, statedir
 from .log import log
+from .pulse import STANDSTILL
 
 if TYPE_CHECKING:
     from .events import Event
@@ -32,9 +33,6 @@ KEPT = 200
 
 LONGEST = 2000
 """Characters of a reason that are kept: it may have a whole stack in it."""
-
-STANDSTILL = 1.0
-"""Seconds from which on an event loop is said to be blocked."""
 
 
 class Counted(NamedTuple):
@@ -57,7 +55,16 @@ class Story:
         self.began = began
         self.ended: float | None = None
         self.exitcode: int | None = None
+        self.asked: float | None = None
+        """When it was told to end."""
         self.killed: str | None = None
+        """Why it was killed,"""
+        self.killer: str | None = None
+        """and by whom: the watchdog, or main."""
+        self.failure: str | None = None
+        """Why it has not started, in its own words."""
+        self.standstills: list[tuple[float, float]] = []
+        self._cut_off: list[tuple[float, float]] = []
         self.state = ""
         self.since = began
         self.requests: int | None = None
@@ -77,22 +84,34 @@ class Story:
             return
         self._note(process)
         current, since = _state_of(process, now, stopping)
+        if self.state == "blocked" and current == "stopping":
+            self._cut_off.append((self.since, now))  # nobody hears of its end
         if current != self.state:
             self.state, self.since = current, since
 
     def _note(self, process: WatchedProcess) -> None:
-        self.killed = process.killed_for or self.killed
-        pulse = process.pulse
-        if pulse is not None:
+        if process.killed_for:
+            self.killed, self.killer = process.killed_for, "watchdog"
+        if process.pulse is not None:
+            pulse = process.pulse
             self.requests = pulse.requests
             self.stood_still = pulse.stood_still + pulse.seconds  # which still lasts
+            self.standstills = list(pulse.standstills)
+        if process.launch is not None:
+            self.failure = process.launch.failure
+
+    def ask(self, now: float) -> None:
+        if self.asked is None:
+            self.asked = now
 
     def end(self, now: float) -> None:
         process = self.process
         if process is None or self.ended is not None:
             return
-        self._start = self.lines_of_its_start()
         self._note(process)
+        if self.state == "blocked":
+            self._cut_off.append((self.since, now))
+        self._start = self.lines_of_its_start(with_unfinished=True)
         self.ended, self.exitcode, self.process = now, process.exitcode, None
         self.state, self.since = "ended", now
 
@@ -112,7 +131,10 @@ class Story:
             began=self.began,
             ended=self.ended,
             exitcode=self.exitcode,
+            asked=self.asked,
             killed=self.killed and self.killed[:LONGEST],
+            killer=self.killer,
+            failure=self.failure and self.failure[:LONGEST],
             requests=self.requests,
             stood_still=self.stood_still or None,
             doing=step and step.place.name,
@@ -121,8 +143,10 @@ class Story:
             doing_since=step and step.began,
         )
         yield from self._start or self.lines_of_its_start()
+        for began, ended in [*self.standstills, *self._cut_off]:
+            yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
 
-    def lines_of_its_start(self) -> list[str]:
+    def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
         launch = self.process.launch if self.process is not None else None
         if launch is None:
             return []
@@ -130,7 +154,7 @@ class Story:
         lines = [
             state.line("start", pid=pid, start=start, imported=launch.imported, ready=launch.ready)
         ]
-        for step in launch.done:
+        for step in [*launch.done, *(launch.running if with_unfinished else ())]:
             place = step.place
             lines.append(
                 state.line(
@@ -143,6 +167,7 @@ class Story:
                     began=step.began,
                     ended=step.ended,
                     beside=int(step.is_beside) or None,
+                    failed=int(step.has_failed) or None,
                 )
             )
         return lines
@@ -189,6 +214,8 @@ class Journal:
         self._counts: Counter[Counted] = Counter()
         self._stood_still = 0.0
         self._phase_since = began
+        self._entered: dict[str, float] = {}
+        """When each phase began, the first time: `began_serving`, and so on."""
         self._written = b""
         self._next = 0.0
         self._earliest = 0.0
@@ -251,7 +278,22 @@ class Journal:
     def enter(self, phase: str) -> None:
         if phase != self.phase:
             self.phase, self._phase_since = phase, time.monotonic()
+            self._entered.setdefault(f"began_{phase}", self._phase_since)
+            if phase == "stopping":
+                for story in list(self._stories.values()):
+                    story.ask(self._phase_since)
             self.hurry()
+
+    def dismissed(self, process: WatchedProcess) -> None:
+        """It is told to end, while the server goes on."""
+        story = self._stories.get(process.identity)
+        if story is not None:
+            story.ask(time.monotonic())
+
+    def killed_by_main(self, pid: int, why: str) -> None:
+        for identity, story in self._stories.items():
+            if identity[0] == pid:
+                story.killed, story.killer = why, "main"
 
     def conclude(self, code: int, words: str) -> None:
         """How the server ends."""
@@ -291,6 +333,7 @@ class Journal:
                 **self._facts,
                 phase=self.phase,
                 since=self._phase_since,
+                **self._entered,
                 wanted=self.wanted,
                 code=code,
                 words=words,

@@ -46,6 +46,7 @@ class Step:
         self.thread, self.is_beside = thread, is_beside
         self.began = time.monotonic()
         self.ended: float | None = None
+        self.has_failed = False
         self.is_told = False
 
     @property
@@ -131,6 +132,10 @@ class Launch:
         """What has been running for longest."""
         return next(iter(self._steps.values()), None)
 
+    @property
+    def running(self) -> list[Step]:
+        return list(self._steps.values())
+
     # -- hearing it -------------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -151,10 +156,12 @@ class Launch:
             self._steps[number] = Step(place, limit, source, thread, word == "work")
             self._on_due()
         elif word == "end":
-            self._note_end(self._steps.pop(rest[0], None))
+            self._note_end(self._steps.pop(rest[0], None), has_failed=any(rest[1:]))
             self._on_due()
         elif word == "failed":
             self.fail(rest[0])
+            for step in self._steps.values():
+                self._note_end(step, has_failed=True)
             self._steps.clear()  # what is known need not be found out once more
             self._on_due()
         elif word == "ready":
@@ -164,9 +171,9 @@ class Launch:
         elif word == "hello":
             self.imported = time.monotonic()
 
-    def _note_end(self, step: Step | None) -> None:
+    def _note_end(self, step: Step | None, has_failed: bool) -> None:
         if step is not None and len(self.done) < NOTED:
-            step.ended = time.monotonic()
+            step.ended, step.has_failed = time.monotonic(), has_failed
             self.done.append(step)
 
     # -- what is said of it -----------------------------------------------------------------------

@@ -7,6 +7,7 @@ blocking code, a GIL that somebody holds in C, SIGSTOP. So it is seen from here,
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,12 @@ from .contact import Contact
 from .explanations import BLOCKING, Frame, report
 from .launch import stack_of, whole
 from .log import log
+
+STANDSTILL = 1.0
+"""Seconds from which on a loop is said to be blocked."""
+
+NOTED = 20
+"""Standstills that are kept, the last ones."""
 
 LONGEST_LOOK = 1.0
 """Seconds that one look may add to a standstill, however long main itself has not looked: a machine
@@ -82,7 +89,9 @@ class Pulse:
         self.seconds = 0.0
         """For how long its loop has stood still now,"""
         self.stood_still = 0.0
-        """and altogether."""
+        """and altogether;"""
+        self.standstills: deque[tuple[float, float]] = deque(maxlen=NOTED)
+        """from when to when, if it was for long. On the monotonic clock."""
         self._standstill = Standstill(every)
         self._warning = warning
         self._timeout = timeout
@@ -99,6 +108,9 @@ class Pulse:
             return
         self.beats, self.requests = True, rest[0]
         self.stood_still += self.seconds
+        if self.seconds >= STANDSTILL:
+            now = time.monotonic()
+            self.standstills.append((now - self.seconds, now))
         self.seconds = 0.0
         self._standstill.beat()
         if self._is_told and not self._is_hung:

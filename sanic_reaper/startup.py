@@ -194,7 +194,8 @@ class Startup:
             raise
         finally:
             self._running.remove(run)
-            self.tell("end", number)
+            has_failed = error is not None and not isinstance(error, asyncio.CancelledError)
+            self.tell("end", number, int(has_failed))
             record = Record(*place, time.perf_counter() - run.began, run.longest, error)
             self.records.append(record)
 

@@ -346,6 +346,7 @@ class Supervisor:
         if process in self._processes:
             by = time.monotonic() + self.settings.shutdown_timeout
             self._tell("end", *process.identity, by)
+            self._journal.dismissed(process)
 
     def wants(self, workers: int, has_started: bool) -> None:
         self._journal.wanted = workers
@@ -400,6 +401,7 @@ class Supervisor:
         elapsed = time.monotonic() - self._stopping_since
         words = "SIGKILL to %s [%d]: started by main, %s; %.2f s after the stop"
         log.log(LEVELS[level], words, name, pid, why, elapsed)
+        self._journal.killed_by_main(pid, why)
 
     def wait_for_end(self) -> None:
         killed: set[WatchedProcess] = set()

@@ -37,6 +37,7 @@ class Member:
         self.imported: float | None = None
         self.ready: float | None = None
         self.handlers: list[Fields] = []
+        self.standstills: list[Fields] = []
 
     def moment(self, key: str) -> float | None:
         """A field that is a moment on the monotonic clock, or a number of seconds."""
@@ -85,7 +86,9 @@ class Server:
         """By name, whatever the role and the cause."""
         self.counts: dict[tuple[str, str, str], float] = {}
         """By name, role and cause: see `journal.Counted`."""
-        self.log = [fields for kind, fields in log if kind == "log"]
+        self.end = list(log)
+        """What the watchdog has written since main was gone: `log`, `ended`, and at last `gone`."""
+        self.log = [fields for kind, fields in self.end if kind == "log"]
         for kind, fields in records:
             self._take(kind, fields)
         if int(self.fields.get("version", 0)) != state.VERSION:
@@ -106,10 +109,12 @@ class Server:
             name, value = fields["name"], float(fields["value"])
             self.counters[name] = self.counters.get(name, 0.0) + value
             self.counts[name, fields.get("role", ""), fields.get("cause", "")] = value
-        elif kind in ("start", "handler"):
+        elif kind in ("start", "handler", "standstill"):
             owner = self.members[int(fields["pid"]), int(fields["start"])]
             if kind == "handler":
                 owner.handlers.append(fields)
+            elif kind == "standstill":
+                owner.standstills.append(fields)
             else:
                 owner.imported = float(fields["imported"]) if "imported" in fields else None
                 owner.ready = float(fields["ready"]) if "ready" in fields else None

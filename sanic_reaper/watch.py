@@ -136,6 +136,7 @@ class Watch:
         self._next_scan = 0.0
         self._dead: set[Identity] = set()
         self._hung_up: float | None = None
+        self._orderly = False
         self._poll = select.poll()
         self.remains = Remains(main, run, self._poll, self._report_signal, self._tell_of)
         self._register(channel.fd)
@@ -301,9 +302,11 @@ class Watch:
         self._release(self.main)
         for level, text in self._unseen:
             self._log(level, text)
+            if self.phase != FINISHED:
+                self._leave_word("log", level=level, text=text)
         self._unseen.clear()
         now = time.monotonic()
-        orderly = self.phase == FINISHED
+        self._orderly = orderly = self.phase == FINISHED
         if self.phase == WATCHING:
             self._begin("main died")
         self.phase = DRAINING
@@ -329,6 +332,9 @@ class Watch:
                 del self.members[identity]
                 if self.phase in _MAIN_LIVES:
                     self.channel.send("ended", *identity)
+                elif not self._orderly:
+                    why = member.why if member.killed else None
+                    self._leave_word("ended", pid=identity[0], start=identity[1], killed=why)
                 # A process of the user's own may be there to start something, and end.
                 if self.phase == WATCHING and member.role == "worker":
                     self._dead.add(identity)
@@ -409,7 +415,7 @@ class Watch:
     def _kill(self, member: Member, why: str) -> None:
         if member.killed:
             return
-        member.killed = True
+        member.killed, member.why = True, why
         member.kill_at = None
         evidence = f"registered by main, {why}"
         self._report_signal("WARNING", signal.SIGKILL, str(member), evidence, member.since)
@@ -443,6 +449,8 @@ class Watch:
             return
         if last:
             self.phase = GONE
+            if not self._orderly:
+                self._leave_word("gone")
         else:
             # What main does from here on is the script's business. It tells us when it exits.
             self.phase = FINISHED
@@ -505,7 +513,7 @@ class Watch:
             self._unseen.append((level, text))
         else:
             self._log(level, text)
-            self._leave_word(level, text)
+            self._leave_word("log", level=level, text=text)
 
     def _leave_kin(self) -> None:
         """Write down whom we know, for whoever comes when main and we are gone. A process that was
@@ -519,10 +527,10 @@ class Watch:
             except OSError:
                 pass  # main says so
 
-    def _leave_word(self, level: str, text: str) -> None:
+    def _leave_word(self, kind: str, **fields: object) -> None:
         """Where main has left its own, for a report: what became of the server after it."""
         if self._state:
-            record = state.line("log", time=time.monotonic(), level=level, text=text)
+            record = state.line(kind, time=time.monotonic(), **fields)
             try:
                 statedir.append(self._state, self.run + state.END, state.encode(record))
             except OSError:

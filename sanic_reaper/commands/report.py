@@ -1,0 +1,138 @@
+"""`sanic-reaper report`: the last start and stop of a server, as its files tell of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from contextlib import suppress
+
+from .. import statedir, view
+from ..report.account import Account
+from .terminal import NOTHING_FOUND, USAGE, painter, print_json
+
+EXIT_CODES = f"""\
+exit codes:
+  0  a report was made, whatever is in it
+  {NOTHING_FOUND}  there is no run to report on
+  {USAGE}  wrong usage, or FILE can't be written
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Report on the last run; return the exit code."""
+    chosen = build_parser().parse_args(arguments)
+    found = view.servers()
+    server = _last(found, chosen.app)
+    if server is None:
+        print(f"sanic-reaper: {_where(found, chosen.app)}", file=sys.stderr)
+        return NOTHING_FOUND
+    account = Account(server, view.now(), server.lives, server.is_here)
+    try:
+        return _show(account, chosen)
+    except BrokenPipeError:  # `report | head`
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="sanic-reaper report",
+        description="The last start and stop of a server: who took how long, who was killed, why.",
+        epilog=EXIT_CODES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--app", metavar="NAME", help="the last run of this app, not of any")
+    parser.add_argument(
+        "--full", action="store_true", help="each worker, each event, each line of a reason"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--html", metavar="FILE", help="write one page that needs nothing else; -: to stdout"
+    )
+    form.add_argument("--json", action="store_true", help="the same as data; see docs/commands.md")
+    return parser
+
+
+def _last(found: Sequence[view.Server], app: str | None) -> view.Server | None:
+    """By the clock on the wall: the monotonic one begins anew with each boot."""
+    wanted = [one for one in found if app in (None, one.app)]
+    return max(wanted, key=_began, default=None)
+
+
+def _began(server: view.Server) -> float:
+    try:
+        return server.began + float(server.fields.get("clock", 0.0))
+    except ValueError:
+        return 0.0
+
+
+def _where(found: Sequence[view.Server], app: str | None) -> str:
+    places = ", ".join(path for uid in statedir.users() for path in statedir.places(uid))
+    if app is None:
+        return f"no server has left word in {places}"
+    others = ", ".join(sorted({one.app for one in found}))
+    return f"no run of {app!r} in {places}" + (f"; there are: {others}" if others else "")
+
+
+def _show(account: Account, chosen: Namespace) -> int:
+    if chosen.json:
+        from ..report.record import record
+
+        print_json("report", record(account))
+    elif chosen.html:
+        from ..report.page import page
+
+        return _write(chosen.html, page(account).encode("utf-8", "replace"))
+    else:
+        from ..report.text import Text
+
+        _print(str(Text(account, painter(), chosen.full)))
+    sys.stdout.flush()
+    return 0
+
+
+def _print(text: str) -> None:
+    """Also where the terminal can't show each letter."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+
+
+def _write(path: str, content: bytes) -> int:
+    if path == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return 0
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        print(f"sanic-reaper: {path}: {error.strerror or error}", file=sys.stderr)
+        return USAGE
+    print(f"{path}: {len(content)} bytes")
+    return 0
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Put a file there, all of it or none.
+
+    Whoever reads it at the same time sees the old one or the new one. What is there already must be
+    an ordinary file: a link is not followed, a device or a pipe is not replaced.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError("is no ordinary file; - writes to stdout")
+    draft = f"{path}.{os.getpid()}.draft"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+        os.rename(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise

@@ -1,0 +1,398 @@
+"""The account of a run as one page that needs nothing else: no network, no script.
+
+It is well-formed XML as well, so that a test can take it apart. All that comes from the run (names,
+places, reasons) goes through `esc`.
+"""
+
+from __future__ import annotations
+
+from .account import Account, Process, fate, first_line
+from .drawing import Row, Tick, Window, place, rows, ticks, windows
+from .style import CSS
+from .words import (
+    DATE,
+    Told,
+    clock,
+    counts,
+    duration,
+    how_it_stands,
+    how_it_started,
+    parts,
+    printable,
+    steps,
+    told,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    pass
+
+_ENTITIES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": " ", "\t": " "}
+)
+_ENTITIES_OF_LINES = {**_ENTITIES, ord("\n"): "\n"}
+
+LEGEND = (
+    ("import", "import"),
+    ("handler", "handler of the start"),
+    ("starting", "other start-up"),
+    ("background", "background work"),
+    ("serving", "serving"),
+    ("blocked", "event loop blocked"),
+    ("stopping", "stopping"),
+    ("running", "helper"),
+)
+MARKS = (
+    ("died", "died, or was killed"),
+    ("replaced", "takes another's place"),
+    ("slow", "reported as slow"),
+    ("orphan", "left something behind"),
+)
+SHAPES = {
+    "killed": "M-4 -4L4 4M-4 4L4 -4",
+    "died": "M-4 -4L4 4M-4 4L4 -4",
+    "crashloop": "M-4 -4L4 4M-4 4L4 -4",
+    "replaced": "M0 -5L5 0L0 5L-5 0Z",
+    "recycled": "M0 -5L5 0L0 5L-5 0Z",
+    "slow": "M0 -5L5 4H-5Z",
+    "orphan": "M-4 -4H4V4H-4Z",
+}
+"""Of marks: told apart by their shape, not by colour alone."""
+
+BAR = 14
+"""Pixels of a bar, of a row:"""
+ROW = 22
+LONG = 12
+"""Rows from which on the axis stands below them as well."""
+
+
+DASH = "\u2013"
+"""Where there is nothing to tell."""
+
+
+def esc(text: object) -> str:
+    """Text as it may stand between tags, and in quotes."""
+    return printable(str(text)).translate(_ENTITIES)
+
+
+def page(account: Account) -> str:
+    """The whole document."""
+    title = f"{esc(account.app)} [{account.pid}] - sanic-reaper report"
+    body = [
+        _header(account),
+        _legend(account),
+        *(_time_line(account, window) for window in windows(account)),
+        _happened(account),
+        _starts(account),
+        _table(account),
+        _footer(account),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        '<meta name="color-scheme" content="light dark"/>\n'
+        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n{_PATTERNS}\n<main>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+_PATTERNS = (
+    '<svg width="0" height="0" class="defs" aria-hidden="true" focusable="false"><defs>'
+    '<pattern id="slant" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect width="6" height="6" class="ground-blocked"/>'
+    '<rect width="2" height="6" class="stripe-blocked"/></pattern>'
+    '<pattern id="stop" width="5" height="5" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(-45)"><rect width="5" height="5" class="ground-stopping"/>'
+    '<rect width="1.5" height="5" class="stripe-stopping"/></pattern>'
+    "</defs></svg>"
+)
+
+
+# -- the head -------------------------------------------------------------------------------------
+
+
+def _header(account: Account) -> str:
+    good = account.outcome in ("starting", "serving", "stopping", "stopped")
+    facts = [
+        ("Started", clock(account.wall(account.began), DATE)),
+        ("Up" if account.lives else "Ran", duration(account.seconds)),
+        (
+            "Serving after",
+            "never" if account.served is None else duration(account.served - account.began),
+        ),
+        ("Exit code", "none yet" if account.lives else _or_dash(account.code)),
+        ("Main", str(account.pid)),
+        ("Workers wanted", str(account.wanted)),
+        ("Address", account.address or DASH),
+        ("Start method", account.method or "default"),
+    ]
+    took = account.seconds_of_stop
+    if account.outcome == "killed":
+        facts.insert(3, ("Nothing left after", _seconds(account.gone, account.died)))
+    elif took is not None:
+        facts.insert(3, ("Stop took", duration(took)))
+    cells = "".join(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in facts)
+    stuck = "<p><strong>Main's loop does not turn: this may be old.</strong></p>"
+    stands, comma, rest = how_it_stands(account).partition(", ")
+    return (
+        f'<header><p class="kind">sanic-reaper report</p><h1>{esc(account.app)}</h1>'
+        f'<p class="outcome {"good" if good else "bad"}"><b>{esc(stands)}</b>'
+        f"{esc(comma + rest)}</p>"
+        f"{stuck if account.is_stuck else ''}<dl>{cells}</dl></header>"
+    )
+
+
+def _or_dash(value: object) -> str:
+    return DASH if value is None else str(value)
+
+
+def _seconds(ended: float | None, began: float | None) -> str:
+    return "not known" if ended is None or began is None else duration(ended - began)
+
+
+def _legend(account: Account) -> str:
+    kinds = {one.kind for process in account.processes for one in process.segments}
+    marks = {one.kind for process in account.processes for one in process.marks}
+    if "recycled" in marks:
+        marks.add("replaced")
+    if marks & {"crashloop", "killed"}:
+        marks.add("died")
+    items = [
+        f'<li><svg width="18" height="12" aria-hidden="true"><rect class="{kind}" y="1" '
+        f'width="18" height="10"/></svg>{words}</li>'
+        for kind, words in LEGEND
+        if kind in kinds
+    ]
+    items += [
+        f'<li><svg width="18" height="12" aria-hidden="true"><g transform="translate(9 6)">'
+        f'<path class="mark {kind}" d="{SHAPES[kind]}"/></g></svg>{words}</li>'
+        for kind, words in MARKS
+        if kind in marks
+    ]
+    return f'<ul class="legend" aria-label="Legend">{"".join(items)}</ul>'
+
+
+# -- time lines -----------------------------------------------------------------------------------
+
+
+def _time_line(account: Account, window: Window) -> str:
+    found, marks = rows(account, window), ticks(window)
+    stop = account.died if account.died is not None else account.stop
+    moments = [moment for moment in (account.served, stop) if moment is not None]
+    at = [place(window, one) for one in moments if window.began < one < window.ended]
+    grid = "".join(_line(tick.x, "grid") for tick in marks) + "".join(_line(x, "now") for x in at)
+    began, ended = account.wall(window.began), account.wall(window.ended)
+    style = DATE if ended - began > 43200 else "%H:%M:%S"
+    drawn = "".join(_row(row, window, grid, account) for row in found)
+    hidden = len(account.processes) - len(found)
+    left_out = f"; not there then, and left out: {hidden}" if hidden else ""
+    return (
+        f'<section class="chart" aria-labelledby="{window.key}"><h2 id="{window.key}">'
+        f"{esc(window.title)}</h2>"
+        f'<p class="caption">{esc(clock(began, style))} to {esc(clock(ended, style))}, '
+        f"{esc(duration(window.ended - window.began))}; the axis counts from {esc(window.origin)}"
+        f"{left_out}</p>"
+        f'<div class="axis">{_axis(marks)}</div>'
+        f'<ul class="rows">{drawn}</ul>'
+        + (f'<div class="axis">{_axis(marks)}</div>' if len(found) > LONG else "")
+        + "</section>"
+    )
+
+
+def _line(x: float, kind: str) -> str:
+    return f'<line class="{kind}" x1="{x:g}%" x2="{x:g}%" y2="{ROW}"/>'
+
+
+def _axis(marks: list[Tick]) -> str:
+    shown = []
+    for tick in marks:
+        anchor = "start" if tick.x < 4 else "end" if tick.x > 96 else "middle"
+        shown.append(
+            f'<text x="{tick.x:g}%" y="12" text-anchor="{anchor}">{esc(tick.label)}</text>'
+        )
+    return f'<svg width="100%" height="16" aria-hidden="true">{"".join(shown)}</svg>'
+
+
+def _row(row: Row, window: Window, grid: str, account: Account) -> str:
+    process = row.process
+    depth = "root" if process.role == "main" else "leaf" if process.before is None else "again"
+    kind = "" if process.role in _OBVIOUS else f"<i>{esc(process.role)}</i> "
+    starts = window.key == "start" and process.is_worker
+    end = _short_start(process) if starts else _short_end(process, account)
+    is_bad = process.did_not_start if starts else process.was_hurt
+    drawn = svg(row, grid, f"{process.title}: {summary(process, account)}")
+    return (
+        f'<li class="row {depth}"><span class="who">{kind}<b>{esc(process.name)}</b> '
+        f'<span class="pid">{process.pid}</span></span>'
+        f'<span class="plot">{drawn}</span>'
+        f'<span class="end{" bad" if is_bad else ""}">{esc(end)}</span></li>'
+    )
+
+
+def svg(row: Row, grid: str, title: str) -> str:
+    """The bar of one process: an image with a title, and one for each of its parts."""
+    bars = []
+    for bar in row.bars:
+        y, height = _SHAPE.get(bar.kind, ((ROW - BAR) // 2, BAR))
+        bars.append(
+            f'<rect class="{bar.kind}" x="{bar.x:g}%" y="{y}" width="{bar.width:g}%" '
+            f'height="{height}"><title>{esc(bar.label)}: {esc(duration(bar.seconds))}</title>'
+            "</rect>"
+        )
+    points = [
+        f'<svg x="{point.x:g}%" y="{ROW // 2}" overflow="visible"><path '
+        f'class="mark {esc(point.mark.kind)}" d="{SHAPES.get(point.mark.kind, SHAPES["slow"])}">'
+        f"<title>{esc(point.mark.label)}</title></path></svg>"
+        for point in row.points
+    ]
+    return (
+        f'<svg width="100%" height="{ROW}" role="img"><title>{esc(title)}</title>'
+        f"{grid}{''.join(bars)}{''.join(points)}</svg>"
+    )
+
+
+_OBVIOUS = ("main", "watchdog", "helper", "service", "worker")
+"""Roles that the name of a process tells."""
+
+_SHAPE = {"background": (14, 4), "running": (9, 4)}
+"""Where a bar begins, and how high it is: what goes on beside something else is low."""
+
+
+def _short_start(process: Process) -> str:
+    seconds = process.seconds_to_ready
+    return "not up" if seconds is None else f"up after {duration(seconds)}"
+
+
+def _short_end(process: Process, account: Account) -> str:
+    if process.killed:
+        return "killed" if process.killer != "watchdog" else "killed by watchdog"
+    if process.ended is None:
+        return process.state if account.lives and process.role != "main" else ""
+    if process.exitcode is None:
+        return "died" if process.role == "main" else "ended"
+    return first_line(fate(process)).split(",")[0].split(":")[0]
+
+
+def summary(process: Process, account: Account) -> str:
+    """A row in words, for who does not see it."""
+    parts_ = [f"{process.role}, from {duration(max(0.0, process.began - account.began))} after"]
+    parts_[0] += f" the start, for {duration(process.until - process.began)}"
+    if process.is_worker:
+        parts_.append(first_line(how_it_started(process)))
+    parts_.append(first_line(fate(process)) or "no end known")
+    return "; ".join(parts_)
+
+
+# -- what happened, and the tables ----------------------------------------------------------------
+
+
+def _happened(account: Account) -> str:
+    start, between, stop = parts(account)
+    lines = [*told(account, start), *told(account, between), *told(account, stop)]
+    lines += told(account, account.log)
+    numbers = "".join(
+        f"<div><dt>{esc(words)}</dt><dd>{number}</dd></div>"
+        for words, number in counts(account)
+        if number
+    )
+    if numbers:
+        numbers = f'<dl class="counts">{numbers}</dl>'
+    listed = "".join(_happening(one, account) for one in lines)
+    empty = "<p>Nothing: no worker died, none had to be killed.</p>"
+    return (
+        '<section aria-labelledby="events"><h2 id="events">What happened</h2>'
+        + numbers
+        + (f'<ol class="events">{listed}</ol>' if listed else empty)
+        + "</section>"
+    )
+
+
+def _happening(one: Told, account: Account) -> str:
+    moment = account.wall(one.time)
+    style = DATE if account.seconds > 43200 else "%H:%M:%S"
+    first, _, rest = one.words.partition("\n")
+    words = f"{f'<i>{esc(one.who)}</i> ' if one.who else ''}{esc(first)}"
+    if rest:
+        more = printable(rest).translate(_ENTITIES_OF_LINES)
+        words = f"<details><summary>{words}</summary><pre>{more}</pre></details>"
+    name = f'<b class="{"bad" if one.is_bad else "plain"}">{esc(one.name or "watchdog")}</b>'
+    return f'<li><time>{esc(clock(moment, style))}</time>{name}<div class="what">{words}</div></li>'
+
+
+def _starts(account: Account) -> str:
+    workers = [one for one in account.workers if steps(one, one.until)]
+    if not workers:
+        return ""
+    body = "".join(map(_start, workers))
+    return _section(
+        "starts",
+        "How each worker started",
+        '<tr><th scope="col">Worker</th><th scope="col" class="number">Seconds</th>'
+        '<th scope="col">What</th><th scope="col">Where</th></tr>',
+        body,
+    )
+
+
+def _start(worker: Process) -> str:
+    found = steps(worker, worker.until)
+    total = worker.seconds_to_ready
+    words = "until it was up" if total is not None else first_line(how_it_started(worker))
+    head = (
+        f'<tr class="group"><th scope="rowgroup" rowspan="{len(found) + 1}">{esc(worker.name)} '
+        f'<span class="pid">{worker.pid}</span></th>'
+        f'<td class="number"><b>{DASH if total is None else f"{total:.2f}"}</b></td>'
+        f'<td colspan="2">{esc(words)}</td></tr>'
+    )
+    return head + "".join(
+        f'<tr><td class="number">{seconds:.2f}</td><td>{esc(what)}'
+        f"{f' <i>{esc(remark)}</i>' if remark else ''}</td>"
+        f"<td><code>{esc(where)}</code></td></tr>"
+        for seconds, what, where, remark in found
+    )
+
+
+def _table(account: Account) -> str:
+    head = (
+        '<tr><th scope="col">Process</th><th scope="col">Role</th>'
+        '<th scope="col" class="number">Began, s</th><th scope="col" class="number">Ready, s</th>'
+        '<th scope="col" class="number">Told to stop, s</th>'
+        '<th scope="col" class="number">Ended, s</th><th scope="col" class="number">Requests</th>'
+        '<th scope="col">How it ended</th></tr>'
+    )
+    return _section(
+        "table",
+        "All processes",
+        head,
+        "".join(_process(one, account) for one in account.processes),
+        "Seconds after the start of the server.",
+    )
+
+
+def _process(process: Process, account: Account) -> str:
+    def since(moment: float | None) -> str:
+        return DASH if moment is None else f"{moment - account.began:.2f}"
+
+    before = f" <i>in place of {process.before.pid}</i>" if process.before is not None else ""
+    numbers = (process.began, process.ready, process.asked, process.ended)
+    cells = "".join(f'<td class="number">{since(moment)}</td>' for moment in numbers)
+    return (
+        f'<tr><th scope="row">{esc(process.name)} <span class="pid">{process.pid}</span>{before}'
+        f"</th><td>{esc(process.role)}</td>{cells}"
+        f'<td class="number">{_or_dash(process.requests)}</td>'
+        f"<td>{esc(first_line(fate(process)) or DASH)}</td></tr>"
+    )
+
+
+def _section(key: str, title: str, head: str, body: str, caption: str = "") -> str:
+    named = f"<caption>{esc(caption)}</caption>" if caption else ""
+    return (
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{esc(title)}</h2>'
+        f'<div class="scroll" role="region" aria-labelledby="{key}" tabindex="0"><table>{named}'
+        f"<thead>{head}</thead><tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def _footer(account: Account) -> str:
+    facts = [f"run {account.run}", f"user {account.uid}", account.directory]
+    return f"<footer><p>{esc(', '.join(filter(None, facts)))}</p></footer>"

@@ -1,0 +1,99 @@
+"""The account of a run as data: what `sanic-reaper report --json` prints. See docs/commands.md."""
+
+from __future__ import annotations
+
+from .account import Account, Happening, Process, fate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def record(account: Account) -> dict[str, Any]:
+    """Moments are seconds since the epoch, durations seconds; what is not known is None."""
+
+    def at(moment: float | None) -> float | None:
+        return None if moment is None else round(account.wall(moment), 3)
+
+    return {
+        "server": {
+            "app": account.app,
+            "run": account.run,
+            "pid": account.pid,
+            "uid": account.uid,
+            "directory": account.directory,
+            "start_method": account.method,
+            "address": account.address,
+            "workers_wanted": account.wanted,
+            "outcome": account.outcome,
+            "exit_code": account.code,
+            "reason": account.words,
+            "is_stuck": account.is_stuck,
+            "began": at(account.began),
+            "serving_at": at(account.served),
+            "stop_at": at(account.stop),
+            "ended_at": at(account.over),
+            "main_died_at": at(account.died),
+            "nothing_left_at": at(account.gone if account.died is not None else account.over),
+            "up_seconds": round(account.seconds, 3),
+            "stop_seconds": _rounded(account.seconds_of_stop),
+        },
+        "processes": [_process(one, at) for one in account.processes],
+        "events": [_event(one, at) for one in account.events],
+        "watchdog": [
+            {"time": at(one.time), "level": one.level, "text": one.words} for one in account.log
+        ],
+        "counters": dict(account.counters),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _process(process: Process, at: Callable[[float | None], float | None]) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "role": process.role,
+        "name": process.name,
+        "state": process.state,
+        "in_place_of": process.before.pid if process.before is not None else None,
+        "began": at(process.began),
+        "imported_at": at(process.imported),
+        "ready_at": at(process.ready),
+        "told_to_stop_at": at(process.asked),
+        "ended_at": at(process.ended),
+        "exit_code": process.exitcode,
+        "killed_by": process.killer or None,
+        "killed_for": process.killed or None,
+        "failure": process.failure or None,
+        "end": fate(process) or None,
+        "requests": process.requests,
+        "stood_still_seconds": _rounded(process.stood_still),
+        "standstills": [{"began": at(a), "ended": at(b)} for a, b in process.standstills],
+        "handlers": [
+            {
+                "name": one.name,
+                "place": one.place or None,
+                "began": at(one.began),
+                "ended": at(one.ended),
+                "is_background": one.is_beside,
+                "has_failed": one.has_failed,
+            }
+            for one in process.handlers
+        ],
+    }
+
+
+def _event(one: Happening, at: Callable[[float | None], float | None]) -> dict[str, Any]:
+    return {
+        "time": at(one.time),
+        "name": one.name,
+        "process": one.process,
+        "pid": one.pid,
+        "cause": one.cause or None,
+        "reason": one.words or None,
+        "exit_code": one.exitcode,
+        "seconds": _rounded(one.seconds),
+    }
