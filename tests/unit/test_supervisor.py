@@ -91,7 +91,9 @@ def test_who_is_started_by_no_service_manager_does_not_load_what_talks_to_one(so
         "from sanic_reaper.supervisor import Supervisor\n"
         "from sanic_reaper.config import Settings\n"
         "from sanic_reaper.events import Hooks\n"
-        "Supervisor(Settings.read({}), 'run', set(), Hooks([]))\n"
+        "from sanic_reaper.journal import Journal\n"
+        "journal = Journal('run', {}, (0, 0), 0.0)\n"
+        "Supervisor(Settings.read({}), 'run', set(), Hooks([]), journal)\n"
         "sys.exit('sanic_reaper.notify' in sys.modules)"
     )
     ended = subprocess.run(
