@@ -6,20 +6,24 @@ import os
 
 from . import main_internals
 from .config import BAD_CONFIGURATION
+from .events import Hooks
 from .internals import App
 from .log import log
 from .sidecar import LEVELS
 
 
-def sweep(app_name: str) -> int:
+def sweep(app_name: str, hooks: Hooks) -> int:
     """End what is left of this app's earlier runs. A failure of ours does not stop the start."""
     from . import sweeping  # here, as main has no use for it later
 
     def say(level: str, text: str) -> None:
         log.log(LEVELS[level], "%s", text)
 
+    def tell_of(name: str, pid: int, evidence: str) -> None:
+        hooks.tell("orphan.killed", name, pid, evidence)
+
     try:
-        return sweeping.sweep_for(app_name, os.getcwd(), say)
+        return sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)
     except Exception as error:
         log.exception("what is left of earlier runs can't be swept: %r", error)
         return 0

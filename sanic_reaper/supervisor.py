@@ -78,10 +78,10 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         multiprocessing.get_start_method(allow_none=True) or "",
         main_internals.address(app),
     )
-    if settings.sweep:
-        preflight.sweep(app.name)
     environment.name_main(main, app.name, os.getcwd())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
+    if settings.sweep:
+        preflight.sweep(app.name, hooks)
     supervisor.begin()
     return supervisor
 

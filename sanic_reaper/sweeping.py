@@ -58,8 +58,21 @@ def leftovers(table: Mapping[int, Row], uids: Iterable[int]) -> list[Leftover]:
     servers = view.servers(uids)
     found = [_of_server(server, table) for server in servers if not server.lives]
     known = {server.run for server in servers}
-    found += [_of_stray(stray) for stray in view.strays(table, uids, known)]
+    found += [_of_stray(stray, table) for stray in view.strays(table, uids, known)]
     return [leftover for leftover in found if leftover.processes]
+
+
+def not_us(found: Mapping[Identity, str], table: Mapping[int, Row]) -> dict[Identity, str]:
+    """Without this process and those that it descends from.
+
+    A server that a worker of an earlier one has started bears the earlier one's mark; so does
+    `sanic-reaper sweep` in a shell that a worker has started.
+    """
+    line, pid = set(), os.getpid()
+    while pid in table and pid not in line:
+        line.add(pid)
+        pid = table[pid].ppid
+    return {identity: why for identity, why in found.items() if identity[0] not in line}
 
 
 def _of_server(server: Server, table: Mapping[int, Row]) -> Leftover:
@@ -69,29 +82,40 @@ def _of_server(server: Server, table: Mapping[int, Row]) -> Leftover:
     )
     leftover.helped = server.watchdog_lives
     leftover.names = {identity: one.name for identity, one in server.members.items()}
-    leftover.find = lambda: server.belongs(platform.table())
-    leftover.processes = server.belongs(table)
+
+    def find() -> dict[Identity, str]:
+        now = platform.table()
+        return not_us(server.belongs(now), now)
+
+    leftover.find = find
+    leftover.processes = not_us(server.belongs(table), table)
     return leftover
 
 
-def _of_stray(stray: Stray) -> Leftover:
+def _of_stray(stray: Stray, table: Mapping[int, Row]) -> Leftover:
     title = f"{stray.app} (main was {stray.main[0]})"
     leftover = Leftover(title, stray.run, stray.app, stray.directory, stray.uid)
 
     def find() -> dict[Identity, str]:
-        again = view.strays(platform.table(), [stray.uid], set())
-        return next((one.processes for one in again if one.run == stray.run), {})
+        now = platform.table()
+        again = view.strays(now, [stray.uid], set())
+        return not_us(next((one.processes for one in again if one.run == stray.run), {}), now)
 
     leftover.find = find
-    leftover.processes = stray.processes
+    leftover.processes = not_us(stray.processes, table)
     return leftover
 
 
-def end(leftover: Leftover, say: Callable[[str, str], None]) -> int:
+def end(
+    leftover: Leftover,
+    say: Callable[[str, str], None],
+    tell_of: Callable[[str, int, str], None] | None = None,
+) -> int:
     """End it. Looks again after each signal, for what was started meanwhile.
 
     Args:
         say: where a line goes for each signal: its level, its text.
+        tell_of: told once of each that is ended: name, pid, evidence.
 
     Returns:
         How many were ended.
@@ -111,6 +135,8 @@ def end(leftover: Leftover, say: Callable[[str, str], None]) -> int:
                 continue
             asked.add(identity)
             if _send(identity, signum, leftover.uid):
+                if tell_of is not None and identity not in ended:
+                    tell_of(leftover.name(identity), identity[0], evidence)
                 ended.add(identity)
                 say(
                     "WARNING" if signum == signal.SIGKILL else "INFO",
@@ -157,7 +183,12 @@ def forget(path: str, run: str) -> None:
     statedir.remove(path, *(f"{run}{end}" for end in state.ALL))
 
 
-def sweep_for(app: str, directory: str, say: Callable[[str, str], None]) -> int:
+def sweep_for(
+    app: str,
+    directory: str,
+    say: Callable[[str, str], None],
+    tell_of: Callable[[str, int, str], None],
+) -> int:
     """Before this app starts again: end what is left of it, where nobody else does.
 
     Args:
@@ -173,7 +204,7 @@ def sweep_for(app: str, directory: str, say: Callable[[str, str], None]) -> int:
     for leftover in leftovers(platform.table(), [uid]):
         same = leftover.app == app and leftover.directory == directory
         if same and leftover.uid == uid and not leftover.helped:
-            ended += end(leftover, say)
+            ended += end(leftover, say, tell_of)
     _forget_old(app, directory, uid)
     return ended
 

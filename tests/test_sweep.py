@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 import pytest
 from support.box import Box
@@ -50,6 +50,8 @@ def test_the_next_start_ends_what_is_left_and_has_the_port(launch, new_box, meth
     second.wait_for("all acked", 2)  # they write to one file
     assert not any(process.alive for process in left), second.describe()
     assert "left by Subject (main was" in second.output()
+    [found] = second.ask("report", "--json").data["events"][:1]
+    assert found["name"] == "orphan.killed", "hooks, reports and metrics are told of it"
     assert second.stop() == 0
 
 
@@ -148,6 +150,21 @@ def test_the_command(launch, new_box, files):
     assert all(process.alive for process in others)
     assert server.ask("sweep", "--all-apps").text == "nothing is left\n"
     assert bystander.stop() == 0
+
+
+def test_a_server_does_not_sweep_itself_nor_who_has_started_it(launch, new_box, tmp_path):
+    """They bear the mark of a run whose main is gone: a worker of that has started them."""
+    box = new_box()
+    gone = box.start(["sleep", "0.1"], output=tmp_path / "gone").process
+    wait_until(lambda: not gone.alive, 5, "it to end")
+    env = {**marks(gone), "SANIC_REAPER_MAIN": f"4000000\t{gone.start}\tSubject\t{SUBJECTS}"}
+    shell = ["sh", "-c", '"$0" app.py; echo "next line, after $?"', SCRIPT[0]]
+    server = launch(SUPERVISED.with_(method="fork", workers=1), box=box, argv=shell, env=env)
+    server.wait_serving()
+    assert server.get()[0] == 200
+    server.send(SIGTERM)
+    assert server.exit_code() == 0
+    assert "next line, after 0" in server.output()
 
 
 @needs_root
