@@ -218,7 +218,7 @@ def _row(row: Row, window: Window, grid: str, account: Account) -> str:
     process = row.process
     depth = "root" if process.role == "main" else "leaf" if process.before is None else "again"
     kind = "" if process.role in _OBVIOUS else f"<i>{esc(process.role)}</i> "
-    starts = window.key == "start" and process.is_worker
+    starts = window.key == "start"
     end = _short_start(process) if starts else _short_end(process, account)
     is_bad = process.did_not_start if starts else process.was_hurt
     drawn = svg(row, grid, f"{process.title}: {summary(process, account)}")
@@ -261,6 +261,8 @@ _SHAPE = {"background": (14, 4), "running": (9, 4)}
 
 def _short_start(process: Process) -> str:
     seconds = process.seconds_to_ready
+    if not process.is_worker:
+        return ""
     return "not up" if seconds is None else f"up after {duration(seconds)}"
 
 

@@ -267,7 +267,7 @@ def test_the_record_is_all_json():
 
 def test_each_key_of_the_record_is_documented():
     document = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
-    section = document.partition("### What --json prints")[2].partition("\n## ")[0]
+    section = document.partition("### What `report --json` prints")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)`", section))
     found = record(account())
     handler = next(one["handlers"][0] for one in found["processes"] if one["handlers"])
