@@ -46,7 +46,6 @@ class Control:
         self._path = f"{directory}/{run}{state.SOCKET}"
         self._listener: socket.socket | None = None
         self._asking: list[Question] = []
-        self._pid = os.getpid()
         if directory:
             try:
                 self._listener = _listen(self._path)
@@ -54,6 +53,9 @@ class Control:
                 from .log import log  # not for those who ask: it brings Sanic with it
 
                 log.debug("nobody can ask where a worker is: %s", error)
+            else:
+                # A forked worker would keep it open, and whoever asks a dead main would wait.
+                os.register_at_fork(after_in_child=self._let_go)
 
     @property
     def news(self) -> list[int]:
@@ -78,8 +80,15 @@ class Control:
             question.turn()
         self._asking = [question for question in self._asking if not question.is_over]
 
+    def _let_go(self) -> None:
+        for question in self._asking:
+            question.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
     def close(self) -> None:
-        if self._listener is not None and os.getpid() == self._pid:
+        if self._listener is not None:
             for question in self._asking:
                 question.answer("error", "the server has stopped")
             self._listener.close()
@@ -138,7 +147,7 @@ class Question:
         except OSError:
             chunk = b""
         if chunk == b"" or len(self._words) > LONGEST:
-            self._close()
+            self.close()
             return
         self._words += chunk or b""
         if self._words.endswith(b"\n"):
@@ -177,9 +186,9 @@ class Question:
             self._connection.sendall(f"{word}\n{text}".encode("utf-8", "backslashreplace"))
         except OSError:
             pass
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self.is_over = True
         self._connection.close()
 

@@ -221,7 +221,6 @@ class Journal:
         self._earliest = 0.0
         self._outcome: tuple[int, str] | None = None
         self._is_told = False
-        self._wall = time.time() - time.monotonic()
 
     def open(self) -> None:
         """Find the place."""
