@@ -56,6 +56,11 @@ class WatchedProcess(BaseProcess):
         except KeyboardInterrupt:
             if self.is_server:
                 raise
+        finally:
+            if self.name.startswith("Sanic-Reloader"):
+                # Sanic leaves its event loop open (worker/reloader.py:44). The last collection may
+                # end the loop's sockets before the loop, which then complains with a traceback.
+                gc.freeze()
 
     def terminate(self) -> None:
         super().terminate()
