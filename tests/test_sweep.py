@@ -10,6 +10,7 @@ from signal import SIGKILL, SIGTERM
 import pytest
 from support.box import Box
 from support.census import Process, wait_until
+from support.commands import COMMAND
 from support.http import can_bind
 from support.marks import methods
 from support.server import SCRIPT, SUBJECTS, SUPERVISED, Server
@@ -151,6 +152,27 @@ def test_the_command(launch, new_box, files):
     assert all(process.alive for process in others)
     assert server.ask("sweep", "--all-apps").text == "nothing is left\n"
     assert bystander.stop() == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1)], ids=["yes", "no"])
+def test_the_question(launch, terminal, answer, code):
+    server = launch(UNARMED.with_(method="fork", workers=1))
+    left = server.wait_serving()
+    orphan(server)
+    env = {**server.env, "NO_COLOR": "1"}
+    asking = server.box.start([*COMMAND, "sweep"], output=terminal.path, env=env, cwd=SUBJECTS)
+    printed = b""
+
+    def asked() -> bool:
+        nonlocal printed
+        printed += terminal.read()
+        return b"end them? [y/N]" in printed
+
+    wait_until(asked, 20, lambda: printed.decode())
+    assert all(process.alive for process in left)
+    terminal.type(answer)
+    assert asking.exit_code(10) == code
+    assert [process.alive for process in left] == [code == 1]
 
 
 def test_a_server_does_not_sweep_itself_nor_who_has_started_it(launch, new_box, tmp_path):
