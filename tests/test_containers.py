@@ -21,7 +21,7 @@ import pytest
 import yaml
 from sanic.config import DEFAULT_CONFIG
 from support.box import isolation
-from support.census import holds
+from support.census import holds, wait_until
 from support.http import can_bind
 from support.server import SHUTDOWN_TIMEOUT, SLACK, SUPERVISED, Server
 
@@ -73,6 +73,11 @@ def test_a_server_in_a_container(contain):
         assert line in status
     assert "can write" not in server.output()
     assert server.get()[0] == 200
+    wait_until(lambda: probe(server, "--ready") == 0, 10, server.describe)
+    assert probe(server, "--live") == 0
+    server.main.freeze()
+    wait_until(lambda: probe(server, "--live") == 1, 10, server.describe)
+    server.main.send(signal.SIGCONT)
     workers[0].send(signal.SIGKILL)
     server.wait_for("after_server_start", 3)
     server.send(signal.SIGTERM)  # as `docker stop`
@@ -80,6 +85,13 @@ def test_a_server_in_a_container(contain):
     server.wait_gone(1.0)
     assert can_bind(server.port)
     assert "of these by SIGKILL: 1;" in server.output()
+
+
+def probe(server: Server, kind: str) -> int:
+    """As a kubelet or `docker exec` does it: the manifest's command, in the container."""
+    enter = ["nsenter", "-t", str(server.main.pid), "-p", "-m", "-S", str(USER), "-G", str(USER)]
+    command = [*enter, "--", sys.executable, "-m", "sanic_reaper.cli", "health", kind]
+    return subprocess.run(command, env=server.env, check=False, capture_output=True).returncode
 
 
 @pytest.mark.root

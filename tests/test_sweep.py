@@ -109,6 +109,21 @@ def test_a_port_that_a_stranger_has(launch, new_box, ports, tmp_path):
     assert stranger.process.alive
 
 
+def test_a_start_waits_for_a_server_that_is_just_being_ended(launch, new_box):
+    """Its worker blocks, and so holds the port, but may finish what it does: nobody sweeps it."""
+    box = new_box()
+    subject = SUPERVISED.with_(method="fork", workers=1).with_config(REAPER_ORPHAN_GRACE=8.0)
+    first = launch(subject, box=box)
+    first.wait_serving()
+    request = first.request("/do/block:3")
+    first.send(SIGKILL)
+    second = launch(subject, box=box, port=first.port)
+    second.wait_for("all acked", 2)
+    assert request.answer() == (200, "done")
+    assert "is taken by" not in second.output()
+    assert "left by" not in second.output()
+
+
 def test_a_server_of_the_same_app_that_lives(launch, new_box):
     """It has the port, and keeps it."""
     box = new_box()
