@@ -47,6 +47,9 @@ needs_root = pytest.mark.skipif(
 @pytest.fixture
 def contain(launch, new_box) -> Callable[..., Server]:
     def start(entrypoint: list[str], user: int = USER, **changes: Any) -> Server:
+        closed = [path for path in Path(sys.prefix).parents if not path.stat().st_mode & 0o001]
+        if any(path != Path.home() for path in closed):
+            pytest.skip(f"another user may not enter {closed[0]}, where this Python is")
         box = new_box()
         folder = box.folder / "container"
         folder.mkdir()
