@@ -115,14 +115,26 @@ def _close_gently(loop: asyncio.AbstractEventLoop, cleanup: Callable[[], None]) 
         server.close()
         by = time.monotonic() + IDLE_PATIENCE
         # First: who has been accepted a moment ago is not among them before the loop has turned.
-        loop.run_until_complete(asyncio.sleep(0.01))
+        _turn(loop, 0.01)
         while connections and time.monotonic() < by:
-            loop.run_until_complete(asyncio.sleep(0.02))
+            _turn(loop, 0.02)
         # Not only later, as `_cleanup` does: before that it waits for asyncio's server, which on
         # Python 3.12 waits for every connection.
         for connection in list(connections):
             connection.close_if_idle()
     cleanup()
+
+
+def _turn(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """Run a loop that has been stopped for a moment more.
+
+    It may have been told twice: a handler's error ends it (`SystemExit`), and main's SIGTERM for
+    that comes while it ends. The second word counts for the next run, once.
+    """
+    try:
+        loop.run_until_complete(asyncio.sleep(seconds))
+    except RuntimeError:
+        loop.run_until_complete(asyncio.sleep(seconds))
 
 
 IDLE_PATIENCE = 1.0

@@ -72,9 +72,9 @@ def test_the_inspector_shows_stacks(launch, ports):
     server.wait_serving()
     wait_until(lambda: inspect(port, "reaper").stdout, 30, server.describe)
     Exchange(server.port, "/do/block:20")
-    server.wait_for("holding")
-    assert "in block" in inspect(port, "dump", "Sanic-Server-0-0").stdout
+    name = server.wait_for("holding")[0].name
+    assert "in block" in inspect(port, "dump", name).stdout
     assert "no worker of this server is called nobody" in inspect(port, "dump", "nobody").stdout
-    assert "in block" not in inspect(port, "dump", "Sanic-Server-0-0", key="another").stdout
+    assert "in block" not in inspect(port, "dump", name, key="another").stdout
     server.send(SIGTERM)
     server.wait_gone()

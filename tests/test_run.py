@@ -635,6 +635,10 @@ def test_ctrl_z_stops_a_command_that_reads_nothing(job, terminal):
     one.wait_end()
 
 
+def wait_for_sleep(one: Job) -> None:
+    wait_until(lambda: any(row.name == "sleep" for row in one.box.rows()), 10, one.describe)
+
+
 @pytest.mark.parametrize("dies", [True, False])
 def test_a_script_sees_ctrl_c_as_without_it(job, terminal, dies):
     """A shell gives up its script where its child has died of the signal, and only there."""
@@ -643,6 +647,8 @@ def test_a_script_sees_ctrl_c_as_without_it(job, terminal, dies):
     for runner in (RUN, ["env"]):
         one = on(terminal, job, "bash", "-c", script, "bash", *runner)
         one.wait_ready()
+        # A shell that is just about to start it would hear the key, and wait for it all the same.
+        wait_for_sleep(one)
         terminal.type(CTRL_C)
         one.wait_end()
         assert bool(one.lines("next after 3")) != dies, one.output()
