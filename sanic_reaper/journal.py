@@ -13,8 +13,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import platform, state, statedir
+from . import state, statedir
 from .log import log
+from .process import Handle
 from .pulse import STANDSTILL
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ class Story:
         """Find out what it is at now."""
         process = self.process
         if process is None:
-            row = platform.row(self.identity[0])
-            if row is None or not row.alive or row.start != self.identity[1]:
+            if not Handle(*self.identity, None).alive():
                 self.state, self.since, self.ended = "ended", now, now
             return
         self._note(process)

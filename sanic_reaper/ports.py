@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from . import platform, view
 
@@ -18,10 +18,12 @@ Address: TypeAlias = "tuple[str, int]"
 """A host, and a TCP port."""
 
 
-def listening(pid: int) -> list[int]:
-    """The TCP ports on which a process listens, as far as we may know."""
+def listening(pids: Iterable[int]) -> dict[int, list[int]]:
+    """The TCP ports on which each of these processes listens, as far as we may know."""
     ports = _ports_by_inode()
-    return sorted({ports[inode] for inode in _sockets(pid) if inode in ports})
+    return {
+        pid: sorted({ports[inode] for inode in _sockets(pid) if inode in ports}) for pid in pids
+    }
 
 
 def holders(port: int) -> list[int]:
@@ -111,7 +113,7 @@ def _describe(pid: int) -> str:
         if server.lives:
             return f"{words}: {title} of {server.app}, which runs in {server.fields['directory']}"
         return f"{words}: {title}, an orphan of {server.app}, whose main {server.main[0]} is gone"
-    for stray in view.strays(table, view.users_of([pid]), set()):
+    for stray in view.strays(table, [platform.uid(pid)], set()):
         if row.identity in stray.processes:
             return f"{words}: an orphan of {stray.app}, whose main {stray.main[0]} is gone"
     return words

@@ -9,24 +9,24 @@ from .config import BAD_CONFIGURATION
 from .events import Hooks
 from .internals import App
 from .log import log
+from .platform.base import Identity
 from .sidecar import LEVELS
 
 
-def sweep(app_name: str, hooks: Hooks) -> int:
+def sweep(app_name: str, hooks: Hooks) -> None:
     """End what is left of this app's earlier runs. A failure of ours does not stop the start."""
     from . import sweeping  # here, as main has no use for it later
 
     def say(level: str, text: str) -> None:
         log.log(LEVELS[level], "%s", text)
 
-    def tell_of(name: str, pid: int, evidence: str) -> None:
-        hooks.tell("orphan.killed", name, pid, evidence)
+    def tell_of(identity: Identity, name: str, evidence: str) -> None:
+        hooks.tell("orphan.killed", name, identity[0], evidence)
 
     try:
-        return sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)
+        sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)
     except Exception as error:
         log.exception("what is left of earlier runs can't be swept: %r", error)
-        return 0
 
 
 def refuse_taken_ports(grace: float) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .platform.base import Identity, Row
 
+NEVER = float("inf")
+
 TAIL = 1.0
 """Seconds between SIGTERM and SIGKILL for what is not a worker."""
 
@@ -63,6 +65,8 @@ class Remains:
         tail: seconds between SIGTERM and SIGKILL.
     """
 
+    stubborn = STUBBORN
+
     def __init__(
         self,
         main: Handle,
@@ -87,6 +91,11 @@ class Remains:
         self._spared: set[Identity] = set()
         self._zombies: set[Identity] = set()
         self._refused: set[Identity] = set()
+
+    @property
+    def given_up(self) -> set[Identity]:
+        """Those that could not be ended."""
+        return self._refused
 
     def spare(self, identity: Identity) -> None:
         """It was there before the server: not ours, nor what descends from it."""
@@ -125,15 +134,10 @@ class Remains:
         return dict(verdict.claims)
 
     def _is_detached(self, row: Row) -> bool:
-        return row.alive and environment.is_detached(platform.environ(row.pid), self._run)
+        return is_detached(row, self._run)
 
     def _is_marked(self, row: Row) -> bool:
-        """Nobody older than main, and nobody else's: any user could write our mark on his own."""
-        return (
-            row.start >= self._main.start
-            and platform.uid(row.pid) == self._uid
-            and environment.is_marked(platform.environ(row.pid), self._run)
-        )
+        return is_marked(row, self._run, self._main.start, self._uid)
 
     def _find_zombies(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
         """Zombies of main's that nobody has waited for since the last look."""
@@ -222,7 +226,7 @@ class Remains:
         tracker has work to do then, and unlinks what others have left in /dev/shm.
         """
         if target.killed_at is not None:
-            if now >= target.killed_at + STUBBORN:
+            if now >= target.killed_at + self.stubborn:
                 self._refuse(identity, target, "even SIGKILL does not end it; giving up")
         elif now >= deadline or now - target.asked_at >= self._tail:
             target.killed_at = now
@@ -247,6 +251,27 @@ class Remains:
 def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:
     living = (identity for identity in helpers if Handle(*identity, None).alive())
     return dict.fromkeys(living, "registered by main")
+
+
+def is_detached(row: Row, run: str) -> bool:
+    """Whether a process bears the detached mark of a run."""
+    return row.alive and environment.is_detached(platform.environ(row.pid), run)
+
+
+def is_marked(row: Row, run: str, since: int, uid: int) -> bool:
+    """Whether a process bears the mark of a run, and may.
+
+    Nobody older than main, and nobody else's: any user could write our mark on his own.
+
+    Args:
+        since: when main was created.
+        uid: the user whose the run is.
+    """
+    return (
+        row.start >= since
+        and platform.uid(row.pid) == uid
+        and environment.is_marked(platform.environ(row.pid), run)
+    )
 
 
 def _owner_of(row: Row) -> Identity | None:

@@ -7,10 +7,11 @@ Nothing here imports Sanic, or anything else that takes long: a probe calls it e
 from __future__ import annotations
 
 import os
-import time
+from functools import cache
 
 from . import environment, ownership, platform, state, statedir
-from .process import start_of
+from .process import Handle
+from .remains import is_detached, is_marked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,10 +135,7 @@ class Server:
     @property
     def is_here(self) -> bool:
         """Whether its pids mean something to us: the same boot, the same PID namespace."""
-        return (
-            self.fields.get("boot") == state.boot()
-            and self.fields.get("namespace") == state.namespace()
-        )
+        return (self.fields.get("boot"), self.fields.get("namespace")) == _here()
 
     @property
     def lives(self) -> bool:
@@ -159,7 +157,7 @@ class Server:
 
     @property
     def workers(self) -> list[Member]:
-        """Those that have not ended."""
+        """Those that have not ended, and have not been told to."""
         return [
             one
             for one in self.members.values()
@@ -186,28 +184,26 @@ class Server:
             if _is_in(table, identity)
         )
         verdict = ownership.judge(
-            table, roots, recorded, {}, set(), self._is_detached, self._is_marked, _no_owner
+            table,
+            roots,
+            recorded,
+            {},
+            set(),
+            lambda row: is_detached(row, self.run),
+            lambda row: is_marked(row, self.run, self.main[1], self.uid),
+            lambda row: None,
         )
         # Whoever writes the file can put any pid into it: it proves nothing of other users'.
         return {
             identity: evidence
-            for identity, evidence in {**verdict.claims}.items()
+            for identity, evidence in verdict.claims.items()
             if platform.uid(identity[0]) == self.uid
         }
 
-    def _is_detached(self, row: Row) -> bool:
-        return row.alive and environment.is_detached(platform.environ(row.pid), self.run)
 
-    def _is_marked(self, row: Row) -> bool:
-        return (
-            row.start >= self.main[1]
-            and platform.uid(row.pid) == self.uid
-            and environment.is_marked(platform.environ(row.pid), self.run)
-        )
-
-
-def _no_owner(row: Row) -> None:
-    return None
+@cache
+def _here() -> tuple[str, str]:
+    return state.boot(), state.namespace()
 
 
 def _is_in(table: Mapping[int, Row], identity: Identity) -> bool:
@@ -216,13 +212,7 @@ def _is_in(table: Mapping[int, Row], identity: Identity) -> bool:
 
 
 def _lives(identity: Identity, uid: int) -> bool:
-    row = platform.row(identity[0])
-    return (
-        row is not None
-        and row.start == identity[1]
-        and row.alive
-        and platform.uid(identity[0]) == uid
-    )
+    return Handle(*identity, None).alive() and platform.uid(identity[0]) == uid
 
 
 # -- finding them -------------------------------------------------------------------------------
@@ -303,35 +293,26 @@ class Stray:
         self.processes: dict[Identity, str] = {}
 
 
-def strays(table: Mapping[int, Row], uids: Iterable[int], known: set[str]) -> list[Stray]:
+def strays(table: Mapping[int, Row], uids: Iterable[int | None], known: set[str]) -> list[Stray]:
     """Processes whose marks say that their main is one that is gone.
 
     Args:
         uids: whose processes are looked at.
         known: runs that a file tells of.
     """
-    wanted, here = set(uids), state.namespace()
+    wanted, (_, here) = set(uids), _here()
     found: dict[str, Stray] = {}
     for row in table.values():
-        if not row.alive or platform.uid(row.pid) not in wanted:
+        uid = platform.uid(row.pid)
+        if not row.alive or uid is None or uid not in wanted:
             continue
         environ = platform.environ(row.pid)
         run, main = environment.run_of(environ), environment.main_of(environ)
         if not run or run in known or main is None or row.start < main[0][1]:
             continue
         # Of another PID namespace, the pid in the mark says nothing to us.
-        if start_of(main[0][0]) == main[0][1] or state.namespace(row.pid) != here:
+        if Handle(*main[0], None).alive() or state.namespace(row.pid) != here:
             continue
-        uid = platform.uid(row.pid)
-        assert uid is not None
         stray = found.setdefault(f"{uid}:{run}", Stray(run, *main, uid))
         stray.processes[row.identity] = "bears this run's mark"
     return list(found.values())
-
-
-def users_of(pids: Iterable[int]) -> set[int]:
-    return {uid for uid in map(platform.uid, pids) if uid is not None}
-
-
-def now() -> float:
-    return time.monotonic()

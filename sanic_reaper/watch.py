@@ -16,7 +16,7 @@ import time
 from . import platform, state, statedir
 from .causes import KILLS
 from .process import Handle, start_of
-from .remains import TAIL, Remains
+from .remains import NEVER, TAIL, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ FINISHED = "finished"  # nothing is left but main and its helpers
 DRAINING = "draining"  # main is gone: workers drain
 CLEARING = "clearing"  # main and workers are gone: everything else is ended
 GONE = "gone"  # nothing is left
-
-NEVER = float("inf")
 
 _MAIN_LIVES = (WATCHING, STOPPING, FINISHING, FINISHED)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     decide = health.live if options.live else health.ready
     found = {
-        f"{server.app} [{server.main[0]}]": decide(server, view.now())
+        f"{server.app} [{server.main[0]}]": decide(server, time.monotonic())
         for server in view.servers()
         if server.lives and not server.is_over and options.app in (None, server.app)
     }

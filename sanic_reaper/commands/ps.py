@@ -60,7 +60,7 @@ def show(pictures: list[Picture], clear: bool) -> None:
 
 def look() -> list[Picture]:
     """Everything that runs, or is left."""
-    table, now = platform.table(), view.now()
+    table, now = platform.table(), time.monotonic()
     servers = view.servers()
     pictures = [Picture.of(server, table, now) for server in servers]
     known = {server.run for server in servers}
@@ -136,7 +136,7 @@ class Picture:
         self.lives = False
         self.turns = False
         self.directory = ""
-        self.now = view.now()
+        self.now = time.monotonic()
 
     @classmethod
     def of(cls, server: Server, table: dict[int, Row], now: float) -> Picture:
@@ -157,7 +157,7 @@ class Picture:
 
     @classmethod
     def of_stray(cls, stray: Stray, table: dict[int, Row]) -> Picture:
-        lines = _tree(stray.main, stray.processes, {}, table, view.now())
+        lines = _tree(stray.main, stray.processes, {}, table, time.monotonic())
         picture = cls(stray.app, stray.main, stray.uid, lines)
         picture.directory = stray.directory
         return picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if server is None:
         print(f"sanic-reaper: {_where(found, chosen.app)}", file=sys.stderr)
         return NOTHING_FOUND
-    account = Account(server, view.now(), server.lives, server.is_here)
+    account = Account(server, time.monotonic(), server.lives, server.is_here)
     try:
         return _show(account, chosen)
     except BrokenPipeError:  # `report | head`

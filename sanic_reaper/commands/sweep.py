@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper import platform, statedir
+from sanic_reaper import platform, statedir, view
 from sanic_reaper.ports import listening
 from sanic_reaper.sweeping import Leftover, end, leftovers
 
@@ -15,7 +15,10 @@ from .terminal import USAGE, columns, print_json, printable, seconds, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+    from sanic_reaper.platform import Row
 
 LEFT = 1
 
@@ -36,25 +39,30 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
     options = parser.parse_args(arguments)
+    table, uids = platform.table(), list(statedir.users())
     found = [
         leftover
-        for leftover in leftovers(platform.table(), statedir.users())
+        for leftover in leftovers(view.servers(uids), table, uids)
         if options.all_apps or leftover.directory == os.getcwd()
     ]
+    shown = [as_data(leftover, table) for leftover in found]
     lines: list[str] = []
     said = lines.append if options.json else print
     mine = [leftover for leftover in found if not leftover.helped]
     if not options.json:
-        show(found, everywhere=options.all_apps)
+        show(found, shown, everywhere=options.all_apps)
     if mine and not options.yes and not options.json and not _agrees():
         return LEFT
     ended = 0
     if options.yes or not options.json:
-        ended = sum(end(leftover, lambda _, text: said(printable(text))) for leftover in mine)
-    left = any(leftover.find() for leftover in found)
+        ended = sum(
+            end(leftover, lambda _, text: said(printable(text)), lambda *_: None)
+            for leftover in mine
+        )
+    table = platform.table()
+    left = any(leftover.find(table) for leftover in found)
     if options.json:
-        content = {"found": [as_data(leftover) for leftover in found], "ended": ended}
-        print_json("sweep", {**content, "left": left, "log": lines})
+        print_json("sweep", {"found": shown, "ended": ended, "left": left, "log": lines})
     return LEFT if left else 0
 
 
@@ -65,10 +73,10 @@ def _agrees() -> bool:
     return input("end them? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def show(found: list[Leftover], everywhere: bool) -> None:
+def show(found: list[Leftover], shown: list[dict[str, Any]], everywhere: bool) -> None:
     if not found:
         print("nothing is left" + ("" if everywhere else " by apps of this directory (--all-apps)"))
-    for leftover in found:
+    for leftover, data in zip(found, shown, strict=True):
         more = ": its watchdog is ending them" if leftover.helped else ""
         print(printable(f"{leftover.title}, in {leftover.directory}{more}"))
         rows = [("PID", "NAME", "AGE", "RSS", "PORTS", "WHY IT IS ONE OF THEM")]
@@ -81,12 +89,14 @@ def show(found: list[Leftover], everywhere: bool) -> None:
                 ",".join(map(str, one["ports"])) or "-",
                 printable(one["evidence"]),
             )
-            for one in as_data(leftover)["processes"]
+            for one in data["processes"]
         ]
         print("\n".join(columns(rows, right=frozenset((0, 2, 3)))))
 
 
-def as_data(leftover: Leftover) -> dict[str, Any]:
+def as_data(leftover: Leftover, table: Mapping[int, Row]) -> dict[str, Any]:
+    processes = leftover.find(table)
+    ports = listening(pid for pid, _ in processes)
     return {
         "app": leftover.app,
         "run": leftover.run,
@@ -96,12 +106,12 @@ def as_data(leftover: Leftover) -> dict[str, Any]:
         "processes": [
             {
                 "pid": pid,
-                "name": leftover.name((pid, start)),
+                "name": leftover.name(table[pid]),
                 "age_seconds": round(platform.age(start), 3),
                 "rss_bytes": platform.resident(pid),
-                "ports": listening(pid),
+                "ports": ports[pid],
                 "evidence": evidence,
             }
-            for (pid, start), evidence in sorted(leftover.processes.items())
+            for (pid, start), evidence in sorted(processes.items())
         ],
     }

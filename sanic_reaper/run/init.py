@@ -13,7 +13,7 @@ import time
 
 from .. import platform
 from ..process import Handle, children_of, start_of
-from ..remains import LOOK_AGAIN, LOOK_EVERY, STUBBORN, Remains
+from ..remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains
 from . import terminal
 from .routing import GROUP, NOBODY, TAKEN, route
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..platform.base import Arrival, Identity, Row
     from .command import Command
     from .report import Report
-
-NEVER = float("inf")
 
 STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 """By these a job is suspended. A command that was stopped by SIGSTOP is somebody's who looks at it:
@@ -37,10 +35,6 @@ child, and then their child's group."""
 class Descendants(Remains):
     """What comes from the command. Unlike a server's, none of it is spared for being detached: when
     an init ends, a container or a service ends with it."""
-
-    @property
-    def given_up(self) -> set[Identity]:
-        return self._refused
 
     def _is_detached(self, row: Row) -> bool:
         return False

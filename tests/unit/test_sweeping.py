@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sanic_reaper import state, statedir, sweeping
+from sanic_reaper import state, statedir, sweeping, view
 
 DAY = 86400.0
 
@@ -40,7 +40,7 @@ def leave(place: Path, run: str, app: str = "Shop", directory: str = "/srv", **f
 
 def forget(place: Path) -> set[str]:
     """Start the shop; return which runs are still told of."""
-    sweeping._forget_old("Shop", "/srv", os.geteuid())
+    sweeping._forget_old("Shop", "/srv", view.servers([os.geteuid()]))
     assert {path.stem for path in place.iterdir()} == {path.stem for path in place.glob("*.state")}
     return {path.stem for path in place.glob("*.state")}
 
@@ -75,6 +75,6 @@ def test_who_lives_is_not_touched(place):
 def test_what_is_not_understood_is_left_alone(place):
     leave(place, "newer", version=state.VERSION + 1)
     (place / "broken.state").write_text("server\tpid=none\n")
-    sweeping._forget_old("Shop", "/srv", os.geteuid())
+    sweeping._forget_old("Shop", "/srv", view.servers([os.geteuid()]))
     assert (place / "newer.state").exists()
     assert (place / "broken.state").exists()
