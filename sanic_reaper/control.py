@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,18 +34,20 @@ class Control:
     """Main's end.
 
     Args:
-        directory: where the socket goes. "": nowhere, so nobody can ask.
         run: the id of this run.
         workers: those that live.
     """
 
-    def __init__(
-        self, directory: str, run: str, workers: Callable[[], Iterable[WatchedProcess]]
-    ) -> None:
+    def __init__(self, run: str, workers: Iterable[WatchedProcess]) -> None:
+        self._run = run
         self._workers = workers
-        self._path = f"{directory}/{run}{state.SOCKET}"
+        self._path = ""
         self._listener: socket.socket | None = None
         self._asking: list[Question] = []
+
+    def open(self, directory: str) -> None:
+        """Listen in this directory. "": nowhere, so nobody can ask."""
+        self._path = f"{directory}/{self._run}{state.SOCKET}"
         if directory:
             try:
                 self._listener = _listen(self._path)
@@ -124,9 +126,7 @@ def _is_allowed(connection: socket.socket) -> bool:
 class Question:
     """Somebody who wants to know where a worker is."""
 
-    def __init__(
-        self, connection: socket.socket, workers: Callable[[], Iterable[WatchedProcess]]
-    ) -> None:
+    def __init__(self, connection: socket.socket, workers: Iterable[WatchedProcess]) -> None:
         self._connection = connection
         self._workers = workers
         self._words = b""
@@ -154,7 +154,7 @@ class Question:
             self._ask(self._words.decode("utf-8", "replace").strip())
 
     def _ask(self, wanted: str) -> None:
-        process = next((one for one in self._workers() if wanted in (one.name, str(one.pid))), None)
+        process = next((one for one in self._workers if wanted in (one.name, str(one.pid))), None)
         if process is None or process.contact is None or process.pid is None:
             self.answer("unknown", f"no worker of this server is called {wanted}")
             return

@@ -12,7 +12,7 @@ import multiprocessing.util
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -184,29 +184,40 @@ def ensure_temporary_directory() -> None:
 
 
 @contextmanager
-def spawning_with(program: str) -> Iterator[None]:
-    """In this, what this thread spawns runs a program before it learns what it is for.
+def _changing(name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """In this, what a function of `multiprocessing.spawn` returns to this thread is changed.
 
-    `popen_spawn_posix.Popen` looks the function up in its module. A class of ours instead of it
-    would have to repeat all of its `_launch`, which also writes what the process is to run. The
-    command is `from multiprocessing.spawn import spawn_main; spawn_main(...)`, and still begins so:
-    that is what `ps` shows.
+    Both ways to launch look such functions up in their module. Classes of ours instead of theirs
+    would have to repeat all of their `_launch`, which also writes what the process is to run.
     """
     spawn: Any = multiprocessing.spawn
-    original, thread = spawn.get_command_line, threading.get_ident()
+    original, thread = getattr(spawn, name), threading.get_ident()
 
-    def get_command_line(**arguments: Any) -> list[str]:
-        command: list[str] = original(**arguments)
-        imported, separator, call = command[-2].partition("; ")  # a frozen program has neither
-        if separator and threading.get_ident() == thread:
-            command[-2] = f"{imported}\n{program}\n{call}"
-        return command
+    def function(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        return change(result) if threading.get_ident() == thread else result
 
-    spawn.get_command_line = get_command_line
+    setattr(spawn, name, function)
     try:
         yield
     finally:
-        spawn.get_command_line = original
+        setattr(spawn, name, original)
+
+
+def spawning_with(program: str) -> AbstractContextManager[None]:
+    """In this, what this thread spawns runs a program before it learns what it is for.
+
+    The command is `from multiprocessing.spawn import spawn_main; spawn_main(...)`, and still begins
+    so: that is what `ps` shows.
+    """
+
+    def change(command: list[str]) -> list[str]:
+        imported, separator, call = command[-2].partition("; ")  # a frozen program has neither
+        if separator:
+            command[-2] = f"{imported}\n{program}\n{call}"
+        return command
+
+    return _changing("get_command_line", change)
 
 
 def main_module(method: str) -> tuple[str, ...]:
@@ -220,31 +231,20 @@ def main_module(method: str) -> tuple[str, ...]:
 _WAYS = ("init_main_from_name", "init_main_from_path")
 
 
-@contextmanager
-def spawning_without_main(method: str) -> Iterator[None]:
+def spawning_without_main(method: str) -> AbstractContextManager[None]:
     """In this, what this thread starts does not import main's own module.
 
-    Both ways to launch look the function up in its module. The fork server looks there too when it
-    is started itself, and shall go on to preload what it preloads: so it is started before.
+    A fork server asks where that is when it is started itself, and shall go on to preload what it
+    preloads: so it is started before.
     """
-    spawn: Any = multiprocessing.spawn
-    original, thread = spawn.get_preparation_data, threading.get_ident()
     if method == "forkserver":
         from multiprocessing import forkserver
 
         forkserver.ensure_running()
-
-    def get_preparation_data(name: str) -> dict[str, Any]:
-        data: dict[str, Any] = original(name)
-        if threading.get_ident() == thread:
-            data = {key: value for key, value in data.items() if key not in _WAYS}
-        return data
-
-    spawn.get_preparation_data = get_preparation_data
-    try:
-        yield
-    finally:
-        spawn.get_preparation_data = original
+    return _changing(
+        "get_preparation_data",
+        lambda data: {key: value for key, value in data.items() if key not in _WAYS},
+    )
 
 
 def ensure_resource_tracker() -> None:

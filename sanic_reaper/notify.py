@@ -148,9 +148,8 @@ class Notifier:
             stop_by: when the stop is over that has begun, on the monotonic clock. `None`: none has.
         """
         if stop_by is not None:
-            self.situation = (
-                None  # it holds on to the manager, and so to every worker's descriptors
-            )
+            # It holds on to the manager, and so to every worker's descriptors.
+            self.situation = None
             self._say(Situation(STOPPING, due=stop_by))
         elif self.situation is not None:
             self._say(self.situation())

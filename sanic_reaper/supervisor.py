@@ -107,16 +107,16 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         self._journal = journal
-        self._control = Control("", run, lambda: self._processes)
         hooks.recorder = journal.heard
         self.hooks = hooks
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
         self._main = (os.getpid(), start_of(os.getpid()))
-        self._charge = (self._main, run, settings.orphan_grace)
+        self._run = run
         self._earlier = earlier
         self._predecessors: set[Identity] = set()
         self._processes: list[WatchedProcess] = []
+        self._control = Control(run, self._processes)
         self._wards = Wards(settings, self._processes, hooks, journal, self._tell)
         self._managers: list[Any] = []
         self._began = 0
@@ -150,7 +150,7 @@ class Supervisor:
         _finished.clear()
         self.signals.install()
         self._journal.open()
-        self._control = Control(self._journal.path, self._charge[1], lambda: self._processes)
+        self._control.open(self._journal.path)
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -176,9 +176,9 @@ class Supervisor:
         if app.config.INSPECTOR:
             from .inspector import add_commands  # most servers have none
 
-            add_commands(app, self._journal.path, self._charge[1])
+            add_commands(app, self._journal.path, self._run)
         self._listeners.make_interruptible(app)
-        preflight.refuse_taken_ports(self._charge[2])
+        preflight.refuse_taken_ports(self.settings.orphan_grace)
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -310,7 +310,7 @@ class Supervisor:
             environment=inheritance.child_environment(),
             endpoint=self.settings.endpoint if process.is_server else "",
             directory=self._journal.path,
-            run=self._charge[1],
+            run=self._run,
         )
 
     def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
@@ -492,6 +492,11 @@ class Supervisor:
             self._journal.ended(process)
             self._ended += 1
             self._killed += process.exitcode == -signal.SIGKILL
+
+    @property
+    def _charge(self) -> tuple[Identity, str, float]:
+        """What a watch has to know of this server from the first moment on."""
+        return self._main, self._run, self.settings.orphan_grace
 
     def _start_sidecar(self) -> None:
         """Have somebody who watches, and tell him everything; the watchdog, if that can be."""

@@ -101,7 +101,6 @@ class Wards:
         process = self.find(identity)
         if process is not None:
             process.killed_for = reason
-        if process is not None:
             cause = causes.of_kill(reason)
             self._hooks.tell("worker.killed", name, identity[0], reason, cause=cause)
         else:

@@ -23,10 +23,6 @@ from .words import (
     told,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 _ENTITIES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": " ", "\t": " "}
 )
