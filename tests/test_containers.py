@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from sanic.config import DEFAULT_CONFIG
-from support.box import isolation
+from support.box import closed_to_others, isolation
 from support.census import holds, wait_until
 from support.http import can_bind
 from support.server import SHUTDOWN_TIMEOUT, SLACK, SUPERVISED, Server
@@ -47,7 +47,7 @@ needs_root = pytest.mark.skipif(
 @pytest.fixture
 def contain(launch, new_box) -> Callable[..., Server]:
     def start(entrypoint: list[str], user: int = USER, **changes: Any) -> Server:
-        closed = [path for path in Path(sys.prefix).parents if not path.stat().st_mode & 0o001]
+        closed = closed_to_others(Path(sys.prefix))
         if any(path != Path.home() for path in closed):
             pytest.skip(f"another user may not enter {closed[0]}, where this Python is")
         box = new_box()

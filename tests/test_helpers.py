@@ -13,7 +13,15 @@ import pytest
 from support.census import wait_until
 from support.http import can_bind
 from support.marks import methods
-from support.server import ORPHAN_GRACE, PLAIN, SLACK, SUBJECTS, SUPERVISED, Server, Subject
+from support.server import (
+    ORPHAN_GRACE,
+    PLAIN,
+    SLACK,
+    SUPERVISED,
+    Server,
+    Subject,
+    holding_its_sync_manager,
+)
 
 EVENTS = {"SIGTERM": SIGTERM, "SIGKILL": SIGKILL, "Ctrl+C": SIGINT}
 
@@ -161,12 +169,6 @@ def test_the_server_survives_the_death_of_its_fork_server(launch):
 
 
 # -- a SyncManager that is not there yet ----------------------------------------------------------
-
-
-def holding_its_sync_manager(action: str) -> dict[str, str]:
-    """The environment of a server whose SyncManager does not get so far as to run."""
-    path = os.pathsep.join([str(SUBJECTS / "held"), str(SUBJECTS)])
-    return {"PYTHONPATH": path, "HOLD": action}
 
 
 EARLY: dict[str, Callable[[Server], None]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from signal import SIGKILL
 
 from support.census import wait_until
 from support.marks import methods
@@ -137,10 +136,7 @@ def test_what_is_left_is_marked_as_orphans(launch):
     server.wait_serving()
     orphans = [child.inner_pid for child in server.children]
     assert len(orphans) == 2
-    victims = (server.watchdog, server.main)
-    server.main.freeze()  # or it might replace the watchdog before it is killed itself
-    for victim in victims:
-        victim.send(SIGKILL)
+    server.kill_with_watchdog()
     wait_until(lambda: len(server.box.rows()) == 2, 10, server.describe)
     [found] = server.ask("ps", "--json").data["servers"]
     assert found["state"] == "orphaned"

@@ -130,10 +130,7 @@ def test_main_that_was_killed_and_what_the_watchdog_did_then(launch, method):
 def test_main_and_watchdog_killed_together(launch, method):
     server = launch(SLOW.with_(method=method))
     server.wait_serving()
-    watchdog = server.watchdog
-    server.main.freeze()  # or it might replace the watchdog before it is killed itself
-    for victim in (watchdog, server.main):
-        victim.send(SIGKILL)
+    server.kill_with_watchdog()
     server.wait_gone()
     assert "the watchdog has left no word" in report(server)
 

@@ -24,11 +24,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, for a seco
 
 def orphan(server: Server, files: Callable[[Path], None] = lambda place: None) -> list[Process]:
     """Kill main and watchdog together; return who is left."""
-    victims = (server.watchdog, server.main)
-    server.main.freeze()  # or it might replace the watchdog before it is killed itself
-    for victim in victims:
-        victim.send(SIGKILL)
-    wait_until(lambda: not any(one.alive for one in victims), 10, server.describe)
+    server.kill_with_watchdog()
     files(server.box.folder / "sanic-reaper")
     return [row.process for row in server.box.rows() if row.state not in "ZX"]
 

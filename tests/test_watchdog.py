@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM
 
 import pytest
@@ -13,9 +12,9 @@ from support.server import (
     SLACK,
     START,
     STARTUP_TIMEOUT,
-    SUBJECTS,
     SUPERVISED,
     Server,
+    holding_its_sync_manager,
 )
 
 NOTICED = 1.5
@@ -189,8 +188,7 @@ def test_it_dies_together_with_main_during_an_import(launch):
 
 def test_it_dies_together_with_main_while_the_sync_manager_starts(launch):
     """Main waits for it before it starts anything else."""
-    path = os.pathsep.join([str(SUBJECTS / "held"), str(SUBJECTS)])
-    server = launch(SUPERVISED, env={"PYTHONPATH": path, "HOLD": "block"})
+    server = launch(SUPERVISED, env=holding_its_sync_manager("block"))
     server.wait_for("holding")
     for victim in (server.watchdog, server.command.process):
         victim.send(SIGKILL)

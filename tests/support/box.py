@@ -85,7 +85,46 @@ class End:
         self.code = code
 
 
-class Box:
+def closed_to_others(path: Path) -> list[Path]:
+    """The directories above it that another user may not enter."""
+    return [directory for directory in path.parents if not directory.stat().st_mode & 0o001]
+
+
+class Enclosed:
+    """What has a first process that inherits the orphans of all others: they are counted below it.
+
+    Attributes:
+        init: that process. `None`: it is not there yet.
+    """
+
+    init: Process | None = None
+
+    def rows(self) -> list[Row]:
+        """Everything in it but its init, zombies included."""
+        return descendants(self.init) if self.init is not None else []
+
+    def find(self, inner_pid: int, start: int | None = None) -> Process | None:
+        """The process that has this pid inside, if it still exists."""
+        for row in self.rows():
+            if start in (None, row.start) and row.process.inner_pid == inner_pid:
+                return row.process
+        return None
+
+    def wait_empty(self, within: float) -> float:
+        """Wait until nothing is left, not even a zombie; return how long that took.
+
+        Two empty looks in a row: one alone may miss what forks while the table is read.
+        """
+        began = time.monotonic()
+        wait_until(lambda: not self.rows() and not self.rows(), within, self._describe)
+        return time.monotonic() - began
+
+    def _describe(self) -> str:
+        rows = self.rows()
+        return f"{len(rows)} processes are left\n" + "\n".join(map(str, rows))
+
+
+class Box(Enclosed):
     """One box.
 
     Attributes:
@@ -179,32 +218,6 @@ class Box:
             self._started.append(report["started"])
         elif "ended" in report:
             self._ends[report["ended"]] = End(report["code"])
-
-    # -- census -----------------------------------------------------------------------------------
-
-    def rows(self) -> list[Row]:
-        """Everything in the box but its init, zombies included."""
-        return descendants(self.init)
-
-    def find(self, inner_pid: int, start: int | None = None) -> Process | None:
-        """The process that has this pid inside the box, if it still exists."""
-        for row in self.rows():
-            if start in (None, row.start) and row.process.inner_pid == inner_pid:
-                return row.process
-        return None
-
-    def wait_empty(self, within: float) -> float:
-        """Wait until nothing is left, not even a zombie; return how long that took.
-
-        Two empty looks in a row: one alone may miss what forks while the table is read.
-        """
-        began = time.monotonic()
-        wait_until(lambda: not self.rows() and not self.rows(), within, self._describe)
-        return time.monotonic() - began
-
-    def _describe(self) -> str:
-        rows = self.rows()
-        return f"{len(rows)} processes are left\n" + "\n".join(map(str, rows))
 
     def close(self) -> None:
         """End everything in the box, and the box."""

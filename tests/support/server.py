@@ -337,6 +337,17 @@ class Server:
         os.killpg(row.group, signum)
         return now
 
+    def kill_with_watchdog(self) -> None:
+        """Kill main, and its watchdog first; return when both are gone.
+
+        Main is held before that, or it might replace the watchdog.
+        """
+        victims = (self.watchdog, self.main)
+        self.main.freeze()
+        for victim in victims:
+            victim.send(signal.SIGKILL)
+        wait_until(lambda: not any(one.alive for one in victims), 10, self.describe)
+
     def order(self, message: str) -> None:
         """Have main's manager receive a message, as a worker or the Inspector would send it."""
         self._events.with_name(f"{self._events.name}.order").write_text(message)
@@ -370,6 +381,12 @@ class Server:
         code = self.exit_code()
         self.wait_gone()
         return code
+
+
+def holding_its_sync_manager(action: str) -> dict[str, str]:
+    """The environment of a server whose SyncManager does not get so far as to run."""
+    path = os.pathsep.join([str(SUBJECTS / "held"), str(SUBJECTS)])
+    return {"PYTHONPATH": path, "HOLD": action}
 
 
 def _clean_environment() -> dict[str, str]:

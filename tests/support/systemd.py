@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from .box import End
-from .census import Process, Row, descendants, identify, table, wait_until
+from .box import Enclosed, End, closed_to_others
+from .census import Process, identify, table, wait_until
 
 SCRIPT = Path(__file__).with_suffix(".sh")
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -48,15 +48,11 @@ def open_to_all() -> list[str]:
     """Overrides that let any user run our interpreter and our code, even if they stand in the home
     of root: instead of it the service sees an open directory, with nothing but these in it."""
     needed = {Path(sys.base_prefix), Path(sys.prefix), SCRIPT.parents[2]}
-    shut = [directory for path in needed for directory in path.parents if not _is_open(directory)]
+    shut = [directory for path in needed for directory in closed_to_others(path)]
     return [
         *(f"TemporaryFileSystem={directory}:mode=755" for directory in {*shut}),
         *(f"BindReadOnlyPaths={path}" for path in needed if {*path.parents} & {*shut}),
     ]
-
-
-def _is_open(directory: Path) -> bool:
-    return bool(directory.stat().st_mode & 0o001)
 
 
 class Service:
@@ -93,7 +89,7 @@ class Service:
         return End(int(self.show("ExecMainStatus")[0])).code
 
 
-class Systemd:
+class Systemd(Enclosed):
     """One systemd, and what it runs. It can be a `Server`'s box.
 
     Attributes:
@@ -126,7 +122,6 @@ class Systemd:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self.init: Process | None = None
         try:
             self.init = wait_until(self._find_init, 10, self.log)
             wait_until(self._is_up, 10, self.log)
@@ -226,25 +221,6 @@ class Systemd:
         ]
         head, install, tail = text.partition("[Install]")
         return head + "\n".join(more) + "\n\n" + install + tail
-
-    def rows(self) -> list[Row]:
-        """Everything that runs as a service, zombies included."""
-        return descendants(self.init) if self.init is not None else []
-
-    def find(self, inner_pid: int, start: int | None = None) -> Process | None:
-        for row in self.rows():
-            if start in (None, row.start) and row.process.inner_pid == inner_pid:
-                return row.process
-        return None
-
-    def wait_empty(self, within: float) -> float:
-        """Wait until nothing is left; return how long that took."""
-        began = time.monotonic()
-        wait_until(lambda: not self.rows() and not self.rows(), within, self._describe)
-        return time.monotonic() - began
-
-    def _describe(self) -> str:
-        return "these are left:\n" + "\n".join(map(str, self.rows()))
 
     def close(self) -> None:
         """Its PID 1 is killed: the kernel ends everything in the namespace."""
