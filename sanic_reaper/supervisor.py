@@ -121,7 +121,6 @@ class Supervisor:
         self._managers: list[Any] = []
         self._began = 0
         self._is_blind = False
-        self._watchdog: Identity = (0, -1)
         self._is_finishing = False
         self._ended = 0
         self._stopping_since: float | None = None
@@ -186,7 +185,7 @@ class Supervisor:
         within_listener = self.signals.is_interruptible
         try:
             with self.signals.interruptible():
-                manager = guarded_manager(self._main, grace, self._watchdog)
+                manager = guarded_manager(self._main, grace)
         except StopRequested:
             # Its start is an import, perhaps from a file system that hangs: a stop does not wait.
             for pid, name in main_internals.managers():
@@ -508,7 +507,6 @@ class Supervisor:
         if not self._began:
             # The kernel's own clock for creation times, read off a process created now.
             self._began = self._identify(watchdog.pid)
-            self._watchdog = (watchdog.pid, self._began)
         self._journal.registered((watchdog.pid, start_of(watchdog.pid)), "watchdog", "watchdog")
         # Before it answers: main may be killed in this moment too.
         self._tell_everything()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .platform.base import Identity
 
 
-def guarded_manager(main: Identity, grace: float, watchdog: Identity) -> Any:
+def guarded_manager(main: Identity, grace: float) -> Any:
     """`multiprocessing.Manager()`, with a manager process that ends with main."""
     from multiprocessing.managers import SyncManager
 
@@ -20,5 +20,5 @@ def guarded_manager(main: Identity, grace: float, watchdog: Identity) -> Any:
     context = multiprocessing.get_context()
     module = main_internals.main_module(context.get_start_method())
     manager = SyncManager(ctx=ManagerContext(context))  # type: ignore[arg-type]
-    manager.start(enter_manager, (Charge(main, grace, watchdog, module),))
+    manager.start(enter_manager, (Charge(main, grace, module),))
     return manager

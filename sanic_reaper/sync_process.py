@@ -20,7 +20,6 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .guard import TERMINAL_SIGNALS, arm, main_lives
-from .process import Handle
 
 if TYPE_CHECKING:
     from .platform.base import Identity
@@ -77,14 +76,12 @@ class Charge(NamedTuple):
     Attributes:
         main: the process that it ends with.
         grace: seconds that it may live on for workers that still talk to it.
-        watchdog: who is woken when main is gone.
         module: how main's own module is found: `multiprocessing`'s word for the way, and the name
             or the path. Empty: there is none.
     """
 
     main: Identity
     grace: float
-    watchdog: Identity
     module: tuple[str, ...]
 
 
@@ -100,7 +97,6 @@ def enter_manager(charge: Charge) -> None:
 
     def orphaned(signum: int, frame: FrameType | None) -> None:
         nonlocal last_moment
-        Handle(*charge.watchdog, None).send(signal.SIGCONT)  # somebody may have stopped it
         last_moment = time.monotonic() + charge.grace
         signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
 

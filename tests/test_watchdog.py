@@ -279,6 +279,21 @@ def test_a_stopped_one_at_the_moment_when_it_is_needed(launch, method, signum):
 
 
 @methods
+def test_a_stopped_one_and_nobody_to_wake_it_up(launch, method):
+    """It has taken another one's place, and main and the SyncManager are gone: the kernel does."""
+    server = launch(SUPERVISED.with_(method=method, children=["plain"]))
+    server.wait_serving()
+    first = server.watchdog
+    first.send(SIGKILL)
+    server.wait_watchdog_replaced(first, within=NOTICED + REPLACED)
+    server.main.freeze()
+    server.watchdog.freeze()
+    server.sync_manager.send(SIGKILL)
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+@methods
 def test_all_of_them_are_stopped_and_main_is_killed(launch, method):
     """A machine that was suspended, a debugger, a freezer: then main is gone."""
     server = launch(SUPERVISED.with_(method=method))
