@@ -6,12 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
-from support.box import Box, isolation
+from support.box import isolation
 from support.census import Process, holds, wait_until
 from support.marks import methods, signals, smoke_of
 from support.server import (
@@ -23,17 +22,11 @@ from support.server import (
     Server,
     Subject,
 )
+from support.strangers import sleeper, take_pid, that_took_pids
 
 NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root, for a second user")
-
-
-def sleeper(box: Box, folder: Path, env: Mapping[str, str] | None = None, uid=None) -> Process:
-    """A process that has nothing to do with any server."""
-    command = box.start(["sleep", "600"], output=folder / "sleeper", env=env, uid=uid)
-    wait_until(lambda: command.process.command == ["sleep", "600"], 5, "the exec of sleep")
-    return command.process
 
 
 def wait_only(server: Server, *left: Process) -> None:
@@ -156,7 +149,7 @@ def test_a_server_that_has_inherited_the_mark_of_another(launch, new_box, signum
 def test_somebody_who_was_there_before_and_bears_the_mark(launch, new_box, tmp_path, signum):
     """The mark proves nothing for a process that is older than the server."""
     box, env = new_box(), {"SANIC_REAPER_RUN": "0123456789abcdef"}
-    older = sleeper(box, tmp_path, {**os.environ, **env})
+    older = sleeper(box, tmp_path / "sleeper", {**os.environ, **env})
     server = launch(SUPERVISED.with_(method="fork"), box=box, env=env)
     server.wait_serving()
     server.send(signum)
@@ -168,7 +161,7 @@ def test_the_mark_of_another_run(launch, new_box, tmp_path, signum):
     box = new_box()
     server = launch(SUPERVISED.with_(method="fork"), box=box)
     server.wait_serving()
-    other = sleeper(box, tmp_path, {**os.environ, "SANIC_REAPER_RUN": "f" * 16})
+    other = sleeper(box, tmp_path / "sleeper", {**os.environ, "SANIC_REAPER_RUN": "f" * 16})
     server.send(signum)
     wait_only(server, other)
 
@@ -207,7 +200,9 @@ def test_another_users_process_with_our_mark(launch, new_box, tmp_path, signum):
     server = launch(SUPERVISED.with_(method="fork"), box=box)
     worker = server.wait_serving()[0]
     mark = run_id(server)
-    stranger = sleeper(box, tmp_path, {**os.environ, "SANIC_REAPER_RUN": mark}, uid=NOBODY)
+    stranger = sleeper(
+        box, tmp_path / "sleeper", {**os.environ, "SANIC_REAPER_RUN": mark}, uid=NOBODY
+    )
     assert worker.alive
     server.send(signum)
     wait_only(server, stranger)
@@ -290,9 +285,9 @@ def test_a_stranger_with_the_pid_of_a_dead_child(launch, tmp_path, signum):
     child.send(SIGKILL)
     wait_until(lambda: child.look() is None, 5, "main to reap the child")
 
-    stranger = take_pid(server.box, tmp_path, pid)
+    stranger = take_pid(server.box, tmp_path / "stranger", pid)
     server.send(signum)
-    wait_only(server, stranger, *shell_of(server, stranger))
+    wait_only(server, stranger, *that_took_pids(server.box))
 
 
 REGISTRATIONS = {
@@ -308,38 +303,10 @@ REGISTRATIONS = {
 def test_a_stranger_with_the_pid_of_what_main_has_registered(launch, new_box, tmp_path, word, age):
     """It is the creation time that tells it from the one that was meant, which is ended."""
     box = new_box()
-    stranger = sleeper(box, tmp_path)
+    stranger = sleeper(box, tmp_path / "sleeper")
     identity = [stranger.inner_pid, stranger.start - age]
     argv = [sys.executable, "registrar.py", word, *map(str, identity), *REGISTRATIONS[word]]
     server = launch(SUPERVISED, box=box, argv=argv)
     server.wait_for("registered")
     server.command.process.send(SIGKILL)
     wait_only(server, *([stranger] if age else []))
-
-
-def take_pid(box: Box, folder: Path, pid: int) -> Process:
-    """Start a process that gets this pid."""
-    script = f"echo {pid - 1} >/proc/sys/kernel/ns_last_pid; sleep 700 & wait"
-
-    def attempt() -> Process | None:
-        shell = box.start(["sh", "-c", script], output=folder / "stranger")
-        wait_until(lambda: has_child(box, shell.process), 5, "the sleep to start")
-        found = box.find(pid)
-        if found is None or found.command != ["sleep", "700"]:
-            return None  # somebody else forked in between
-        return found
-
-    found = wait_until(attempt, 10, f"a process with pid {pid}")
-    assert found is not None
-    return found
-
-
-def has_child(box: Box, parent: Process) -> bool:
-    return any(row.ppid == parent.pid and row.name == "sleep" for row in box.rows())
-
-
-def shell_of(server: Server, stranger: Process) -> list[Process]:
-    """All the shells that have tried, and what those got that came too late."""
-    rows = server.box.rows()
-    shells = {row.pid for row in rows if row.name == "sh"}
-    return [row.process for row in rows if row.pid in shells or row.ppid in shells]

@@ -8,12 +8,12 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import pytest
-from support.box import Box
 from support.census import Process, wait_until
 from support.commands import COMMAND
 from support.http import can_bind
 from support.marks import methods
 from support.server import SCRIPT, SUBJECTS, SUPERVISED, Server
+from support.strangers import sleeper
 
 NOBODY = 65534
 UNARMED = SUPERVISED.with_config(REAPER_PDEATHSIG="")
@@ -231,12 +231,6 @@ def marks(dead: Process) -> dict[str, str]:
     """As of a server whose main is gone: nobody was created when this one was, with its pid."""
     main = f"{dead.inner_pid}\t{dead.start - 1}\tForged\t/"
     return {"SANIC_REAPER_RUN": "f" * 16, "SANIC_REAPER_MAIN": main}
-
-
-def sleeper(
-    box: Box, output: Path, env: dict[str, str] | None = None, uid: int | None = None
-) -> Process:
-    return box.start(["sleep", "600"], output=output, env=env, uid=uid, cwd=Path("/")).process
 
 
 def forge(server: Server, place: Path, claimed: list[Process]) -> None:
