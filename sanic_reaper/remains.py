@@ -110,8 +110,11 @@ class Remains:
             Seconds until the next look, by what this one has cost.
         """
         before = time.process_time()
-        table = platform.subtree(pid for pid, _ in [*roots, *self.known])
-        self._judge(platform.table() if table is None else table, roots, marks=False)
+        try:
+            table = platform.subtree(pid for pid, _ in [*roots, *self.known])
+            self._judge(platform.table() if table is None else table, roots, marks=False)
+        except OSError:
+            return LOOK_EVERY  # no descriptor to look with: what is known stays known
         return max(LOOK_EVERY, (time.process_time() - before) / LOOK_SHARE)
 
     def _judge(
@@ -176,10 +179,14 @@ class Remains:
             Seconds until the next look, unless one of them ends sooner (`has_ended`).
         """
         now = time.monotonic()
-        table = platform.table()
+        try:
+            table = platform.table()
+            ours = self._judge(table, roots, marks=True)
+        except OSError:
+            return BLIND
         claims = {
             identity: evidence
-            for identity, evidence in self._judge(table, roots, marks=True).items()
+            for identity, evidence in ours.items()
             if not ownership.precedes(table[identity[0]], began, predecessors, table, roots)
             and (of is None or self._owners.get(identity) in of)
         }

@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
     main_process = Handle.open(int(pid), int(start)) or Handle(int(pid), int(start), None)
     channel = Channel(int(fd))
     _wake_at_mains_end(channel)
+    platform.keep_reserve()
     watch = Watch(main_process, run, float(grace), channel, log)
     channel.send("hello")
     failures = 0

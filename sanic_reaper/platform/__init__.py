@@ -1,13 +1,16 @@
 """The operating system, behind one set of names. The only place that asks which one it is.
 
 Each backend is a module with the same functions; what it cannot do raises `OSError`, and who calls
-decides what remains. Signals, pids and file descriptors are plain integers.
+decides what remains. So do `table`, `subtree` and `environ` where this process has no descriptor
+left to look with, as nobody is to be taken for ended then. Signals, pids and file descriptors are
+plain integers.
 
 =====================================  ==========================================================
 `row(pid)`                             the `Row` of a process, or `None` where there is none
 `table()`                              every visible process, as `{pid: Row}`
 `subtree(roots)`                       the roots and what descends from them; `None` where only
                                        `table()` can tell
+`keep_reserve()`                       keep what this needs, should nothing be left to open it with
 `environ(pid)`                         its environment as bytes, `b""` where it may not be read
 `uid(pid)`                             the user that it runs as, or `None`
 `exit_fd(pid)`                         a descriptor that turns readable when the process ends
@@ -48,6 +51,7 @@ NEEDS_SITE_PACKAGES = backend.NEEDS_SITE_PACKAGES
 row = backend.row
 table = backend.table
 subtree = backend.subtree
+keep_reserve = backend.keep_reserve
 environ = backend.environ
 uid = backend.uid
 exit_fd = backend.exit_fd

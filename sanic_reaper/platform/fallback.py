@@ -60,6 +60,10 @@ def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
     return None
 
 
+def keep_reserve() -> None:
+    """It would not do for psutil, which opens more than one file at a time."""
+
+
 def environ(pid: int) -> bytes:
     try:
         variables = psutil.Process(pid).environ()

@@ -13,7 +13,10 @@ from .base import WITHOUT, Arrival, Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 SUPPORTED = True
 NEEDS_SITE_PACKAGES = False
@@ -24,7 +27,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def _read(path: str) -> bytes:
     """The whole of a small file below /proc, with three system calls and no buffer of Python's."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = os.read(fd, 4096)
         while len(content) % 4096 == 0 and content:
@@ -37,12 +40,52 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
+def keep_reserve() -> None:
+    """Keep a descriptor for the time when this process has no other: /proc can still be read."""
+    try:
+        _reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        pass
+
+
+_reserve: list[int] = []
+
+
+def _sparingly(call: Callable[..., T], *arguments: object) -> T:
+    """Call what needs a descriptor, with the last one if need be."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _reserve:
+            raise
+    os.close(_reserve.pop())
+    return call(*arguments)
+
+
+def _has_ended(error: OSError) -> None:
+    """Nothing can be read of a process: it has ended, or is hidden from us.
+
+    Raises:
+        OSError: it is we who can't read. Whoever took that for an end would forget a process.
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error
+
+
 def row(pid: int) -> Row | None:
+    try:
+        return _row(pid)
+    except OSError:
+        return None
+
+
+def _row(pid: int) -> Row | None:
     if is_hidden(pid):
         return None
     try:
         stat = _read(f"/proc/{pid}/stat")
-    except OSError:
+    except OSError as error:
+        _has_ended(error)
         return None
     # The name may itself hold blanks and parentheses: the last one closes it (proc(5)).
     opening, closing = stat.find(b"("), stat.rfind(b")")
@@ -55,9 +98,9 @@ def row(pid: int) -> Row | None:
 
 def table() -> dict[int, Row]:
     rows = {}
-    for entry in os.listdir("/proc"):
+    for entry in _sparingly(os.listdir, "/proc"):
         if entry.isdigit():
-            found = row(int(entry))
+            found = _row(int(entry))
             if found is not None:
                 rows[found.pid] = found
     return rows
@@ -77,7 +120,7 @@ def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
         pid = pending.pop()
         if pid in rows:
             continue
-        found = row(pid)
+        found = _row(pid)
         if found is None:
             continue
         rows[pid] = found
@@ -90,10 +133,10 @@ def _children(pid: int) -> list[int]:
     """The kernel keeps one list per thread: a child belongs to the thread that forked it."""
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in _sparingly(os.listdir, f"/proc/{pid}/task"):
             found.extend(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
-    except OSError:
-        pass
+    except OSError as error:
+        _has_ended(error)
     return found
 
 
@@ -104,7 +147,8 @@ def environ(pid: int) -> bytes:
     """The environment with which the process was *executed*, not what it has made of it since."""
     try:
         return _read(f"/proc/{pid}/environ")
-    except OSError:
+    except OSError as error:
+        _has_ended(error)
         return b""
 
 

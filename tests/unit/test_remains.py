@@ -6,6 +6,8 @@ does to all that descends from its own process, which is here the one that runs 
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import signal
 import socket
@@ -54,6 +56,47 @@ def ended(process: subprocess.Popen[bytes], within: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE], ids=["here", "nowhere"])
+def test_who_is_known_is_not_forgotten_for_want_of_a_descriptor(new_sleeper, monkeypatch, error):
+    """Neither in a look nor when it is to be ended, which is done when there is one again."""
+    child = new_sleeper()
+    me = Handle.open(os.getpid(), start_of(os.getpid()))
+    remains = Remains(me, RUN, select.poll(), lambda *_: None, lambda *_: None)
+    roots = {me.identity: "main"}
+    remains.remember(roots)
+    known = dict(remains.known)
+    assert child.pid in {pid for pid, _ in known}
+
+    def refuse(path, flags):
+        raise OSError(error, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sanic_reaper.platform.linux.os.open", refuse)
+        remains.remember(roots)
+        remains.end(roots, {}, set(), 0.0, 0, set())
+    assert remains.known == known
+    assert child.poll() is None
+    remains.end(roots, {}, set(), 0.0, 0, set())
+    assert ended(child, 5)
+
+
+def test_the_process_table_is_read_with_the_last_descriptor():
+    """In a process of its own, which has used up all the others."""
+    program = (
+        "import os, resource\n"
+        "from sanic_reaper import platform\n"
+        "platform.keep_reserve()\n"
+        "taken = len(os.listdir('/proc/self/fd')) - 1\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (taken, taken))\n"
+        "try:\n"
+        "    os.dup(0)\n"
+        "except OSError:\n"
+        "    print(os.getpid() in platform.table(), bool(platform.environ(os.getpid())))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True True\n", done.stderr
 
 
 @AGES
