@@ -14,6 +14,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import re
 import signal
 import socket
@@ -21,7 +22,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from multiprocessing import active_children
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, Timer
 from typing import Any
 
 from children import CHILDREN
@@ -284,6 +285,8 @@ def build(name: str = "Subject") -> Sanic:
     if not SUBJECT["children_first"]:
         app.before_server_start(start_children)
     app.before_server_start(succeed)
+    if SUBJECT["dies"]:
+        app.after_server_start(lambda _: die_some_time(DEATHS[SUBJECT["dies"]]))
     add_routes(app)
     if SUBJECT["only_the_watchdog"]:
         from sanic_reaper import worker
@@ -465,6 +468,18 @@ async def succeed(app: Sanic) -> None:
     if SUBJECT["successor"] and count("all acked"):
         emit("successor")
         await perform(SUBJECT["successor"])
+
+
+DEATHS: dict[str, Callable[[], None]] = {
+    "exit": lambda: os._exit(3),
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+}
+
+
+def die_some_time(die: Callable[[], None]) -> None:
+    timer = Timer(random.uniform(0.1, 2.0), die)
+    timer.daemon = True
+    timer.start()
 
 
 def add_routes(app: Sanic) -> None:

@@ -81,6 +81,8 @@ class Subject:
     """Whether main has a process of the user's; or what that one starts, and then it ends."""
     transient: bool = False
     """Whether that process is restarted along with the workers."""
+    dies: str = ""
+    """How each worker dies, within two seconds of its start: DEATHS there."""
     trap: str = ""
     """The signal that main's own code handles."""
     at_exit: str = ""

@@ -1,0 +1,79 @@
+"""What may be left after a history, and how main may have ended. Pure."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from support.census import Row
+
+from .history import History
+
+DOCUMENTED = {0, 1, 75}
+"""README.md. 78 is for a bad setting, and no history has one."""
+
+LOOK = 1.5
+"""Seconds between two looks of the watchdog at what workers have started, on a busy machine."""
+
+DEADLY = {signal.SIGKILL, signal.SIGABRT}
+TICKS = os.sysconf("SC_CLK_TCK")
+HARMLESS = {"", "async:0.3", "block:0.3", "async:0.5", "block:0.5"}
+
+
+@dataclass
+class Facts:
+    """What was done to main and its watchdog, as far as it excuses anything.
+
+    Attributes:
+        sent_to_main: each signal that main was sent,
+        early: and those that it was sent before it began to start the server.
+        stops_sent: how many of them were none to kill it.
+        killed_at: when it was killed, in seconds since the machine's start.
+        unguarded: whether there was no watchdog when main was killed, or was none soon after.
+        starved: whether main or watchdog had no descriptor left.
+    """
+
+    sent_to_main: set[int] = field(default_factory=set)
+    early: set[int] = field(default_factory=set)
+    stops_sent: int = 0
+    killed_at: float = math.inf
+    unguarded: bool = False
+    starved: bool = False
+
+
+def expected_codes(history: History, facts: Facts) -> set[int]:
+    """What a shell may see as main's exit code: documented, or a signal of the history's own."""
+    deadly = {128 + signum for signum in facts.sent_to_main & DEADLY}
+    # Before the server begins, main is a Python program like any other.
+    early = {128 + signum for signum in facts.early - {signal.SIGCONT, signal.SIGSTOP}}
+    if _is_peaceful(history) and not deadly | early:
+        return {0}
+    return DOCUMENTED | deadly | early
+
+
+def _is_peaceful(history: History) -> bool:
+    """Whether nothing has happened but a healthy start and one stop."""
+    subject = history.subject
+    return (
+        not history.steps
+        and not subject.dies
+        and not history.burning
+        and subject.importing in HARMLESS
+        and set(subject.listeners.values()) <= HARMLESS
+        and not set(subject.config) & {"REAPER_HANDLER_TIMEOUT", "REAPER_MAX_LIFETIME"}
+    )
+
+
+def excuse(row: Row, environ: Mapping[str, str], facts: Facts) -> str:
+    """Why this process may be left, by the known limits of docs/architecture.md; or nothing."""
+    of_a_worker = row.name in ("sleep", "sh", "setsid")
+    if row.state == "Z" or not of_a_worker or "SANIC_REAPER_RUN" in environ:
+        return ""
+    if facts.unguarded:
+        return "no mark, and watchdog and main were killed together"
+    if row.start / TICKS > facts.killed_at - LOOK:
+        return "no mark, and started less than a look before main was killed"
+    return ""

@@ -1,0 +1,286 @@
+"""Break the Reaper on purpose, one thing at a time, and see that the tests notice.
+
+In the directory of the tests: `python -m mutations` (all of them, some minutes), or with names.
+Each mutation is made in a copy of the project; the tests that it names must fail there, and pass
+in a copy without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+COPIED = ("sanic_reaper", "tests", "examples", "pyproject.toml", "README.md")
+JOBS = 3
+FAILED = 1
+"""What pytest ends with where a test has failed; a usage error or no test at all is another."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One thing that is broken.
+
+    Attributes:
+        name: what is left undone, or done wrongly.
+        file: where.
+        old: what stands there, once.
+        new: what takes its place.
+        tests: what pytest is asked to run, and has to find it with.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = [
+    Mutation(
+        "no parent death signal",
+        "guard.py",
+        "    if not signum:\n        return\n",
+        "    return\n",
+        "test_watchdog.py::test_it_dies_together_with_main",
+    ),
+    Mutation(
+        "armed, but no look whether main still lives",
+        "worker.py",
+        "if not main_lives(",
+        "if False and not main_lives(",
+        "unit test_launchers.py test_startup.py test_watchdog.py",
+    ),
+    Mutation(
+        "the watchdog lists processes once, not again",
+        "watch.py",
+        "        if self.remains.targets or self.members:\n            return\n",
+        "        self.remains.targets.clear()\n",
+        "test_descendants.py",
+    ),
+    Mutation(
+        "the first look at main's end is left out",
+        "watch.py",
+        "        self._next_scan = now + self.remains.remember(self._roots())\n"
+        "        self._ask_members()",
+        "        self._ask_members()",
+        "test_descendants.py test_matrix.py",
+    ),
+    Mutation(
+        "the SyncManager is forgotten",
+        "supervisor.py",
+        '            ("helper", main_internals.managers()),\n',
+        "",
+        "test_helpers.py test_matrix.py",
+    ),
+    Mutation(
+        "a process group is signalled, not a process",
+        "process.py",
+        "            platform.send(self.pid, self.fd, signum)\n",
+        "            os.killpg(os.getpgid(self.pid), signum)\n",
+        "test_bystanders.py::test_the_job_that_launched_it",
+    ),
+    Mutation(
+        "deadlines by the wall clock",
+        "watch.py",
+        "time.monotonic()",
+        "time.time()",
+        "test_stop.py test_matrix.py",
+    ),
+    Mutation(
+        "who has the pid is taken for the one that was meant",
+        "process.py",
+        "        return row.start == self.start and row.alive\n",
+        "        return row.alive\n",
+        "unit/test_process.py test_bystanders.py",
+    ),
+    Mutation(
+        "a child may be older than its parent",
+        "ownership.py",
+        " if row.start >= parent.start]",
+        "]",
+        "unit/test_ownership.py",
+    ),
+    Mutation(
+        "the mark counts whoever bears it",
+        "remains.py",
+        "        and platform.uid(row.pid) == uid\n",
+        "",
+        "test_bystanders.py::test_another_users_process_with_our_mark",
+    ),
+    Mutation(
+        "the mark counts however old its bearer is",
+        "remains.py",
+        "        row.start >= since\n        and ",
+        "        ",
+        "test_bystanders.py::test_somebody_who_was_there_before_and_bears_the_mark",
+    ),
+    Mutation(
+        "the mark does not count",
+        "remains.py",
+        "self._is_marked if marks else _nobody,",
+        "_nobody,",
+        "test_descendants.py test_fallbacks.py test_sweep.py",
+    ),
+    Mutation(
+        "what is meant to stay is not spared",
+        "remains.py",
+        "    return row.alive and environment.is_detached(platform.environ(row.pid), run)\n",
+        "    return False\n",
+        "test_descendants.py",
+    ),
+    Mutation(
+        "no memory of who was ours",
+        "remains.py",
+        "        self.known = verdict.claims\n",
+        "",
+        "test_descendants.py",
+    ),
+    Mutation(
+        "main is no subreaper",
+        "supervisor.py",
+        "            platform.become_subreaper()\n",
+        "            pass\n",
+        "test_descendants.py test_modes.py test_supervision.py",
+    ),
+    Mutation(
+        "main reaps whatever there is",
+        "children.py",
+        "zombies - main_internals.multiprocessing_children() - _popen_children()",
+        "zombies",
+        "test_descendants.py test_supervision.py",
+    ),
+    Mutation(
+        "SIGTERM, and never SIGKILL",
+        "remains.py",
+        '            self._signal(identity, target, "WARNING", signal.SIGKILL)\n',
+        "            pass\n",
+        "test_descendants.py",
+    ),
+    Mutation(
+        "a stopped worker is not woken",
+        "watch.py",
+        "        self._signal(member.handle, signal.SIGTERM)\n"
+        "        self._signal(member.handle, signal.SIGCONT)\n",
+        "        self._signal(member.handle, signal.SIGTERM)\n",
+        "test_stop.py test_matrix.py",
+    ),
+    Mutation(
+        "main has no deadline",
+        "watch.py",
+        "        if now >= self.deadline and self.phase in _MAIN_LIVES:\n",
+        "        if False:\n",
+        "test_matrix.py test_stop.py",
+    ),
+    Mutation(
+        "a dead watchdog is not replaced",
+        "supervisor.py",
+        "            if not sidecar.alive() or now >= self._retry_at:\n",
+        "            if now >= self._retry_at:\n",
+        "test_watchdog.py::test_a_dead_one_is_replaced_and_the_new_one_knows_everything",
+    ),
+    Mutation(
+        "nothing wakes a stopped watchdog",
+        "watchdog.py",
+        "    _wake_at_mains_end(channel)\n",
+        "",
+        "test_watchdog.py::test_a_stopped_one_and_nobody_to_wake_it_up",
+    ),
+    Mutation(
+        "the watchdog is not deaf",
+        "watchdog.py",
+        "        signal.signal(signum, signal.SIG_IGN)\n",
+        "        pass\n",
+        "test_watchdog.py::test_it_is_deaf_to_what_stops_a_service",
+    ),
+    Mutation(
+        "the watchdog is in main's process group",
+        "sidecar.py",
+        "                start_new_session=True,\n",
+        "",
+        "test_watchdog.py::test_there_is_one_and_it_keeps_apart",
+    ),
+    Mutation(
+        "what a dead worker has started is left",
+        "watch.py",
+        "                    self._dead.add(identity)\n",
+        "                    pass\n",
+        "test_supervision.py",
+    ),
+    Mutation(
+        "of other workers it is ended as well",
+        "remains.py",
+        "            and (of is None or self._owners.get(identity) in of)\n",
+        "",
+        "test_supervision.py",
+    ),
+    Mutation(
+        "a worker starts with main's signals unblocked",
+        "inheritance.py",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, ",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, set() and ",
+        "test_startup.py test_stop.py test_launchers.py test_terminal.py test_matrix.py",
+    ),
+]
+
+
+def mutated(mutation: Mutation) -> str:
+    """The file as the mutation makes it.
+
+    Raises:
+        ValueError: what it would replace is not there, or not clearly.
+    """
+    text = (PROJECT / "sanic_reaper" / mutation.file).read_text()
+    if mutation.old not in text or (text.count(mutation.old) > 1 and "\n" in mutation.old):
+        raise ValueError(f"{mutation.name}: not to be found in {mutation.file}")
+    return text.replace(mutation.old, mutation.new)
+
+
+def is_noticed(mutation: Mutation, text: str | None = None) -> tuple[bool, str]:
+    """Whether the tests fail with this text in the file, and which was the first."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
+        project = Path(directory)
+        for name in COPIED:
+            copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
+            copy(PROJECT / name, project / name)
+        (project / "sanic_reaper" / mutation.file).write_text(text or mutated(mutation))
+        tests = [str(project / "tests" / test) for test in mutation.tests.split()]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(project)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    failed = re.findall(r"^FAILED \S*?tests/(\S+)", done.stdout, re.M)
+    if done.returncode not in (0, FAILED):
+        return False, done.stdout[-400:] + done.stderr[-400:]
+    return done.returncode == FAILED, (failed or ["-"])[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m mutations", description=__doc__)
+    parser.add_argument("names", nargs="*", help="words of the mutations to make; default: all")
+    wanted = parser.parse_args().names
+    chosen = [one for one in MUTATIONS if not wanted or any(word in one.name for word in wanted)]
+    missed = 0
+    with ThreadPoolExecutor(JOBS) as pool:
+        for mutation, (noticed, by) in zip(chosen, pool.map(is_noticed, chosen), strict=True):
+            missed += not noticed
+            print(f"| {mutation.name} | `{by}` |" if noticed else f"MISSED: {mutation.name}: {by}")
+            sys.stdout.flush()
+    print(f"{len(chosen)} mutations, {missed} missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
