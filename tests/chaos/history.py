@@ -179,7 +179,7 @@ def draw(seed: int) -> History:
         second=dice.random() < 0.1,
         ordinary_user=any(step.value.startswith("NPROC") for step in steps),
         small_disk=any(step.verb == "fill disk" for step in steps),
-        burning=_pick(dice, {0: 8, 2: 1, 4: 1}),
+        burning=_pick(dice, {0: 18, 2: 1, 4: 1}),
     )
 
 

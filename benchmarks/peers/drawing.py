@@ -1,0 +1,73 @@
+"""The heat map: servers from left to right, scenarios downwards, what is left as colour."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+INK = "#010203"
+"""Stands for the colour of the text, which is dark or light as the reader's page is."""
+
+STYLE = "<style>:root{--ink:#1f2328}@media(prefers-color-scheme:dark){:root{--ink:#e6edf3}}</style>"
+NOTHING, SOME, MANY, UNKNOWN = "#2da44e", "#d29922", "#cf222e", "#8b949e"
+
+
+def heat_map(data: Mapping[str, Any], path: Path) -> None:
+    """Draw it as SVG."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    cells = data["cells"]
+    rows = list(dict.fromkeys(cell["row"] for cell in cells))
+    columns = sorted(
+        dict.fromkeys((cell["wrapper"], cell["name"]) for cell in cells),
+        key=lambda column: ["", "tini", "sanic-reaper run"].index(column[0]),
+    )
+    by = {(cell["row"], cell["wrapper"], cell["name"]): cell for cell in cells}
+    mpl.rcParams.update({"svg.fonttype": "none", "text.color": INK, "font.size": 8})
+    figure, axes = pyplot.subplots(figsize=(0.42 * len(columns) + 2.4, 0.24 * len(rows) + 2.2))
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            _draw(axes, x, y, by.get((row, *column)))
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xticks(range(len(columns)), [name for _, name in columns], rotation=90, color=INK)
+    axes.set_yticks(range(len(rows)), rows, color=INK)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    for wrapper in dict.fromkeys(wrapper for wrapper, _ in columns):
+        places = [x for x, column in enumerate(columns) if column[0] == wrapper]
+        axes.text(
+            sum(places) / len(places),
+            len(rows) + 0.4,
+            f"under {wrapper}" if wrapper else "by itself",
+            ha="center",
+            weight="bold",
+        )
+    figure.savefig(path, bbox_inches="tight", transparent=True, metadata={"Date": None})
+    pyplot.close(figure)
+    path.write_text(_readable_in_the_dark(path.read_text()))
+
+
+def _draw(axes: Any, x: int, y: int, cell: Mapping[str, Any] | None) -> None:
+    from matplotlib.patches import Rectangle
+
+    colour, label = UNKNOWN, ""
+    if cell is not None and not cell.get("note"):
+        left, hurt, never = cell["left"], cell["hurt"], cell["seconds"] is None
+        colour = NOTHING if not (left or hurt or never) else SOME if left + hurt <= 2 else MANY
+        label = str(left) if left or not never else "never"
+        label += "!" if hurt else ""
+    axes.add_patch(Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, color=colour, linewidth=0))
+    axes.text(x, y, label, ha="center", va="center_baseline", color="white", fontsize=7)
+
+
+def _readable_in_the_dark(svg: str) -> str:
+    svg = svg.replace(INK, "var(--ink)")
+    return re.sub(r"(<svg[^>]*>)", rf"\1{STYLE}", svg, count=1)
