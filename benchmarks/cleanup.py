@@ -29,7 +29,7 @@ from benchmarks.support import (
 
 METHODS = ("spawn", "fork", "forkserver")
 STATES = ("stuck", "idle")
-CROWDS = (2, 16, 64)
+CROWDS = (2, 8, 32, 64, 128)
 AT_LEAST = {"stuck": 0.030, "idle": 0.100}
 """Seconds within which the clean-up is fast enough, however fast the baseline is."""
 
@@ -103,9 +103,13 @@ def compared(ours: Sequence[Gone], plain: Sequence[Gone], at_least: float) -> li
     ]
 
 
-def scaling_rows(state: str, rounds: int) -> tuple[list[list[str]], str]:
+Curve = list[tuple[int, float, float]]
+"""Workers, seconds until everything was gone, and those of the baseline."""
+
+
+def scaling_rows(state: str, rounds: int) -> tuple[list[list[str]], str, Curve]:
     """How the time grows with the number of workers, and the sentence that judges it."""
-    rows, medians, sizes = [], [], []
+    rows, medians, sizes, curve = [], [], [], []
     for workers in CROWDS:
         results: Results = defaultdict(list)
         chosen = [s for s in strikes("fork", workers) if s.shape.state == state]
@@ -117,9 +121,10 @@ def scaling_rows(state: str, rounds: int) -> tuple[list[list[str]], str]:
         medians.append(statistics.median(g.everything for g in ours))
         base = spread([g.everything for g in plain], 1000)
         rows.append([state, str(workers), str(sizes[-1]), *times(ours), base])
+        curve.append((workers, medians[-1], statistics.median(g.everything for g in plain)))
     grew, more = medians[-1] / medians[0], sizes[-1] / sizes[0]
     judged = f"{state}: {more:.1f} times the processes took {grew:.1f} times as long; "
-    return rows, judged + f"target: no more than the former: {verdict(grew <= more)}."
+    return rows, judged + f"target: no more than the former: {verdict(grew <= more)}.", curve
 
 
 def measure(rounds: int = 5) -> Section:
@@ -133,9 +138,9 @@ def measure(rounds: int = 5) -> Section:
         kills.rows.extend(killed)
         terms.rows.extend(stopped)
     crowd = Table(["workers are", "workers", "processes", *ours, "baseline, ms"])
-    judged = []
+    judged, curves = [], {}
     for state in STATES:
-        rows, sentence = scaling_rows(state, max(3, rounds - 2))
+        rows, sentence, curves[state] = scaling_rows(state, max(3, rounds - 2))
         crowd.rows.extend(rows)
         judged.append(f"- {sentence}")
     section.parts += [
@@ -147,10 +152,21 @@ def measure(rounds: int = 5) -> Section:
         "`REAPER_SHUTDOWN_TIMEOUT`. Plain Sanic never ends here while workers are stuck.",
         terms,
         "SIGKILL of main under fork, with more and more workers.",
+        *picture(curves),
         crowd,
         "\n".join(judged),
     ]
     return section
+
+
+def picture(curves: dict[str, Curve]) -> list[str]:
+    """Drawn where there is something to draw with."""
+    try:
+        from benchmarks.curves import draw
+    except ImportError:
+        return []
+    draw(curves)
+    return ["![Seconds until nothing is left, by number of workers](pictures/scaling.svg)"]
 
 
 def main() -> None:

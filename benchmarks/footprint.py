@@ -23,6 +23,7 @@ from benchmarks.support import (
     Shape,
     cpu_seconds,
     first_answer,
+    pss,
     running,
     tidy_when_ended,
     uss,
@@ -158,6 +159,23 @@ def idle_table(seconds: float) -> Table:
     return table
 
 
+def tree_table(launches: int) -> Table:
+    head = ["start method", "with, MB", "without, MB", "more, MB"]
+    table = Table(head)
+    for method in ("spawn", "fork", "forkserver"):
+        sizes: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(launches):
+            with running(Shape(True, method, "full"), Shape(False, method)) as servers:
+                for server in servers:
+                    first_answer(server)
+                    total = sum(pss(process.pid) for process in server.tree())
+                    sizes[server.shape.reaper].append(total / MB)
+        more = statistics.median(sizes[True]) - statistics.median(sizes[False])
+        shown = [spread(sizes[reaper]) for reaper in (True, False)]
+        table.rows.append([method, *shown, f"{more:+.1f}"])
+    return table
+
+
 def sync_manager(server: Server) -> int:
     """The oldest child of main that is no tracker and no watchdog."""
     for child in server.tree()[1:]:
@@ -185,6 +203,8 @@ def measure(seconds: float = 45, launches: int = 5) -> Section:
             "what the start has left in it (`malloc_trim`, about 190 KB), which plain Sanic does "
             "not: without that a worker would be so much larger.",
             worker_table(launches),
+            "The whole server with two workers, helpers and watchdog: proportional set size (PSS).",
+            tree_table(launches),
             f"CPU time while nobody asks for anything, {seconds / 2:g} s; at most 0.1 % of a core "
             "more than plain Sanic's main.",
             idle_table(seconds / 2),

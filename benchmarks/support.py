@@ -245,6 +245,14 @@ def cpu_seconds(pid: int) -> float:
 
 def uss(pid: int) -> int:
     """Bytes that would come free if this process ended."""
-    wanted = ("Private_Clean:", "Private_Dirty:")
+    return _memory(pid, "Private_Clean:", "Private_Dirty:")
+
+
+def pss(pid: int) -> int:
+    """Its bytes, where those that it shares are counted as so many parts as share them."""
+    return _memory(pid, "Pss:")
+
+
+def _memory(pid: int, *wanted: str) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(wanted))

@@ -39,28 +39,44 @@ class Load:
     """What the rounds gave for one of the two servers."""
 
     per_second: list[float] = field(default_factory=list)
+    slowest: list[float] = field(default_factory=list)
+    """Seconds within which 99 of 100 answers came."""
     cpu: list[float] = field(default_factory=list)
     """Seconds of CPU for one request, over the whole tree: main, helpers and watchdog too."""
 
 
-def wrk(server: Server, seconds: int) -> tuple[float, int]:
-    """Load one server; gives requests per second and their number."""
+@dataclass(frozen=True)
+class Said:
+    """What wrk has counted: requests, those per second, and the 99th percentile in seconds."""
+
+    count: int
+    rate: float
+    slowest: float
+
+
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def wrk(server: Server, seconds: int) -> Said:
+    """Load one server."""
     url = f"http://127.0.0.1:{server.port}/"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url]
+    command = ["wrk", "--latency", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     count = re.search(r"(\d+) requests in", said)
-    if rate is None or count is None or "Non-2xx" in said:
+    slowest = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    if rate is None or count is None or slowest is None or "Non-2xx" in said:
         raise BenchmarkError(f"wrk said:\n{said}\n{server.log()}")
-    return float(rate[1]), int(count[1])
+    return Said(int(count[1]), float(rate[1]), float(slowest[1]) * UNITS[slowest[2]])
 
 
 def one_turn(server: Server, seconds: int, load: Load) -> None:
     pids = [process.pid for process in server.tree()]
     before = sum(map(cpu_seconds, pids))
-    rate, count = wrk(server, seconds)
-    load.per_second.append(rate)
-    load.cpu.append((sum(map(cpu_seconds, pids)) - before) / count)
+    said = wrk(server, seconds)
+    load.per_second.append(said.rate)
+    load.slowest.append(said.slowest)
+    load.cpu.append((sum(map(cpu_seconds, pids)) - before) / said.count)
 
 
 def loads(method: str, launches: int, rounds: int, seconds: int = 1) -> tuple[Load, Load]:
@@ -85,6 +101,9 @@ def load_table(launches: int, rounds: int) -> Table:
     dearer = [a / b for a, b in zip(ours.cpu, plain.cpu, strict=True)]
     shown = [spread(load.per_second, digits=0) for load in (ours, plain)]
     table.rows.append(["requests/s", *shown, *ratio(faster), f"at least {RATIO}", judge(faster)])
+    slower = [a / b for a, b in zip(ours.slowest, plain.slowest, strict=True)]
+    shown = [spread(load.slowest, 1000) for load in (ours, plain)]
+    table.rows.append(["99th percentile, ms", *shown, *ratio(slower), "", ""])
     shown = [spread(load.cpu, 1e6) for load in (ours, plain)]
     table.rows.append(["CPU per request, µs", *shown, *ratio(dearer), "", ""])
     return table

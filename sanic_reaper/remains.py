@@ -177,16 +177,15 @@ class Remains:
 
         Returns:
             Seconds until the next look, unless one of them ends sooner (`has_ended`).
+
+        Raises:
+            OSError: the process table can't be read, for there is no descriptor left to do so.
         """
         now = time.monotonic()
-        try:
-            table = platform.table()
-            ours = self._judge(table, roots, marks=True)
-        except OSError:
-            return BLIND
+        table = platform.table()
         claims = {
             identity: evidence
-            for identity, evidence in ours.items()
+            for identity, evidence in self._judge(table, roots, marks=True).items()
             if not ownership.precedes(table[identity[0]], began, predecessors, table, roots)
             and (of is None or self._owners.get(identity) in of)
         }

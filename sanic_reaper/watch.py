@@ -16,7 +16,7 @@ import time
 from . import platform, state, statedir
 from .causes import KILLS
 from .process import Handle, start_of
-from .remains import NEVER, TAIL, Remains
+from .remains import BLIND, NEVER, TAIL, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,8 +155,14 @@ class Watch:
         now = time.monotonic()
         self._enforce_startups(now)
         self._enforce_ends(now)
-        if now < self._next_scan:
-            return
+        if now >= self._next_scan:
+            try:
+                self._scan(now)
+            except OSError:  # no descriptor to look with
+                self._next_scan = now + BLIND
+
+    def _scan(self, now: float) -> None:
+        """Look at the process table, for whatever is to be done with it now."""
         if self.phase in (FINISHING, CLEARING):
             self._clear(now)
         elif self.phase == WATCHING and self._dead:

@@ -54,6 +54,17 @@ def test_a_child_of_a_worker(launch, kind, signum):
 
 
 @signals(SIGTERM, SIGKILL)
+def test_a_child_whose_first_thread_has_ended(launch, signum):
+    """The process table shows it as a zombie, but it runs on, and nobody can reap it."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1, children=["headless"]))
+    server.wait_serving()
+    wait_until(lambda: [row for row in server.zombies if row.name == "sleep"], 5, server.describe)
+    assert holds(lambda: server.zombies, LOOK), "it is none"
+    server.send(signum)
+    server.wait_gone()
+
+
+@signals(SIGTERM, SIGKILL)
 @pytest.mark.parametrize("kind", ["plain", "setsid", "daemon", "cleaned", "deaf"])
 def test_a_child_of_main(launch, kind, signum):
     server = launch(SUPERVISED.with_(method="fork", workers=1, main_children=[kind]))

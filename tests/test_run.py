@@ -367,7 +367,7 @@ def test_who_looks_like_a_zombie_and_is_none(job):
     assert holds(lambda: len(one.box.rows()) == 3, 0.5), "it can't be reaped"
     one.run.send(SIGTERM)
     assert one.wait_end() == 7
-    assert one.lines("SIGKILL to sleep")
+    assert one.lines("SIGTERM to sleep")
     assert one.lines("1 ended, 0 given up")
 
 

@@ -29,7 +29,7 @@ def main() -> None:
     if not options.draw:
         _measure(options)
     data = page.load(options.output)
-    heat_map(data, page.PICTURES / "comparison.svg")
+    heat_map(data)
     print(page.markdown(data))
 
 
@@ -41,6 +41,7 @@ def _measure(options: argparse.Namespace) -> None:
         for row in rows
         for wrapper in (WRAPPERS if options.wrappers is None else options.wrappers)
         for peer in peers
+        if not (wrapper and peer.alone)
     ]
     began, results = time.monotonic(), []
     with ProcessPoolExecutor(options.jobs) as pool:

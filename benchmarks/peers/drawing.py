@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-INK = "#010203"
-"""Stands for the colour of the text, which is dark or light as the reader's page is."""
+from matplotlib import pyplot
+from matplotlib.patches import Rectangle
 
-STYLE = "<style>:root{--ink:#1f2328}@media(prefers-color-scheme:dark){:root{--ink:#e6edf3}}</style>"
+from benchmarks.drawings import INK, save
+
 NOTHING, SOME, MANY, UNKNOWN = "#2da44e", "#d29922", "#cf222e", "#8b949e"
 
 
-def heat_map(data: Mapping[str, Any], path: Path) -> None:
-    """Draw it as SVG."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot
-
+def heat_map(data: Mapping[str, Any]) -> None:
+    """Draw docs/pictures/comparison.svg."""
     cells = data["cells"]
     rows = list(dict.fromkeys(cell["row"] for cell in cells))
     columns = sorted(
@@ -28,7 +22,6 @@ def heat_map(data: Mapping[str, Any], path: Path) -> None:
         key=lambda column: ["", "tini", "sanic-reaper run"].index(column[0]),
     )
     by = {(cell["row"], cell["wrapper"], cell["name"]): cell for cell in cells}
-    mpl.rcParams.update({"svg.fonttype": "none", "text.color": INK, "font.size": 8})
     figure, axes = pyplot.subplots(figsize=(0.42 * len(columns) + 2.4, 0.24 * len(rows) + 2.2))
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):
@@ -50,14 +43,11 @@ def heat_map(data: Mapping[str, Any], path: Path) -> None:
             ha="center",
             weight="bold",
         )
-    figure.savefig(path, bbox_inches="tight", transparent=True, metadata={"Date": None})
+    save(figure, "comparison.svg")
     pyplot.close(figure)
-    path.write_text(_readable_in_the_dark(path.read_text()))
 
 
 def _draw(axes: Any, x: int, y: int, cell: Mapping[str, Any] | None) -> None:
-    from matplotlib.patches import Rectangle
-
     colour, label = UNKNOWN, ""
     if cell is not None and not cell.get("note"):
         left, hurt, never = cell["left"], cell["hurt"], cell["seconds"] is None
@@ -66,8 +56,3 @@ def _draw(axes: Any, x: int, y: int, cell: Mapping[str, Any] | None) -> None:
         label += "!" if hurt else ""
     axes.add_patch(Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, color=colour, linewidth=0))
     axes.text(x, y, label, ha="center", va="center_baseline", color="white", fontsize=7)
-
-
-def _readable_in_the_dark(svg: str) -> str:
-    svg = svg.replace(INK, "var(--ink)")
-    return re.sub(r"(<svg[^>]*>)", rf"\1{STYLE}", svg, count=1)

@@ -28,7 +28,7 @@ START = 20.0
 """Seconds until the workers are where the scenario wants them."""
 
 SETTLE = 0.5
-LIMIT = GRACE + 8.0
+LIMIT = GRACE + 4.0
 """Seconds after which what is there is left for good."""
 
 AGAIN = 15.0

@@ -10,7 +10,6 @@ from typing import Any
 from benchmarks.report import Table
 
 DATA = Path(__file__).with_name("results.json")
-PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 OURS = "Reaper"
 FASTER = 0.25
 """Seconds by which a peer has to be faster to be named: below that it is this machine's mood."""

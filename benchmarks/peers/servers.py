@@ -20,13 +20,14 @@ class Peer:
         package: whose version is shown with it.
         argv: its command line; `PORT` is replaced.
         env: variables beside those of every app.
-        pings: whether it can be asked to replace a worker that hangs.
+        alone: whether it is not measured under a wrapper, since another one of the same kind is.
     """
 
     name: str
     package: str
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def title(self) -> str:
@@ -37,10 +38,10 @@ def _module(name: str, *options: str) -> list[str]:
     return [sys.executable, "-m", name, *options]
 
 
-def _sanic(name: str, reaper: str, method: str) -> Peer:
+def _sanic(name: str, reaper: str, method: str, alone: bool = False) -> Peer:
     env = {"PEER_REAPER": reaper, "PEER_METHOD": method, "PEER_GRACE": str(GRACE)}
     package = "sanic-reaper" if reaper == "yes" else "sanic"
-    return Peer(name, package, [sys.executable, "sanic_app.py"], env)
+    return Peer(name, package, [sys.executable, "sanic_app.py"], env, alone)
 
 
 def _gunicorn(worker: str, *more: str) -> list[str]:
@@ -60,11 +61,16 @@ def _gunicorn(worker: str, *more: str) -> list[str]:
 
 PEERS = [
     _sanic("Reaper, spawn", "yes", "spawn"),
-    _sanic("Reaper, fork", "yes", "fork"),
-    _sanic("Reaper, forkserver", "yes", "forkserver"),
+    _sanic("Reaper, fork", "yes", "fork", alone=True),
+    _sanic("Reaper, forkserver", "yes", "forkserver", alone=True),
     _sanic("Sanic", "no", "spawn"),
     Peer("gunicorn, asgi", "gunicorn", _gunicorn("asgi", "--asgi-lifespan=on")),
-    Peer("gunicorn, uvicorn", "gunicorn", _gunicorn("uvicorn_worker.UvicornWorker")),
+    Peer(
+        "gunicorn, uvicorn",
+        "gunicorn",
+        _gunicorn("uvicorn_worker.UvicornWorker"),
+        alone=True,
+    ),
     Peer(
         "uvicorn",
         "uvicorn",

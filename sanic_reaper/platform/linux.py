@@ -93,7 +93,10 @@ def _row(pid: int) -> Row | None:
         return None
     name = stat[opening + 1 : closing].decode("utf-8", "replace")
     field = stat[closing + 2 :].split()
-    return Row(pid, int(field[1]), int(field[19]), field[0].decode(), name)
+    state = field[0].decode()
+    if state == "Z" and int(field[17]) > 1:
+        state = "S"  # only its first thread has ended: it runs on, and can't be reaped
+    return Row(pid, int(field[1]), int(field[19]), state, name)
 
 
 def table() -> dict[int, Row]:

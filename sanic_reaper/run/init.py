@@ -71,7 +71,6 @@ class Init:
         )
         for identity in self._spared:
             self._descendants.spare(identity)
-        self._headless: set[Identity] = set()
         self._status: int | None = None
         self._childless = False
         self._suspended = False
@@ -192,29 +191,18 @@ class Init:
                     return
                 pause, empty = LOOK_AGAIN, 0
             if empty == 2:
-                if not self._adopts or not self._kill_the_headless():
+                if not self._adopts or not self._has_more_children():
                     return
                 empty = 0
-            if (not empty or self._headless) and self._wait(pause, deadline):
+            if not empty and self._wait(pause, deadline):
                 deadline = time.monotonic()
             self._reap()
 
-    def _kill_the_headless(self) -> bool:
-        """Kill the children that look like zombies and can't be reaped: only the first thread of
-        such a process has ended, and the table says nothing of the others.
-
-        Returns:
-            Whether it is worth while to look again.
-        """
+    def _has_more_children(self) -> bool:
+        """Whether there are some that the last looks have missed."""
         self._reap()
         known = self._descendants.given_up | self._spared
-        found = self._children() - known - self._headless if not self._childless else set()
-        for pid, start in found:
-            row = platform.row(pid)
-            name = row.name if row is not None else "?"
-            self._tell("WARNING", signal.SIGKILL, f"{name} [{pid}]", "is our child, and headless")
-            os.kill(pid, signal.SIGKILL)
-            self._headless.add((pid, start))
+        found = self._children() - known if not self._childless else set()
         if not found and not self._childless and not known:
             text = "there are children left that the process table does not show; giving up"
             self._report.say("ERROR", text)
@@ -252,7 +240,7 @@ class Init:
     def _report_end(self, command: Command) -> None:
         rest = self._descendants
         left = len(rest.given_up)
-        ended = rest.ended + len(rest.targets) + len(self._headless) - left
+        ended = rest.ended + len(rest.targets) - left
         self._report.end(command.name, command.pid, self._status or 0, ended, left, self._elapsed())
 
     def _tell(self, level: str, signum: int, who: str, evidence: str) -> None:

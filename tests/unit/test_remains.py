@@ -75,7 +75,8 @@ def test_who_is_known_is_not_forgotten_for_want_of_a_descriptor(new_sleeper, mon
     with monkeypatch.context() as patched:
         patched.setattr("sanic_reaper.platform.linux.os.open", refuse)
         remains.remember(roots)
-        remains.end(roots, {}, set(), 0.0, 0, set())
+        with pytest.raises(OSError, match=str(error)):
+            remains.end(roots, {}, set(), 0.0, 0, set())
     assert remains.known == known
     assert child.poll() is None
     remains.end(roots, {}, set(), 0.0, 0, set())
