@@ -315,6 +315,11 @@ def extend(app: Sanic) -> None:
     how = SUBJECT["reaper"]
     if not how:
         return
+    if "COVERAGE_PROCESS_CONFIG" in os.environ:
+        from sanic_reaper import sidecar
+
+        # The watchdog knows only the standard library: by `site` it is measured as well.
+        sidecar._COMMAND = [word for word in sidecar._COMMAND if word != "-S"]
     from sanic_reaper import Reaper
 
     if SUBJECT["on_event"]:
