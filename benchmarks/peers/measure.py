@@ -34,6 +34,9 @@ LIMIT = GRACE + 4.0
 AGAIN = 15.0
 """Seconds within which two workers are to answer again."""
 
+FOREIGN = ("SANIC_", "PEER_", "PYTHONDONTWRITEBYTECODE")
+"""Variables that would change the servers, or have them compile every module at each start."""
+
 ENDED = re.compile(r"ended with (\d+)")
 
 
@@ -95,7 +98,7 @@ class _Measurement:
         self.wrapper = wrapper
         server = [word.replace("PORT", str(port)) for word in peer.argv]
         env = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("SANIC_", "PEER_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)},
             **peer.env,
             "PEER_PORT": str(port),
             "PEER_READY": str(self.ready),
