@@ -21,6 +21,7 @@ from sanic.http.constants import HTTP
 from sanic.log import error_logger
 
 from .internals import App
+from .watch import FORK_SERVER
 
 
 def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -170,7 +171,7 @@ def services() -> list[tuple[int, str]]:
     found = [(getattr(tracker, "_pid", None), "resource tracker")]
     forkserver = sys.modules.get("multiprocessing.forkserver")
     if forkserver is not None:
-        found.append((getattr(forkserver._forkserver, "_forkserver_pid", None), "fork server"))
+        found.append((getattr(forkserver._forkserver, "_forkserver_pid", None), FORK_SERVER))
     return [(pid, name) for pid, name in found if pid]
 
 

@@ -228,8 +228,7 @@ class Remains:
     ) -> None:
         """SIGTERM at first sight, SIGKILL when its time is up.
 
-        No SIGTERM for the resource tracker and the fork server, which end by themselves: the
-        tracker has work to do then, and unlinks what others have left in /dev/shm.
+        No SIGTERM for what ends by itself.
         """
         if target.killed_at is not None:
             if now >= target.killed_at + self.stubborn:
