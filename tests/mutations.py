@@ -1,8 +1,8 @@
 """Break the Reaper on purpose, one thing at a time, and see that the tests notice.
 
 In the directory of the tests: `python -m mutations` (all of them, some minutes), or with names.
-Each mutation is made in a copy of the project; the tests that it names must fail there, and pass
-in a copy without it.
+Each mutation is made in a copy of the project; the tests that it names must fail there.
+`--control` runs the same tests in a copy that nothing is changed in: there they must pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-COPIED = ("sanic_reaper", "tests", "examples", "pyproject.toml", "README.md")
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
 JOBS = 3
 FAILED = 1
 """What pytest ends with where a test has failed; a usage error or no test at all is another."""
@@ -53,11 +53,11 @@ MUTATIONS = [
         "test_watchdog.py::test_it_dies_together_with_main",
     ),
     Mutation(
-        "armed, but no look whether main still lives",
+        "no worker looks whether main still lives",
         "worker.py",
         "if not main_lives(",
         "if False and not main_lives(",
-        "unit test_launchers.py test_startup.py test_watchdog.py",
+        "test_watchdog.py test_startup.py",
     ),
     Mutation(
         "the watchdog lists processes once, not again",
@@ -244,14 +244,17 @@ def mutated(mutation: Mutation) -> str:
     return text.replace(mutation.old, mutation.new)
 
 
-def is_noticed(mutation: Mutation, text: str | None = None) -> tuple[bool, str]:
-    """Whether the tests fail with this text in the file, and which was the first."""
+def is_noticed(mutation: Mutation, control: bool = False) -> tuple[bool, str]:
+    """Whether the tests fail, and which was the first.
+
+    Args:
+        control: whether the mutation is not made.
+    """
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
-        project = Path(directory)
-        for name in COPIED:
-            copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
-            copy(PROJECT / name, project / name)
-        (project / "sanic_reaper" / mutation.file).write_text(text or mutated(mutation))
+        project = Path(directory) / "project"
+        shutil.copytree(PROJECT, project, ignore=LEFT_OUT)
+        if not control:
+            (project / "sanic_reaper" / mutation.file).write_text(mutated(mutation))
         tests = [str(project / "tests" / test) for test in mutation.tests.split()]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
@@ -263,23 +266,26 @@ def is_noticed(mutation: Mutation, text: str | None = None) -> tuple[bool, str]:
         )
     failed = re.findall(r"^FAILED \S*?tests/(\S+)", done.stdout, re.M)
     if done.returncode not in (0, FAILED):
-        return False, done.stdout[-400:] + done.stderr[-400:]
+        raise RuntimeError(f"{mutation.name}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == FAILED, (failed or ["-"])[0]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mutations", description=__doc__)
     parser.add_argument("names", nargs="*", help="words of the mutations to make; default: all")
-    wanted = parser.parse_args().names
+    parser.add_argument("--control", action="store_true", help="change nothing; nothing must fail")
+    options = parser.parse_args()
+    wanted = options.names
     chosen = [one for one in MUTATIONS if not wanted or any(word in one.name for word in wanted)]
-    missed = 0
+    wrong = 0
     with ThreadPoolExecutor(JOBS) as pool:
-        for mutation, (noticed, by) in zip(chosen, pool.map(is_noticed, chosen), strict=True):
-            missed += not noticed
-            print(f"| {mutation.name} | `{by}` |" if noticed else f"MISSED: {mutation.name}: {by}")
+        results = pool.map(lambda one: is_noticed(one, options.control), chosen)
+        for mutation, (noticed, by) in zip(chosen, results, strict=True):
+            wrong += noticed == options.control
+            print(f"| {mutation.name} | `{by}` |" if noticed else f"nothing fails: {mutation.name}")
             sys.stdout.flush()
-    print(f"{len(chosen)} mutations, {missed} missed")
-    return 1 if missed else 0
+    print(f"{len(chosen)} mutations, {wrong} {'made up' if options.control else 'missed'}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -145,13 +145,33 @@ def test_a_server_that_has_inherited_the_mark_of_another(launch, new_box, signum
     assert second.stop() == 0
 
 
+TAKES_THE_MARK = """
+import ctypes, sys, time
+from pathlib import Path
+mark = Path(sys.argv[1])
+while not mark.exists():
+    time.sleep(0.02)
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_void_p
+ctypes.memmove(getenv(b"SANIC_REAPER_RUN"), mark.read_bytes(), 16)
+time.sleep(600)
+"""
+"""Writes over its own environment, as the kernel shows it to others."""
+
+
 @signals(SIGTERM, SIGKILL)
 def test_somebody_who_was_there_before_and_bears_the_mark(launch, new_box, tmp_path, signum):
     """The mark proves nothing for a process that is older than the server."""
-    box, env = new_box(), {"SANIC_REAPER_RUN": "0123456789abcdef"}
-    older = sleeper(box, tmp_path / "sleeper", {**os.environ, **env})
-    server = launch(SUPERVISED.with_(method="fork"), box=box, env=env)
+    box, mark = new_box(), tmp_path / "mark"
+    argv = [sys.executable, "-c", TAKES_THE_MARK, str(mark)]
+    env = {**os.environ, "SANIC_REAPER_RUN": "-" * 16}
+    older = box.start(argv, output=tmp_path / "older", env=env).process
+    server = launch(SUPERVISED.with_(method="fork"), box=box)
     server.wait_serving()
+    run = run_id(server, older)
+    mark.with_suffix(".new").write_text(run)
+    mark.with_suffix(".new").rename(mark)
+    wait_until(lambda: older.environ["SANIC_REAPER_RUN"] == run, 5, "it to take the mark")
     server.send(signum)
     wait_only(server, older)
 
@@ -208,10 +228,11 @@ def test_another_users_process_with_our_mark(launch, new_box, tmp_path, signum):
     wait_only(server, stranger)
 
 
-def run_id(server: Server) -> str:
+def run_id(server: Server, *others: Process) -> str:
     """The id that this server's processes bear, read where anybody could read it."""
     for row in server.box.rows():
-        if run := row.process.environ.get("SANIC_REAPER_RUN"):
+        run = row.process.environ.get("SANIC_REAPER_RUN")
+        if run and row.process not in others:
             return run
     raise AssertionError(f"nobody bears a mark\n{server.describe()}")
 
