@@ -189,10 +189,12 @@ class _Play:
             if stage == "launched" or self.server.events(event):
                 self.outcome.stage = stage
                 return True
-            return self._code() is not None
+            return self._code() is not None or not self.shell.alive
 
+        # Under the Reaper a start has a limit, after which it is of no use to wait for more.
+        within = 8 * self.patience if self.history.subject.reaper else START
         with suppress(AssertionError):
-            wait_until(reached, 8 * self.patience, stage)
+            wait_until(reached, within, stage)
 
     def _code(self) -> int | None:
         found = ENDED.search(self.server.output())
