@@ -57,7 +57,7 @@ MUTATIONS = [
         "worker.py",
         "if not main_lives(",
         "if False and not main_lives(",
-        "test_watchdog.py test_startup.py",
+        "test_watchdog.py",
     ),
     Mutation(
         "the watchdog lists processes once, not again",
@@ -135,35 +135,37 @@ MUTATIONS = [
         "remains.py",
         "    return row.alive and environment.is_detached(platform.environ(row.pid), run)\n",
         "    return False\n",
-        "test_descendants.py",
+        "test_descendants.py::test_a_detached_child_outlives_the_server",
     ),
     Mutation(
         "no memory of who was ours",
         "remains.py",
         "        self.known = verdict.claims\n",
         "",
-        "test_descendants.py",
+        "test_descendants.py::test_children_of_workers_that_die_together_with_main "
+        "test_descendants.py::test_a_child_of_a_worker",
     ),
     Mutation(
         "main is no subreaper",
         "supervisor.py",
         "            platform.become_subreaper()\n",
         "            pass\n",
-        "test_descendants.py test_modes.py test_supervision.py",
+        "test_descendants.py::test_orphans_that_main_adopts_leave_no_zombie "
+        "test_descendants.py::test_a_child_of_a_worker",
     ),
     Mutation(
         "main reaps whatever there is",
         "children.py",
         "zombies - main_internals.multiprocessing_children() - _popen_children()",
         "zombies",
-        "test_descendants.py test_supervision.py",
+        "test_descendants.py::test_the_exit_code_of_mains_own_child_is_left_to_main",
     ),
     Mutation(
         "SIGTERM, and never SIGKILL",
         "remains.py",
         '            self._signal(identity, target, "WARNING", signal.SIGKILL)\n',
         "            pass\n",
-        "test_descendants.py",
+        "test_descendants.py::test_a_child_of_a_worker",
     ),
     Mutation(
         "a stopped worker is not woken",
@@ -171,14 +173,14 @@ MUTATIONS = [
         "        self._signal(member.handle, signal.SIGTERM)\n"
         "        self._signal(member.handle, signal.SIGCONT)\n",
         "        self._signal(member.handle, signal.SIGTERM)\n",
-        "test_stop.py test_matrix.py",
+        "test_watchdog.py::test_all_of_them_are_stopped_and_main_is_killed test_matrix.py",
     ),
     Mutation(
         "main has no deadline",
         "watch.py",
         "        if now >= self.deadline and self.phase in _MAIN_LIVES:\n",
         "        if False:\n",
-        "test_matrix.py test_stop.py",
+        "test_stop.py::test_main_that_hangs_in_its_own_stop_is_killed",
     ),
     Mutation(
         "a dead watchdog is not replaced",
@@ -213,21 +215,25 @@ MUTATIONS = [
         "watch.py",
         "                    self._dead.add(identity)\n",
         "                    pass\n",
-        "test_supervision.py",
+        "test_descendants.py::test_what_a_dead_worker_has_started_is_ended_and_nothing_else",
     ),
     Mutation(
         "of other workers it is ended as well",
         "remains.py",
         "            and (of is None or self._owners.get(identity) in of)\n",
         "",
-        "test_supervision.py",
+        "test_supervision.py::test_its_own_descendants_end_and_no_others",
     ),
     Mutation(
         "a worker starts with main's signals unblocked",
         "inheritance.py",
         "signal.pthread_sigmask(signal.SIG_BLOCK, ",
         "signal.pthread_sigmask(signal.SIG_BLOCK, set() and ",
-        "test_startup.py test_stop.py test_launchers.py test_terminal.py test_matrix.py",
+        "test_stop.py::test_a_signal_at_any_moment_of_the_start "
+        "test_launchers.py "
+        "test_terminal.py "
+        "test_controls.py "
+        "test_startup.py",
     ),
 ]
 

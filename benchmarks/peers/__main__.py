@@ -50,9 +50,16 @@ def _measure(options: argparse.Namespace) -> None:
             print(_line(result), flush=True)
     minutes = (time.monotonic() - began) / 60
     about = {"machine": _machine(), "grace": GRACE, "limit": LIMIT, "minutes": round(minutes)}
-    data = {**about, "cells": results}
+    data = {**about, "cells": _merged(options.output, results)}
     options.output.write_text(json.dumps(data, indent=1) + "\n")
     print(f"{len(results)} cells in {minutes:.0f} minutes, written to {options.output}")
+
+
+def _merged(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was measured before, where it was not measured again now."""
+    known = page.load(path)["cells"] if path.exists() else []
+    by = {(cell["name"], cell["wrapper"], cell["row"]): cell for cell in [*known, *results]}
+    return list(by.values())
 
 
 def _options() -> argparse.Namespace:

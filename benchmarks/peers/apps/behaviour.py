@@ -34,7 +34,7 @@ def on_import(in_main_too: bool) -> None:
     Args:
         in_main_too: whether the server's main process imports the app as its workers do.
     """
-    in_worker = multiprocessing.current_process().name != "MainProcess"
+    in_worker = multiprocessing.current_process().name.startswith("Sanic-Server")
     if START == "import" and (in_worker or not in_main_too):
         sign()
         time.sleep(FOREVER)
