@@ -237,6 +237,8 @@ class Watch:
         elif member := self.members.get((int(rest[0]), int(rest[1]))):
             if word == "due" and member.dump_at is None and member.kill_at is None:
                 member.ready_by = float(rest[2]) or None
+                if member.ready_by is None:
+                    self._next_scan = 0.0  # its start is over: see now what it has started
             elif word == "shown" and member.dump_at is not None:
                 member.dump_at, member.kill_at = None, time.monotonic()
             elif word == "dump" and member.dump_at is not None:

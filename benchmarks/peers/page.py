@@ -105,7 +105,14 @@ def _better(cells: list[Cell]) -> str:
                 )
     if not lines:
         return "**There is no row in which a peer does better.**"
-    return "\n".join(["Rows in which a peer does better:", "", *lines])
+    return "\n".join(["Rows in which a peer does better:", "", *lines, "", _WHY])
+
+
+_WHY = """\
+Why: blocked requests are given the whole grace and half a second; after a hang-up of the terminal
+the Reaper drains as after SIGTERM, and does not just drop everything; a worker that ends is
+replaced, with growing pauses, five times in a minute before that counts as a crash loop
+(`REAPER_RESPAWN_LIMIT`)."""
 
 
 def _grade(cell: Cell) -> tuple[int, int, int, float]:
