@@ -229,11 +229,7 @@ MUTATIONS = [
         "inheritance.py",
         "signal.pthread_sigmask(signal.SIG_BLOCK, ",
         "signal.pthread_sigmask(signal.SIG_BLOCK, set() and ",
-        "test_stop.py::test_a_signal_at_any_moment_of_the_start "
-        "test_launchers.py "
-        "test_terminal.py "
-        "test_controls.py "
-        "test_startup.py",
+        "test_matrix.py",
     ),
 ]
 
