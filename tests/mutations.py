@@ -53,13 +53,6 @@ MUTATIONS = [
         "test_watchdog.py::test_it_dies_together_with_main",
     ),
     Mutation(
-        "no worker looks whether main still lives",
-        "worker.py",
-        "if not main_lives(",
-        "if False and not main_lives(",
-        "test_watchdog.py",
-    ),
-    Mutation(
         "the watchdog lists processes once, not again",
         "watch.py",
         "        if self.remains.targets or self.members:\n            return\n",
