@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.box import Box, isolation
-from support.census import Process, Row, wait_until
+from support.census import Process, Row, descendants, wait_until
 from support.http import Ports, get
 from support.server import ORPHAN_GRACE, SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Server
 from support.strangers import sleeper, take_pid, that_took_pids
 
 from .history import History, Step
-from .verdict import Facts, excuse, expected_codes
+from .verdict import DEADLY, Facts, excuse, expected_codes
 
 SCRIPT = 'sleep 900 & "$0" app.py; echo "main ended with $?"; wait'
 """The shell and its job are in main's group and session, and outlive it."""
@@ -142,7 +142,7 @@ class _Play:
         if subject.run.get("reload_dir"):
             self.watched.mkdir()
             subject = subject.with_(run={**subject.run, "reload_dir": str(self.watched)})
-        if self.history.small_disk and self._may_mount():
+        if self.history.small_disk and self._is_root_here():
             self._run("mount", "-t", "tmpfs", "-o", "size=256k,mode=1777", "tmpfs", self.box.tmp)
             env["XDG_RUNTIME_DIR"] = str(self.box.tmp)
         argv = ["sh", "-c", SCRIPT, sys.executable]
@@ -164,7 +164,8 @@ class _Play:
         [job] = [row.process for row in self._children_of(self.shell) if row.name == "sleep"]
         self._stranger("in the same group and session", job)
 
-    def _may_mount(self) -> bool:
+    def _is_root_here(self) -> bool:
+        """Whether a disk may be mounted in the box, and a pid be chosen."""
         return isolation()[0] == "PID namespace"
 
     def _find_main(self) -> Process | None:
@@ -227,10 +228,9 @@ class _Play:
     def _note(self, process: Process, signum: signal.Signals) -> None:
         """What the verdict will have to know of this blow."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        fatal = signum in (signal.SIGKILL, signal.SIGABRT)
+        fatal = signum in DEADLY
         if process == self.main:
             self.facts.sent_to_main.add(int(signum))
-            self.facts.stops_sent += not fatal
             if not self.server.events("main_process_start"):
                 self.facts.early.add(int(signum))
             if fatal:
@@ -244,12 +244,12 @@ class _Play:
         rows = {row.process: row for row in self.box.rows() if row.state not in "ZX"}
         if target == "main":
             return [self.main] if self.main in rows else []
-        mine = self._below_main(rows)
+        mine = {row.process for row in descendants(self.main)} & rows.keys()
         if target == "group":
             group = row.group if (row := self.main.look()) else -1
             return [p for p, row in rows.items() if row.group == group and p not in self.strangers]
         if target == "watchdog":
-            return [p for p in rows if "sanic_reaper.watchdog" in " ".join(p.command) if p in mine]
+            return [p for p in self.server.watchdogs if p in mine]
         if target == "any worker's child":
             found = [p for p in mine if rows[p].name == "sleep"]
         elif target in ("resource tracker", "fork server"):
@@ -268,12 +268,6 @@ class _Play:
                 and (named[p].startswith(wanted) if wanted else "Server" not in named[p])
             ]
         return [self.dice.choice(sorted(found))] if found else []
-
-    def _below_main(self, rows: dict[Process, Row]) -> set[Process]:
-        mine = {self.main.pid}
-        while more := {row.pid for row in rows.values() if row.ppid in mine} - mine:
-            mine |= more
-        return {process for process in rows if process.pid in mine and process != self.main}
 
     def _named(self) -> dict[Process, str]:
         """Whoever has said something, by the name under which `multiprocessing` runs it."""
@@ -301,7 +295,7 @@ class _Play:
     def _recycle(self, step: Step) -> bool:
         """Kill one of the server's, and have a stranger take its pid."""
         found = self._who(step.target)
-        if isolation()[0] != "PID namespace" or not found:
+        if not self._is_root_here() or not found:
             return False
         pid = found[0].inner_pid
         found[0].send(signal.SIGKILL)
@@ -330,7 +324,7 @@ class _Play:
         return self._run("prlimit", limit, "--pid", found[0].inner_pid, uid=self.uid) == 0
 
     def _fill(self, step: Step) -> bool:
-        if not self._may_mount():
+        if not self._is_root_here():
             return False
         self._run("sh", "-c", f"cat /dev/zero > {self.box.tmp}/filler; chmod 666 {self.box.tmp}/*")
         return True

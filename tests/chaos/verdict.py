@@ -30,7 +30,6 @@ class Facts:
     Attributes:
         sent_to_main: each signal that main was sent,
         early: and those that it was sent before it began to start the server.
-        stops_sent: how many of them were none to kill it.
         killed_at: when it was killed, in seconds since the machine's start.
         unguarded: whether there was no watchdog when main was killed, or was none soon after.
         starved: whether main or watchdog had no descriptor left.
@@ -38,7 +37,6 @@ class Facts:
 
     sent_to_main: set[int] = field(default_factory=set)
     early: set[int] = field(default_factory=set)
-    stops_sent: int = 0
     killed_at: float = math.inf
     unguarded: bool = False
     starved: bool = False
