@@ -21,7 +21,6 @@ from sanic.http.constants import HTTP
 from sanic.log import error_logger
 
 from .internals import App
-from .watch import FORK_SERVER
 
 
 def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,7 +140,8 @@ def managers() -> list[tuple[int, str]]:
 def multiprocessing_children() -> set[int]:
     """Every pid that `multiprocessing` in this process may wait for."""
     children = list(multiprocessing.process._children)  # type: ignore[attr-defined]
-    return {child.pid for child in children} | {pid for pid, _ in services()}
+    services = [*resource_tracker(), *fork_server()]
+    return {child.pid for child in children} | {pid for pid, _ in services}
 
 
 def has_left_serve(frame: FrameType | None) -> bool:
@@ -165,14 +165,18 @@ def at_exit(function: Callable[[], None]) -> None:
     register(function)
 
 
-def services() -> list[tuple[int, str]]:
-    """What `multiprocessing` runs for itself. Each ends when the last process that uses it has."""
-    tracker = multiprocessing.resource_tracker._resource_tracker
-    found = [(getattr(tracker, "_pid", None), "resource tracker")]
-    forkserver = sys.modules.get("multiprocessing.forkserver")
-    if forkserver is not None:
-        found.append((getattr(forkserver._forkserver, "_forkserver_pid", None), FORK_SERVER))
-    return [(pid, name) for pid, name in found if pid]
+def resource_tracker() -> list[tuple[int, str]]:
+    """What `multiprocessing` runs for itself, and what it is called: it ends when the last process
+    that uses it has."""
+    pid = getattr(multiprocessing.resource_tracker._resource_tracker, "_pid", None)
+    return [(pid, "resource tracker")] if pid else []
+
+
+def fork_server() -> list[tuple[int, str]]:
+    """The same of the process that forks the workers, under that start method."""
+    module = sys.modules.get("multiprocessing.forkserver")
+    pid = None if module is None else getattr(module._forkserver, "_forkserver_pid", None)
+    return [(pid, "fork server")] if pid else []
 
 
 def ensure_temporary_directory() -> None:

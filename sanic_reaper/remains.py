@@ -107,14 +107,17 @@ class Remains:
         """Note who descends from whom, for when the tree is broken.
 
         Returns:
-            Seconds until the next look, by what this one has cost.
+            Seconds until the next look, by what this one has cost. A zombie that has just come is
+            looked at again soon: it stays for as long as main is not told of it.
+
+        Raises:
+            OSError: there is no process table to be read. What is known stays known.
         """
         before = time.process_time()
-        try:
-            table = platform.subtree(pid for pid, _ in [*roots, *self.known])
-            self._judge(platform.table() if table is None else table, roots, marks=False)
-        except OSError:
-            return LOOK_EVERY  # no descriptor to look with: what is known stays known
+        table = platform.subtree(pid for pid, _ in [*roots, *self.known])
+        self._judge(platform.table() if table is None else table, roots, marks=False)
+        if self._zombies > self.unwaited:
+            return LOOK_EVERY
         return max(LOOK_EVERY, (time.process_time() - before) / LOOK_SHARE)
 
     def _judge(

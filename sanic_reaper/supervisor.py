@@ -201,13 +201,14 @@ class Supervisor:
 
     def register_helpers(self) -> None:
         """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
-        for role, found in (
-            ("helper", main_internals.managers()),
-            ("service", main_internals.services()),
+        for word, role, found in (
+            ("helper", "helper", main_internals.managers()),
+            ("tracker", "service", main_internals.resource_tracker()),
+            ("forkserver", "service", main_internals.fork_server()),
         ):
             for pid, name in found:
                 identity = (pid, start_of(pid))
-                self._tell(role, *identity, name)
+                self._tell(word, *identity, name)
                 self._journal.registered(identity, role, name)
 
     def finish(self) -> None:
@@ -476,9 +477,9 @@ class Supervisor:
         return self._control.news
 
     def _reap_adopted(self) -> None:
-        zombies, self._zombies = self._zombies, set()
-        if zombies and time.monotonic() >= self._next_reaping:
+        if self._zombies and time.monotonic() >= self._next_reaping:
             self._next_reaping = time.monotonic() + REAP_EVERY
+            zombies, self._zombies = self._zombies, set()
             self._children.reap_adopted({pid for pid, start in zombies if start_of(pid) == start})
 
     def _bury(self) -> None:

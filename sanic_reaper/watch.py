@@ -16,7 +16,7 @@ import time
 from . import platform, state, statedir
 from .causes import KILLS
 from .process import Handle, start_of
-from .remains import BLIND, NEVER, TAIL, Remains
+from .remains import BLIND, LOOK_EVERY, NEVER, STUBBORN, TAIL, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ NO_DESCRIPTOR = 0.05
 NO_DESCRIPTOR_YET = 0.4
 """The same while the server runs, for hours and days. Main's end is seen at once all the same: the
 channel breaks."""
-
-FORK_SERVER = "fork server"
-"""What main calls it."""
 
 WATCHING = "watching"  # main runs, and so do its workers
 STOPPING = "stopping"  # main stops: workers drain
@@ -127,6 +124,7 @@ class Watch:
         self.members: dict[Identity, Member] = {}
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
+        self.trackers: set[Identity] = set()
         self._me = (os.getpid(), start_of(os.getpid()))
         self._log = log
         self._state = ""
@@ -138,6 +136,7 @@ class Watch:
         self._dead: set[Identity] = set()
         self._hung_up: float | None = None
         self._orderly = False
+        self._has_complained = False
         self._poll = select.poll()
         self.remains = Remains(main, run, self._poll, self._report_signal, self._tell_of)
         self._register(channel.fd)
@@ -161,7 +160,8 @@ class Watch:
         if now >= self._next_scan:
             try:
                 self._scan(now)
-            except OSError:  # no descriptor to look with
+            except OSError as error:
+                self._note_blindness(error, now)
                 self._next_scan = now + BLIND
 
     def _scan(self, now: float) -> None:
@@ -171,9 +171,27 @@ class Watch:
         elif self.phase == WATCHING and self._dead:
             self._clear_after_the_dead(now)
         elif self.phase in (WATCHING, STOPPING, DRAINING):
-            self._next_scan = now + self.remains.remember(self._roots())
+            self._remember(now)
             self._report_zombies()
             self._leave_kin()
+
+    def _remember(self, now: float) -> None:
+        try:
+            self._next_scan = now + self.remains.remember(self._roots())
+        except OSError as error:
+            self._note_blindness(error, now)
+            self._next_scan = now + LOOK_EVERY
+
+    def _note_blindness(self, error: OSError, now: float) -> None:
+        """It will be tried again, without end while main lives: that there is no descriptor to look
+        with passes, and is worth no word. Anything else is worth one."""
+        if self.phase == CLEARING and now >= self.deadline + STUBBORN:
+            self.phase = GONE
+        elif error.errno in platform.SCARCE or self._has_complained:
+            return
+        self._has_complained = True
+        text = "the process table can't be read, so what workers leave behind may stay"
+        self._report("ERROR", f"watchdog: {text}: {error}")
 
     def _wait(self, seconds: float) -> set[int]:
         return {fd for fd, _ in self._poll.poll(seconds * 1000)}
@@ -212,11 +230,13 @@ class Watch:
         word, *rest = message
         if word == "adopt":
             self._adopt(int(rest[0]), int(rest[1]), rest[2], float(rest[3]), rest[4])
-        elif word in ("helper", "service"):
+        elif word in ("helper", "tracker", "forkserver"):
             identity = (int(rest[0]), int(rest[1]))
             self.helpers[identity] = rest[2]
-            if word == "service":
+            if word != "helper":
                 self.services.add(identity)
+            if word == "tracker":
+                self.trackers.add(identity)
         elif word == "stop":
             self._stop(float(rest[0]), float(rest[1]))
         elif word == "kill":
@@ -325,7 +345,7 @@ class Watch:
         self.deadline = max(now, self.drain_by) + TAIL
         self._wake_helpers()
         # Before they are asked: what they have just started must be known when they are gone.
-        self._next_scan = now + self.remains.remember(self._roots())
+        self._remember(now)
         self._ask_members()
 
     def _close_channel(self) -> None:
@@ -473,9 +493,7 @@ class Watch:
         server has none, and takes 15 ms for its end. But after a stop in good order nobody is in a
         hurry, and its end is worth no line in the log.
         """
-        if self._orderly:
-            return self.services
-        return {one for one in self.services if self.helpers[one] != FORK_SERVER}
+        return self.services if self._orderly else self.trackers
 
     def _clear_after_the_dead(self, now: float) -> None:
         """End what a worker has left behind while the others go on, and main with them.

@@ -53,6 +53,20 @@ MUTATIONS = [
         "test_watchdog.py::test_it_dies_together_with_main",
     ),
     Mutation(
+        "a forked worker does not look whether main has died before",
+        "worker.py",
+        "        os._exit(0)  # it died before the kernel knew that we care\n",
+        "        pass\n",
+        "test_watchdog.py::test_it_dies_together_with_main_before_a_worker_asks_for_a_signal",
+    ),
+    Mutation(
+        "a spawned one does not",
+        "platform/linux.py",
+        "    os.getppid() == %d or os._exit(0)\n",
+        "    %d\n",
+        "test_watchdog.py::test_it_dies_together_with_main_before_a_worker_asks_for_a_signal",
+    ),
+    Mutation(
         "the watchdog lists processes once, not again",
         "watch.py",
         "        if self.remains.targets or self.members:\n            return\n",
@@ -62,15 +76,14 @@ MUTATIONS = [
     Mutation(
         "the first look at main's end is left out",
         "watch.py",
-        "        self._next_scan = now + self.remains.remember(self._roots())\n"
-        "        self._ask_members()",
+        "        self._remember(now)\n        self._ask_members()",
         "        self._ask_members()",
         "test_descendants.py test_matrix.py",
     ),
     Mutation(
         "the SyncManager is forgotten",
         "supervisor.py",
-        '            ("helper", main_internals.managers()),\n',
+        '            ("helper", "helper", main_internals.managers()),\n',
         "",
         "test_helpers.py test_matrix.py",
     ),

@@ -15,6 +15,7 @@ from support.server import (
     SUPERVISED,
     Server,
     holding_its_sync_manager,
+    holding_its_workers,
 )
 
 NOTICED = 1.5
@@ -184,6 +185,25 @@ def test_it_dies_together_with_main_during_an_import(launch):
     for victim in (server.watchdog, server.command.process):
         victim.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
+
+
+LATE = {
+    "spawned": (SUPERVISED.with_(importing="block"), holding_its_workers()),
+    "forked": (SUPERVISED.with_(method="fork", late=True), {}),
+}
+
+
+@pytest.mark.parametrize("how", LATE)
+def test_it_dies_together_with_main_before_a_worker_asks_for_a_signal(launch, how):
+    """The kernel tells of a death that is to come, and of none that has been (prctl(2))."""
+    subject, env = LATE[how]
+    server = launch(subject, env=env)
+    server.wait_for("holding", 2)
+    for victim in (server.watchdog, server.command.process):
+        victim.send(SIGKILL)
+    server.wait_gone(ORPHAN_GRACE + SLACK)
+    assert len(server.events("holding")) == 2, "they end before they come to the import"
+    assert not server.events("before_server_start")
 
 
 def test_it_dies_together_with_main_while_the_sync_manager_starts(launch):

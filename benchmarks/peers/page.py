@@ -69,6 +69,8 @@ def _sums(cells: list[Cell]) -> Table:
             "processes left",
             "requests lost",
             "bystanders killed",
+            "port stays taken",
+            "the rest takes CPU",
         ]
     )
     for name in _names(cells, "name"):
@@ -77,8 +79,10 @@ def _sums(cells: list[Cell]) -> Table:
             if not mine:
                 continue
             clean = sum(_is_clean(cell) for cell in mine)
-            sums = [str(sum(cell[key] for cell in mine)) for key in ("left", "lost", "hurt")]
-            table.rows.append([mine[0]["peer"], wrapper or "-", f"{clean} of {len(mine)}", *sums])
+            sums = [sum(cell[key] for cell in mine) for key in ("left", "lost", "hurt")]
+            sums += [sum(cell["port"] is None for cell in mine), sum(cell["busy"] for cell in mine)]
+            row = [mine[0]["peer"], wrapper or "-", f"{clean} of {len(mine)}", *map(str, sums)]
+            table.rows.append(row)
     return table
 
 

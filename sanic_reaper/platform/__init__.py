@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import sys
 
-from .base import WITHOUT, Arrival, Identity, Row
+from .base import SCARCE, WITHOUT, Arrival, Identity, Row
 
 if sys.platform == "linux" and "proc" not in WITHOUT:
     from . import linux as backend
@@ -69,4 +69,4 @@ cpu_seconds = backend.cpu_seconds
 age = backend.age
 oom_kills = backend.oom_kills
 
-__all__ = ["SUPPORTED", "WITHOUT", "Arrival", "Identity", "Row"]
+__all__ = ["SCARCE", "SUPPORTED", "WITHOUT", "Arrival", "Identity", "Row"]

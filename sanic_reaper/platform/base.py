@@ -6,6 +6,7 @@ the server lives, and those three cost more than all of its own code.
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -25,6 +26,9 @@ Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`, `state` (a place to lea
 `denied`, under which each process can read of nobody but itself, as under `hidepid` for one that
 has given up being root.
 """
+
+SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+"""Errors of a process, or a machine, that has used up what a call needs, and may have it again."""
 
 
 def is_hidden(pid: int) -> bool:

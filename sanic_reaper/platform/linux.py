@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 
-from .base import WITHOUT, Arrival, Row, is_hidden
+from .base import SCARCE, WITHOUT, Arrival, Row, is_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _has_ended(error: OSError) -> None:
     Raises:
         OSError: it is we who can't read. Whoever took that for an end would forget a process.
     """
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if error.errno in SCARCE:
         raise error
 
 

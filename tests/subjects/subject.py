@@ -399,6 +399,8 @@ def introduce_main(app: Sanic) -> None:
     Plain Sanic loses a stop signal that comes before that, so a control must know.
     """
     manager = app.manager
+    if SUBJECT["late"]:
+        os.register_at_fork(after_in_child=outlive_parent)
     # SIGUSR2: pass on what the test has to say to the manager, whatever state the workers are in.
     signal.signal(signal.SIGUSR2, lambda *_: manager.monitor_publisher.send(read_order()))
     if SUBJECT["manage"]:
@@ -414,6 +416,13 @@ def introduce_main(app: Sanic) -> None:
             use_thread(manager)
 
     manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
+
+
+def outlive_parent() -> None:
+    parent = os.getppid()
+    emit("holding")
+    while os.getppid() == parent:
+        time.sleep(0.01)
 
 
 def read_order() -> str:

@@ -67,6 +67,8 @@ class Subject:
     """What main starts."""
     replace_not_ready: bool = False
     """Whether the app has its own answer to a request that comes before background work is done."""
+    late: bool = False
+    """Whether forked workers begin when main is dead."""
     own_inspector: bool = False
     """Whether the app has an Inspector of a class of its own."""
     own_route: str = ""
@@ -387,8 +389,17 @@ class Server:
 
 def holding_its_sync_manager(action: str) -> dict[str, str]:
     """The environment of a server whose SyncManager does not get so far as to run."""
-    path = os.pathsep.join([str(SUBJECTS / "held"), str(SUBJECTS)])
-    return {"PYTHONPATH": path, "HOLD": action}
+    return _holding(action)
+
+
+def holding_its_workers() -> dict[str, str]:
+    """The environment of a server whose spawned workers begin when main is dead."""
+    return _holding("until-orphaned")
+
+
+def _holding(action: str) -> dict[str, str]:
+    path = [str(SUBJECTS / "held"), str(SUBJECTS), os.environ.get("PYTHONPATH")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, path)), "HOLD": action}
 
 
 def _clean_environment() -> dict[str, str]:

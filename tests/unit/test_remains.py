@@ -20,8 +20,8 @@ import pytest
 from sanic_reaper import platform
 from sanic_reaper.channel import Channel
 from sanic_reaper.process import Handle, start_of
-from sanic_reaper.remains import Remains
-from sanic_reaper.watch import STOPPING, Watch
+from sanic_reaper.remains import LOOK_EVERY, LOOK_SHARE, STUBBORN, Remains
+from sanic_reaper.watch import CLEARING, GONE, STOPPING, Watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -74,7 +74,8 @@ def test_who_is_known_is_not_forgotten_for_want_of_a_descriptor(new_sleeper, mon
 
     with monkeypatch.context() as patched:
         patched.setattr("sanic_reaper.platform.linux.os.open", refuse)
-        remains.remember(roots)
+        with pytest.raises(OSError, match=str(error)):
+            remains.remember(roots)
         with pytest.raises(OSError, match=str(error)):
             remains.end(roots, {}, set(), 0.0, 0, set())
     assert remains.known == known
@@ -100,6 +101,76 @@ def test_the_process_table_is_read_with_the_last_descriptor():
     assert done.stdout == "True True\n", done.stderr
 
 
+def test_a_zombie_is_looked_at_again_soon(monkeypatch):
+    """Also where looks are dear, and rare: it stays for as long as main does not know of it."""
+    me = Handle.open(os.getpid(), start_of(os.getpid()))
+    remains = Remains(me, RUN, select.poll(), lambda *_: None, lambda *_: None)
+    roots = {me.identity: "main"}
+    subtree = platform.subtree
+
+    def dear(pids):
+        until = time.process_time() + 5 * LOOK_EVERY * LOOK_SHARE
+        while time.process_time() < until:
+            pass
+        return subtree(pids)
+
+    monkeypatch.setattr(platform, "subtree", dear)
+    child = subprocess.Popen(["true"])
+    identity = (child.pid, start_of(child.pid))
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert remains.remember(roots) == LOOK_EVERY
+    assert identity not in remains.unwaited
+    assert remains.remember(roots) > 4 * LOOK_EVERY
+    assert identity in remains.unwaited
+    child.wait()
+
+
+@pytest.fixture
+def watching(new_sleeper):
+    """A watch over a process that it takes for main, the way to tell it something, and its log."""
+    main, lines = new_sleeper(), []
+    ours, its = socket.socketpair()
+    channel = Channel(ours.detach())
+    handle = Handle(main.pid, start_of(main.pid), None)
+    watch = Watch(handle, RUN, 60.0, Channel(its.detach()), lambda *line: lines.append(line))
+    yield watch, channel, lines
+    channel.close()
+    watch.channel.close()
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO], ids=["passes", "stays"])
+def test_a_process_table_that_cant_be_read(watching, monkeypatch, error):
+    """Want of descriptors is no news; anything else is told, once."""
+    watch, channel, _ = watching
+
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(platform, "subtree", refuse)
+    monkeypatch.setattr(platform, "table", refuse)
+    for _ in range(3):
+        watch._next_scan = 0.0
+        watch.turn(0.0)
+    told = [message for message in channel.receive() if message[0] == "log"]
+    assert len(told) == (error == errno.EIO)
+    assert all("may stay" in text for *_, text in told)
+
+
+def test_a_process_table_that_stays_unreadable_holds_nobody_for_ever(watching, monkeypatch):
+    watch, _, lines = watching
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(platform, "subtree", refuse)
+    monkeypatch.setattr(platform, "table", refuse)
+    watch.phase = CLEARING
+    watch.deadline = time.monotonic() + 0.2 - STUBBORN
+    wait_for(lambda: watch.turn(0.0) or watch.phase == GONE)
+    assert len(lines) == 2
+    assert all("may stay" in text for _, text in lines)
+
+
 @AGES
 @pytest.mark.usefixtures("way")
 def test_what_is_to_be_ended(new_sleeper, age):
@@ -123,15 +194,13 @@ def test_what_is_to_be_ended(new_sleeper, age):
 @AGES
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("word", ["helper", "adopt"])
-def test_what_is_to_be_stopped_or_woken(new_sleeper, word, age):
+def test_what_is_to_be_stopped_or_woken(new_sleeper, watching, word, age):
     """At a stop workers get SIGTERM, and a helper that somebody has stopped gets SIGCONT."""
-    main, sleeper = new_sleeper(), new_sleeper()
+    watch, channel, _ = watching
+    sleeper = new_sleeper()
     identity = (sleeper.pid, start_of(sleeper.pid) - age)
     sleeper.send_signal(signal.SIGSTOP)
     wait_for(lambda: platform.row(sleeper.pid).stopped)
-    ours, its = socket.socketpair()
-    channel = Channel(ours.detach())
-    watch = Watch(Handle(main.pid, start_of(main.pid), None), RUN, 60.0, Channel(its.detach()), log)
     details = ["SyncManager-1"] if word == "helper" else ["worker", 0.0, "Sanic-Server-0-0"]
     channel.send(word, *identity, *details)
     channel.send("stop", time.monotonic() + 60, time.monotonic() + 60)
@@ -145,8 +214,6 @@ def test_what_is_to_be_stopped_or_woken(new_sleeper, word, age):
         assert sleeper.wait(5) == -signal.SIGTERM
     else:
         wait_for(lambda: not platform.row(sleeper.pid).stopped)
-    channel.close()
-    watch.channel.close()
 
 
 def wait_for(condition) -> None:
@@ -154,7 +221,3 @@ def wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def log(level: str, text: str) -> None:
-    pass

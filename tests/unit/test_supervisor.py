@@ -16,7 +16,7 @@ from sanic_reaper import sidecar
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
 from sanic_reaper.journal import Journal
-from sanic_reaper.process import start_of
+from sanic_reaper.process import UNKNOWN, start_of
 from sanic_reaper.sidecar import Watchdog
 from sanic_reaper.supervisor import Supervisor
 
@@ -71,6 +71,24 @@ def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
     assert worker.exitcode == -signal.SIGKILL
     [line] = lines
     assert f"SIGKILL to Sanic-Server-0-0 [{worker.pid}]: started by main" in line
+
+
+def test_a_zombie_that_is_told_of_too_soon_after_another_is_not_forgotten():
+    """The watchdog, on a crowded host, may be long in telling of it once more."""
+    supervisor = Supervisor(
+        Settings.read({}), "run", set(), Hooks([]), Journal("run", {}, (0, 0), 0.0)
+    )
+    supervisor._sidecar = Wedged()
+    supervisor._next_reaping = time.monotonic() + 0.3
+    child = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    supervisor._act(["zombie", str(child), str(start_of(child))])
+    supervisor._reap_adopted()
+    assert start_of(child) != UNKNOWN
+    time.sleep(0.3)
+    supervisor._reap_adopted()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)
 
 
 def test_a_watchdog_that_does_not_answer(lines, monkeypatch):

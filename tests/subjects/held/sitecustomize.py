@@ -1,6 +1,8 @@
-"""On the path of a subject: its SyncManager is held where it imports what it is to run.
+"""On the path of a subject: one of its processes is held, by what HOLD says.
 
-It imports nothing of the user's that could be slow. But a file system may be, on which it lies.
+`block`, `hold_gil`: its SyncManager, where it imports what it is to run. It imports nothing of the
+user's that could be slow. But a file system may be, on which it lies. `until-orphaned`: spawned
+workers, in their first moment, until main is dead.
 """
 
 import ctypes
@@ -8,7 +10,7 @@ import os
 import sys
 import time
 
-from events import emit
+from events import count, emit
 
 
 class Holder:
@@ -34,4 +36,15 @@ def hold_gil() -> None:
     libc.pthread_mutex_lock(mutex)
 
 
-sys.meta_path.insert(0, Holder)
+def outlive_parent() -> None:
+    """Let main die before this process has taken any precaution."""
+    parent = os.getppid()
+    emit("holding")
+    while os.getppid() == parent:
+        time.sleep(0.01)
+
+
+if os.environ["HOLD"] != "until-orphaned":
+    sys.meta_path.insert(0, Holder)
+elif "spawn_main" in " ".join(sys.orig_argv) and count("main_process_ready"):
+    outlive_parent()
