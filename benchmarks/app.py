@@ -6,6 +6,8 @@ Both shapes extend the app, so that the one difference between them is the Reape
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import time
 from pathlib import Path
@@ -29,6 +31,31 @@ else:
 @app.get("/")
 async def hello(request: Request) -> HTTPResponse:
     return text("hello")
+
+
+class KeepBeginning(logging.Handler):
+    """When this worker began, by what it says of its start before that is rounded."""
+
+    began = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "is up after" in record.msg and isinstance(record.args, tuple):
+            self.began = record.created - float(str(record.args[2]))
+
+
+beginning = KeepBeginning()
+logging.getLogger("sanic.root").addHandler(beginning)
+
+
+@app.get("/began")
+async def began(request: Request) -> HTTPResponse:
+    return text(str(beginning.began))
+
+
+@app.get("/collect")
+async def collect(request: Request) -> HTTPResponse:
+    gc.collect()
+    return text(str(os.getpid()))
 
 
 if os.environ["BENCH_STATE"] == "full":
