@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
@@ -28,14 +30,26 @@ def test_what_is_said(start_method, system, threads, words):
 
 def test_threads_are_named():
     assert "(metrics, pool)" in advice("fork", "linux", 3, ["pool", "metrics"])
+    assert "main runs 3 threads: a worker" in advice("fork", "linux", 3, [])
 
 
-def test_the_threads_of_this_process():
+def denied(*_: object) -> list[str]:
+    raise PermissionError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_threads_of_this_process(monkeypatch):
     release = threading.Event()
     thread = threading.Thread(target=release.wait, name="metrics")
     thread.start()
     try:
-        assert "metrics" in for_this_process("fork")
+        found = for_this_process("fork")
+        assert "metrics" in found
+        assert f"main runs {max(len(os.listdir('/proc/self/task')), 2)} threads" in found
+        monkeypatch.setattr(os, "listdir", denied)
+        assert f"main runs {threading.active_count()} threads" in for_this_process("fork")
+        monkeypatch.setattr("sys.platform", "darwin")
+        assert "macOS" in for_this_process("fork")
         assert for_this_process("spawn") is None
     finally:
         release.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 
@@ -43,6 +44,64 @@ def test_the_defaults_are_those_of_the_documents():
         sweep=True,
         endpoint="",
     )
+
+
+FIELDS = {
+    # key, a value that is not the default: what becomes of it
+    "REAPER_ENABLED": (False, False),
+    "REAPER_STARTUP_TIMEOUT": (1, 1.0),
+    "REAPER_SHUTDOWN_TIMEOUT": (1, 1.0),
+    "REAPER_ORPHAN_GRACE": (1, 1.0),
+    "REAPER_PDEATHSIG": ("SIGUSR1", signal.SIGUSR1),
+    "REAPER_HANDLER_TIMEOUT": (1, 1.0),
+    "REAPER_SLOW_HANDLER": (1, 1.0),
+    "REAPER_STARTUP_RETRIES": (1, 1),
+    "REAPER_RESPAWN": (False, False),
+    "REAPER_RESPAWN_LIMIT": (1, 1),
+    "REAPER_RESPAWN_WINDOW": (1, 1.0),
+    "REAPER_HEARTBEAT_TIMEOUT": (1, 1.0),
+    "REAPER_BLOCKED_WARNING": (1, 1.0),
+    "REAPER_MAX_LIFETIME": (1, 1.0),
+    "REAPER_MAX_REQUESTS": (1, 1),
+    "REAPER_MAX_RSS": ("1KiB", 1024),
+    "REAPER_RECYCLE_JITTER": (1, 1.0),
+    "REAPER_SWEEP": (False, False),
+    "REAPER_ENDPOINT": ("/a", "/a"),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_sets_its_own_field_and_no_other(key):
+    value, expected = FIELDS[key]
+    field = key.removeprefix("REAPER_").lower()
+    default = Settings.read({})
+    assert getattr(default, field) != expected
+    assert Settings.read({key: value}) == dataclasses.replace(default, **{field: expected})
+
+
+SECONDS = "a number of seconds, 0 or more"
+SIGNAL = 'the name of a signal such as "SIGTERM", or "" for none'
+PATH = 'a path such as "/__reaper__", without a slash at its end; or "" for none'
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("REAPER_SWEEP", "no", "True or False"),
+        ("REAPER_STARTUP_TIMEOUT", "soon", f"{SECONDS}, or None"),
+        ("REAPER_ORPHAN_GRACE", -1, SECONDS),
+        ("REAPER_MAX_REQUESTS", 0.5, "a whole number, 0 or more"),
+        ("REAPER_RECYCLE_JITTER", 2, "a number from 0 to 1"),
+        ("REAPER_MAX_RSS", "much", 'a number of bytes, or one with a unit such as "512MiB"'),
+        ("REAPER_PDEATHSIG", "SIGNONSENSE", SIGNAL),
+        ("REAPER_PDEATHSIG", 15, SIGNAL),
+        ("REAPER_ENDPOINT", "a", PATH),
+    ],
+)
+def test_the_whole_message(key, value, allowed):
+    with pytest.raises(BadSetting) as refused:
+        Settings.read({key: value})
+    assert str(refused.value) == f"{key} = {value!r} is not allowed: {allowed}"
 
 
 def test_the_time_to_stop_follows_sanics_own():
@@ -132,6 +191,41 @@ def test_a_count_that_is_none(value):
 
 def test_a_count():
     assert Settings.read({"REAPER_STARTUP_RETRIES": 3}).startup_retries == 3
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.5, 1, 1.0])
+def test_a_share(value):
+    assert Settings.read({"REAPER_RECYCLE_JITTER": value}).recycle_jitter == value
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, True, False, "0.5", None, math.nan])
+def test_what_is_no_share(value):
+    with pytest.raises(BadSetting, match="REAPER_RECYCLE_JITTER"):
+        Settings.read({"REAPER_RECYCLE_JITTER": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        (0, 0),
+        (1, 1),
+        ("5", 5),
+        ("5B", 5),
+        ("1.5 KB", 1500),
+        ("1KiB", 1024),
+        ("2MiB", 2 * 1024**2),
+        ("3GB", 3 * 1000**3),
+        ("1TiB", 1024**4),
+    ],
+)
+def test_a_size(value, size):
+    assert Settings.read({"REAPER_MAX_RSS": value}).max_rss == size
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, False, None, "", "iB", "1 PB", "-1", "1kb"])
+def test_what_is_no_size(value):
+    with pytest.raises(BadSetting, match="REAPER_MAX_RSS"):
+        Settings.read({"REAPER_MAX_RSS": value})
 
 
 @pytest.mark.parametrize("value", ["", None])

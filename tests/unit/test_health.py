@@ -31,7 +31,7 @@ CASES = [
     ),
     (
         a_server("0 blocked", "1 blocked"),
-        "no worker serves; Sanic-Server-0-0 [100] is blocked",
+        "no worker serves; Sanic-Server-0-0 [100] is blocked, Sanic-Server-1-0 [101] is blocked",
         ...,
     ),
     (
@@ -67,6 +67,20 @@ CASES = [
     (a_server(*TWO, boot="another"), f"main [{os.getpid()}] is gone", ...),
 ]
 """`...`: for the same reason."""
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        (a_server(phase="stopped"), "the server has stopped"),
+        (a_server(*TWO, phase="stopping"), "the server is stopping"),
+        (a_server(*TWO, age=None), "main's loop does not turn yet"),
+        (a_server(), "no worker serves"),
+        (a_server("0 background"), "Sanic-Server-0-0 [100] still does background work"),
+    ],
+)
+def test_the_whole_answer(server, words):
+    assert health.ready(server, NOW) == words
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,17 @@ def test_a_root_whose_pid_was_given_to_another_process_is_no_root():
     }
 
 
+def test_a_root_that_is_gone_is_no_root():
+    verdict = judge(Row(200, WORKER, 70, "S"), roots={**ROOTS, (111, 60): "worker"})
+    assert set(verdict.claims) == {(200, 70)}
+
+
+def test_who_has_the_pid_of_a_root_that_is_gone_owns_nothing_of_ours():
+    roots = {**ROOTS, (300, 60): "worker"}
+    verdict = judge(Row(300, 1, 90, "S", name="sh"), Row(301, 300, 91, "S"), roots=roots)
+    assert verdict.claims == {}
+
+
 class TestMemory:
     known = {(200, 70): "descends from worker Sanic-Server-0-0 [110]"}  # noqa: RUF012
 
@@ -110,6 +121,11 @@ class TestMemory:
     def test_forgets_the_dead(self):
         assert judge(known=self.known).claims == {}
 
+    def test_of_a_circle_ends(self):
+        """As only a torn snapshot shows it."""
+        known = {(200, 80): "x", (201, 80): "y"}
+        assert judge(Row(200, 201, 80, "S"), Row(201, 200, 80, "S"), known=known).claims == known
+
 
 class TestMark:
     def test_claims_what_no_tree_shows(self):
@@ -119,6 +135,10 @@ class TestMark:
     def test_covers_what_descends_from_it(self):
         verdict = judge(Row(200, 1, 70, "S", name="d"), Row(201, 200, 70, "S"), marked={200})
         assert verdict.claims[201, 70] == "descends from d [200]"
+
+    def test_of_a_child_is_better_evidence_than_that_of_its_parent(self):
+        verdict = judge(Row(201, 200, 71, "S"), Row(200, 1, 70, "S"), marked={200, 201})
+        assert set(verdict.claims.values()) == {"bears this run's mark"}
 
     def test_is_not_asked_of_the_registered_nor_of_the_dead(self):
         asked = []

@@ -18,6 +18,11 @@ def test_workers_are_counted_apart_and_forgotten_when_they_are_ready():
     assert retries.pause("a") == 1
 
 
+def test_one_that_nobody_has_heard_of_may_be_forgotten():
+    Retries(1).forget("a")
+    Respawns(1, 10.0).forget("a")
+
+
 def test_no_retries():
     assert Retries(0).pause("a") is None
 

@@ -42,19 +42,19 @@ def test_a_clock_that_stands_still():
 
 
 class Chance(random.Random):
-    """Always the same."""
+    """What is told, in turn, and then the last of it for good."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, *values: float) -> None:
         super().__init__()
-        self._value = value
+        self._values = list(values)
 
     def random(self) -> float:
-        return self._value
+        return self._values.pop(0) if len(self._values) > 1 else self._values[0]
 
 
-def limits(chance: float = 0.0, **config: object) -> Limits:
+def limits(*chances: float, **config: object) -> Limits:
     keys = {f"REAPER_{key.upper()}": value for key, value in config.items()}
-    return Limits(Settings.read(keys), Chance(chance))
+    return Limits(Settings.read(keys), Chance(*chances or (0.0,)))
 
 
 FRESH = Usage(0.0, 0, 0)
@@ -74,9 +74,9 @@ FRESH = Usage(0.0, 0, 0)
         (
             {"max_rss": "2MiB"},
             {"rss": 2 * 1024**2 - 1},
-            {"rss": 2 * 1024**2},
+            {"rss": 2 * 1024**4},
             "memory",
-            "it takes 2 MiB of memory",
+            "it takes 2097152 MiB of memory",
         ),
     ],
 )
@@ -93,7 +93,23 @@ def test_chance_makes_a_limit_smaller_never_larger():
     spread = limits(1.0, max_requests=100, recycle_jitter=0.2)
     assert spread.exceeded(FRESH._replace(requests=79)) is None
     assert spread.exceeded(FRESH._replace(requests=80))
-    assert limits(1.0, max_requests=3, recycle_jitter=1.0).exceeded(FRESH) is None
+    one = limits(1.0, max_requests=3, recycle_jitter=1.0)
+    assert one.exceeded(FRESH) is None
+    assert one.exceeded(FRESH._replace(requests=1))
+
+
+def test_each_limit_has_a_chance_of_its_own():
+    """Or a worker that is recycled early for one reason would be early for all."""
+    spread = limits(
+        0.1, 0.2, 0.3, max_lifetime=1000, max_requests=1000, max_rss=1000, recycle_jitter=1.0
+    )
+    for below, at in (
+        ({"seconds": 899.9}, {"seconds": 900.0}),
+        ({"requests": 799}, {"requests": 800}),
+        ({"rss": 699}, {"rss": 700}),
+    ):
+        assert spread.exceeded(FRESH._replace(**below)) is None
+        assert spread.exceeded(FRESH._replace(**at))
 
 
 # -- causes ---------------------------------------------------------------------------------------

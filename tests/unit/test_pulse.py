@@ -1,0 +1,193 @@
+"""What main makes of the beats of a worker, and of their absence."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sanic_reaper.explanations import BLOCKING
+from sanic_reaper.pulse import LATE, NOTED, REMEDY, Pulse
+
+EVERY = 1.0
+NEVER_STOPPED = bool
+"""`bool()` is False."""
+
+
+class Line:
+    """Stands in for main's line to a worker: what is asked is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.listeners = []
+        self.asked = []
+        self.stack = ""
+
+    def ask(self, answer) -> None:
+        self.asked.append(answer)
+
+    def hears(self, word, *rest) -> None:
+        for listener in self.listeners:
+            listener(word, list(rest))
+
+
+class Watched:
+    """A pulse, and what has come of it."""
+
+    def __init__(self, warning: float = 0.0, timeout: float = 0.0) -> None:
+        self.line = Line()
+        self.blocked: list[str] = []
+        self.hung = 0
+        self.now = 100.0
+        self.pulse = Pulse(
+            "Sanic-Server-0-0 [7]",
+            self.line,
+            EVERY,
+            warning,
+            timeout,
+            self.blocked.append,
+            self._note_hung,
+        )
+
+    def _note_hung(self) -> None:
+        self.hung += 1
+
+    def stand_still(self, seconds: float, is_stopped=NEVER_STOPPED) -> None:
+        """Look ten times a second: the first second is no standstill."""
+        self.pulse.look(self.now, is_stopped)
+        for _ in range(round(10 * seconds)):
+            self.now += 0.1
+            self.pulse.look(self.now, is_stopped)
+
+
+def test_it_says_what_it_has_heard_and_lately():
+    watched = Watched()
+    pulse = watched.pulse
+    assert (pulse.beats, pulse.requests, pulse.seconds) == (False, 0, 0.0)
+    assert not pulse.turns(time.monotonic())
+    watched.line.hears("handler", "connect")
+    assert not pulse.turns(time.monotonic())
+    watched.line.hears("ready")
+    assert pulse.turns(time.monotonic()), "the word comes from the loop"
+    assert not pulse.beats
+    watched.line.hears("beat", 12)
+    heard = time.monotonic()
+    assert (pulse.beats, pulse.requests) == (True, 12)
+    assert pulse.turns(heard + EVERY + LATE - 0.1)
+    assert not pulse.turns(heard + EVERY + LATE + 0.1)
+
+
+def test_a_beat_says_that_it_turns():
+    watched = Watched()
+    watched.line.hears("beat", 1)
+    assert watched.pulse.turns(time.monotonic())
+
+
+@pytest.mark.parametrize("limit", ["warning", "timeout"])
+def test_a_limit_is_reached_at_the_second_and_not_after_it(limit):
+    watched = Watched(**{limit: 3.0})
+    for now in (100.0, 101.0, 102.0, 103.0):
+        watched.pulse.look(now, NEVER_STOPPED)
+        assert not watched.hung
+        assert not watched.line.asked
+    watched.pulse.look(104.0, NEVER_STOPPED)
+    assert watched.hung + len(watched.line.asked) == 1
+
+
+def test_without_limits_nothing_is_said():
+    watched = Watched()
+    watched.stand_still(600)
+    assert (watched.blocked, watched.hung, watched.line.asked) == ([], 0, [])
+    assert watched.pulse.seconds == pytest.approx(599)
+
+
+def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
+    watched = Watched(warning=5.0)
+    watched.stand_still(5.9)
+    assert watched.line.asked == []
+    watched.stand_still(10)
+    [answer] = watched.line.asked
+    answer([], BLOCKING)
+    [words] = watched.blocked
+    assert words.startswith("the event loop of Sanic-Server-0-0 [7] has stood still for 14.9 s")
+    assert REMEDY in words
+    assert caplog.messages == [f"[reaper] {words}"]
+    caplog.clear()
+    caplog.set_level("INFO", "sanic.root")
+    watched.line.hears("beat", 1)
+    assert watched.pulse.seconds == 0.0
+    assert watched.pulse.stood_still == pytest.approx(14.9)
+    watched.line.hears("beat", 1)
+    goes_on = "Sanic-Server-0-0 [7] goes on: its event loop turns again"
+    assert caplog.messages == [f"[reaper] {goes_on}"]
+    watched.stand_still(6.1)
+    assert len(watched.line.asked) == 2, "another one is another matter"
+
+
+def test_a_stopped_one_is_not_asked_where_it_is():
+    watched = Watched(warning=5.0)
+    watched.stand_still(8, lambda: True)
+    assert watched.line.asked == []
+    assert watched.blocked == ["Sanic-Server-0-0 [7] is stopped, by SIGSTOP or by a debugger"]
+
+
+def test_it_is_ended_once(caplog):
+    watched = Watched(warning=2.0, timeout=5.0)
+    watched.stand_still(5.9)
+    assert watched.hung == 0
+    watched.stand_still(0.2)
+    assert watched.hung == 1
+    watched.stand_still(60)
+    assert watched.hung == 1
+    assert len(watched.line.asked) == 1
+    caplog.set_level("INFO", "sanic.root")
+    watched.line.hears("beat", 1)
+    assert not caplog.messages, "it is to end, whatever it does now"
+
+
+def test_the_timeout_may_come_before_the_warning():
+    watched = Watched(warning=10.0, timeout=3.0)
+    watched.stand_still(20)
+    assert (watched.hung, watched.line.asked) == (1, [])
+
+
+def test_the_words_of_the_end():
+    watched = Watched(timeout=3.0)
+    watched.stand_still(4.5)
+    words = watched.pulse.hung([], BLOCKING)
+    assert words.startswith(
+        "its event loop has stood still for 3.5 s (REAPER_HEARTBEAT_TIMEOUT = 3)"
+    )
+    assert REMEDY in words
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (BLOCKING, "3.5 s ("),
+        (f"{BLOCKING}, in C", "3.5 s, in C ("),
+        ("somewhere in C", "3.5 s somewhere in C ("),
+    ],
+)
+def test_how_it_stands_still(how, words):
+    watched = Watched(timeout=3.0)
+    watched.stand_still(4.5)
+    assert words in watched.pulse.hung([], how)
+
+
+def test_long_standstills_are_kept_and_short_ones_are_not():
+    watched = Watched()
+    watched.line.hears("beat", 1)
+    watched.stand_still(1.9)
+    watched.line.hears("beat", 1)
+    assert not watched.pulse.standstills
+    assert watched.pulse.stood_still == pytest.approx(0.9)
+    watched.stand_still(2.5)
+    watched.line.hears("beat", 1)
+    [(begin, end)] = watched.pulse.standstills
+    assert end - begin == pytest.approx(1.5)
+    assert watched.pulse.stood_still == pytest.approx(0.9 + 1.5)
+    assert end == pytest.approx(time.monotonic(), abs=5)
+    for _ in range(2 * NOTED):
+        watched.stand_still(3)
+        watched.line.hears("beat", 1)
+    assert len(watched.pulse.standstills) == NOTED
