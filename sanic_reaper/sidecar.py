@@ -65,11 +65,23 @@ class Watchdog:
                 cwd="/",
                 start_new_session=True,
             )
+            self._wake_at_our_end(its.fileno())
         self._channel = Channel(ours.detach())
         self._heard: list[list[str]] = []
         self._is_there = False
         # A forked worker must not hold our end open. What is executed does not.
         os.register_at_fork(after_in_child=self._channel.close)
+
+    def _wake_at_our_end(self, fd: int) -> None:
+        """Have it go on, if somebody has stopped it (SIGSTOP), when we are gone and no longer can.
+
+        By its end of the channel, which breaks then: a parent death signal would cost it `ctypes`,
+        and 1 MB. Asked for from here, as it may be stopped before it can ask for anything itself.
+        """
+        try:
+            platform.reader_signal(fd, signal.SIGCONT, self.pid)
+        except (OSError, AttributeError):
+            pass  # not on this system: we see to it while we live
 
     def confirm(self) -> None:
         """Wait until it is there, once. What it was told before waits in the channel.

@@ -37,7 +37,6 @@ def main(argv: list[str]) -> None:
         pass
     main_process = Handle.open(int(pid), int(start)) or Handle(int(pid), int(start), None)
     channel = Channel(int(fd))
-    _wake_at_mains_end(channel)
     platform.keep_reserve()
     watch = Watch(main_process, run, float(grace), channel, log)
     channel.send("hello")
@@ -51,17 +50,6 @@ def main(argv: list[str]) -> None:
             if failures >= _FAILURES:
                 raise
     os._exit(0)  # nothing is to be flushed, and the interpreter would take 3 ms to take itself down
-
-
-def _wake_at_mains_end(channel: Channel) -> None:
-    """Go on if somebody has stopped us (SIGSTOP), when main is gone and can't see to it any more.
-
-    By the channel, as it breaks then: main's parent death signal would need `ctypes`, and 1 MB.
-    """
-    try:
-        platform.reader_signal(channel.fd, signal.SIGCONT)
-    except (OSError, AttributeError):
-        pass  # not on this system: main sees to it while it lives
 
 
 def _where(error: BaseException) -> str:

@@ -197,8 +197,8 @@ MUTATIONS = [
     ),
     Mutation(
         "nothing wakes a stopped watchdog",
-        "watchdog.py",
-        "    _wake_at_mains_end(channel)\n",
+        "sidecar.py",
+        "            self._wake_at_our_end(its.fileno())\n",
         "",
         "test_watchdog.py::test_a_stopped_one_and_nobody_to_wake_it_up",
     ),

@@ -313,6 +313,19 @@ def test_a_stopped_one_and_nobody_to_wake_it_up(launch, method):
     server.wait_gone()
 
 
+def test_one_that_is_stopped_before_it_could_ask_for_anything(launch):
+    server = launch(SUPERVISED.with_(children=["plain"], successor_stops=True))
+    server.wait_serving()
+    first = server.watchdog
+    first.send(SIGKILL)
+    server.wait_watchdog_replaced(first, within=NOTICED + REPLACED)
+    wait_until(lambda: server.watchdog.stopped, START, server.describe)
+    server.main.freeze()
+    server.sync_manager.send(SIGKILL)
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
 @methods
 def test_all_of_them_are_stopped_and_main_is_killed(launch, method):
     """A machine that was suspended, a debugger, a freezer: then main is gone."""

@@ -20,7 +20,7 @@ plain integers.
                                        nothing yet; `""` where there is none
 `next_signal(signums, seconds)`        take the next of these signals, all of them blocked; `None`
                                        after so many seconds
-`reader_signal(fd, signum)`            ask the kernel for a signal when the pipe's writer is gone
+`reader_signal(fd, signum, pid)`       ask the kernel for a signal when the pipe's writer is gone
 `become_subreaper()`                   adopt descendants whose own parent has died
 `resident(pid)`                        its resident memory in bytes, 0 where that is not known
 `cpu_seconds(pid)`                     the processor time that it has used

@@ -118,7 +118,7 @@ _LOOK = 0.02
 """Seconds between two looks for a signal."""
 
 
-def reader_signal(fd: int, signum: int) -> None:
+def reader_signal(fd: int, signum: int, pid: int = 0) -> None:
     _absent("signal from a pipe")
 
 

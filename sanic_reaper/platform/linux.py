@@ -258,14 +258,18 @@ def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None
 _SI_KERNEL = 0x80
 
 
-def reader_signal(fd: int, signum: int) -> None:
+def reader_signal(fd: int, signum: int, pid: int = 0) -> None:
     """Have the kernel send `signum` when the last writer of the pipe `fd` is gone (or writes).
 
     Needs no thread and no GIL: the pipe's own SIGIO (`O_ASYNC`) under another number (`F_SETSIG`).
+    It belongs to the open file, so for as long as any process has that.
+
+    Args:
+        pid: to whom. 0: to this process.
     """
     import fcntl
 
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETOWN, pid or os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETSIG, signum)
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 

@@ -414,6 +414,11 @@ def introduce_main(app: Sanic) -> None:
         emit("all acked", family={child.name: identity(child) for child in active_children()})
         if SUBJECT["in_thread"]:
             use_thread(manager)
+        if SUBJECT["successor_stops"]:
+            from sanic_reaper import sidecar
+
+            # Not before main has told it everything, which would make it go on.
+            sidecar._COMMAND[:0] = ["sh", "-c", 'sleep 0.3; kill -STOP $$; exec "$0" "$@"']
 
     manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
 

@@ -69,6 +69,8 @@ class Subject:
     """Whether the app has its own answer to a request that comes before background work is done."""
     late: bool = False
     """Whether forked workers begin when main is dead."""
+    successor_stops: bool = False
+    """Whether a watchdog that takes another one's place stops before it does anything."""
     own_inspector: bool = False
     """Whether the app has an Inspector of a class of its own."""
     own_route: str = ""
