@@ -32,8 +32,11 @@ class Channel:
         """
         line = "\t".join(str(word).replace("\t", " ").replace("\n", " ") for word in words)
         self._unsent.append(line.encode("utf-8", "backslashreplace") + b"\n")
-        while self.open and self._unsent:
-            message = self._unsent.popleft()
+        while self.open:
+            try:
+                message = self._unsent.popleft()
+            except IndexError:
+                break
             try:
                 written = os.write(self.fd, message)
             except BlockingIOError:

@@ -88,10 +88,24 @@ class WatchedProcess(BaseProcess):
 
 
 class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):
-    pass
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_spawn_posix import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)
 
 
 class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_fork import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)
+
     def run(self) -> None:
         # Or the first collection in a worker writes to every object that it has from main, and the
         # kernel copies all their pages: more than 250 KB a worker for the Reaper's own alone.

@@ -82,6 +82,9 @@ STARTS = {
 }
 """What a worker's start may do (`subjects/subject.py`), and how often, in parts of the sum."""
 
+HARMLESS = {"", "async:0.3", "block:0.3", "async:0.5", "block:0.5"}
+"""What ends by itself, soon."""
+
 STOPS = {"": 12, "async:0.3": 3, "block:0.3": 2, "block": 1, "deaf": 1, "raise": 1, "hold_gil": 1}
 REQUESTS = {
     "/do/async:0.5": 4,
@@ -186,7 +189,6 @@ def draw(seed: int) -> History:
 def _subject(dice: random.Random, method: str) -> Subject:
     config: dict[str, Any] = {
         **LIMITS,
-        "REAPER_STARTUP_TIMEOUT": STARTUP_TIMEOUT,
         "USE_UVLOOP": dice.random() < 0.5,
     }
     for key, values in _KEYS.items():
@@ -201,7 +203,7 @@ def _subject(dice: random.Random, method: str) -> Subject:
     for event in ("before_server_stop", "main_process_stop", "main_process_start"):
         if dice.random() < 0.15:
             listeners[event] = _pick(dice, STOPS if event.startswith("before") else _BRIEF)
-    return SUPERVISED.with_(
+    subject = SUPERVISED.with_(
         method=method,
         workers=_pick(dice, {1: 4, 2: 6, 3: 2, 4: 1, 8: 1}),
         importing="" if method == "fork" else _pick(dice, {"": 6, "block:0.5": 2, "block": 1}),
@@ -215,6 +217,10 @@ def _subject(dice: random.Random, method: str) -> Subject:
         config=config,
         run={"auto_reload": True, "reload_dir": "watched"} if dice.random() < 0.12 else {},
     )
+    start = subject.listeners.get("before_server_start", "")
+    if {subject.importing, subject.successor, start} <= HARMLESS:
+        return subject  # what a busy machine makes of its start is not this history's doing
+    return subject.with_config(REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT)
 
 
 def _stage(dice: random.Random, subject: Subject) -> str:

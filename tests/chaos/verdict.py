@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from support.census import Row
 
-from .history import History
+from .history import HARMLESS, History
 
 DOCUMENTED = {0, 1, 75}
 """README.md. 78 is for a bad setting, and no history has one."""
@@ -20,7 +20,6 @@ LOOK = 1.5
 
 DEADLY = {signal.SIGKILL, signal.SIGABRT}
 TICKS = os.sysconf("SC_CLK_TCK")
-HARMLESS = {"", "async:0.3", "block:0.3", "async:0.5", "block:0.5"}
 
 
 @dataclass
