@@ -97,7 +97,10 @@ class Pulse:
         self._timeout = timeout
         self._on_blocked = on_blocked
         self._on_hung = on_hung
+        self._is_asked = False
+        """Where it sits,"""
         self._is_told = False
+        """and whether the log has it."""
         self._is_hung = False
         contact.listeners.append(self._heed)
 
@@ -107,15 +110,19 @@ class Pulse:
         if word != "beat":
             return
         self.beats, self.requests = True, rest[0]
+        if self._is_asked and not self._is_told and not self._is_hung:
+            # What it has to say now is where it is, and not where it was.
+            words = f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
+            self._say(f"{words}, and turns again before it was seen where")
+        elif self._is_told and not self._is_hung:
+            log.info("%s goes on: its event loop turns again", self._title)
+        self._is_asked = self._is_told = False
         self.stood_still += self.seconds
         if self.seconds >= STANDSTILL:
             now = time.monotonic()
             self.standstills.append((now - self.seconds, now))
         self.seconds = 0.0
         self._standstill.beat()
-        if self._is_told and not self._is_hung:
-            self._is_told = False
-            log.info("%s goes on: its event loop turns again", self._title)
 
     def turns(self, now: float) -> bool:
         """Whether its loop has been heard lately.
@@ -138,19 +145,22 @@ class Pulse:
         if self._timeout and self.seconds >= self._timeout:
             self._is_hung = True
             self._on_hung()
-        elif self._warning and self.seconds >= self._warning and not self._is_told:
-            self._is_told = True
+        elif self._warning and self.seconds >= self._warning and not self._is_asked:
+            self._is_asked = True
             if is_stopped():  # asked where it is, it would be made to go on
                 self._say(f"{self._title} is stopped, by SIGSTOP or by a debugger")
             else:
                 self._contact.ask(self._warn)
 
     def _warn(self, frames: list[Frame], how: str) -> None:
+        if not self._is_asked:
+            return  # it turns again
         what = f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
         text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))
 
     def _say(self, text: str) -> None:
+        self._is_told = True
         log.warning("%s", text)
         self._on_blocked(text)
 

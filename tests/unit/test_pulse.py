@@ -123,6 +123,23 @@ def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
     assert len(watched.line.asked) == 2, "another one is another matter"
 
 
+def test_one_that_turns_again_before_it_has_answered(caplog):
+    """Where it is then is not where it was."""
+    watched = Watched(warning=5.0)
+    watched.stand_still(7)
+    [answer] = watched.line.asked
+    watched.line.hears("beat", 1)
+    words = "the event loop of Sanic-Server-0-0 [7] has stood still for 6.0 s, and turns again"
+    assert len(watched.blocked) == 1
+    assert watched.blocked[0].startswith(words)
+    answer([], BLOCKING)
+    assert len(watched.blocked) == 1
+    assert len(caplog.messages) == 1
+    watched.line.hears("beat", 1)
+    watched.stand_still(7)
+    assert len(watched.line.asked) == 2
+
+
 def test_a_stopped_one_is_not_asked_where_it_is():
     watched = Watched(warning=5.0)
     watched.stand_still(8, lambda: True)
