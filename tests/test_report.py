@@ -20,8 +20,9 @@ SLOW = SUPERVISED.with_(on_event="note", listeners={"before_server_start": "bloc
 
 
 def report(server: Server, *arguments: str) -> str:
+    """Of the subject: root also sees what servers outside of the box leave in /run."""
     output = server.box.folder / "report"
-    said = run(server.box, server.env, output, "report", *arguments)
+    said = run(server.box, server.env, output, "report", "--app", "Subject", *arguments)
     assert said.code == 0, said.text
     return said.text
 
