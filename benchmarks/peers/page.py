@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.scenarios import SCENARIOS
 from benchmarks.report import Table
 
 DATA = Path(__file__).with_name("results.json")
 OURS = "Reaper"
+GO_ON = frozenset(scenario.name for scenario in SCENARIOS if not scenario.ends)
+"""Rows after which the server is to hold its port."""
 FASTER = 0.25
 """Seconds by which a peer has to be faster to be named: below that it is this machine's mood."""
 
@@ -80,7 +83,8 @@ def _sums(cells: list[Cell]) -> Table:
                 continue
             clean = sum(_is_clean(cell) for cell in mine)
             sums = [sum(cell[key] for cell in mine) for key in ("left", "lost", "hurt")]
-            sums += [sum(cell["port"] is None for cell in mine), sum(cell["busy"] for cell in mine)]
+            taken = [cell["port"] is None and cell["row"] not in GO_ON for cell in mine]
+            sums += [sum(taken), sum(cell["busy"] for cell in mine)]
             row = [mine[0]["peer"], wrapper or "-", f"{clean} of {len(mine)}", *map(str, sums)]
             table.rows.append(row)
     return table
