@@ -52,7 +52,8 @@ The numbers are those of processes left {limit:g} s after the blow, zombies incl
 that hangs as well; an exclamation mark: the shell or its job was killed. *SIGTERM* goes where a
 service manager would send it, *SIGKILL* to the server's main process, *Ctrl+C* and *hang-up* to
 the whole foreground group, as a terminal sends them. (gunicorn takes SIGHUP for an order to reload:
-after a hang-up it stays on purpose.)"""
+after a hang-up it stays on purpose.) `sanic-reaper run` ends what a command leaves, and waits for a
+command that does not end: it is one of those left then."""
 
 
 def _of(cells: Iterable[Cell], **fields: object) -> list[Cell]:
