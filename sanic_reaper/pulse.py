@@ -110,12 +110,11 @@ class Pulse:
         if word != "beat":
             return
         self.beats, self.requests = True, rest[0]
-        if self._is_asked and not self._is_told and not self._is_hung:
-            # What it has to say now is where it is, and not where it was.
-            words = f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
-            self._say(f"{words}, and turns again before it was seen where")
-        elif self._is_told and not self._is_hung:
+        if self._is_told and not self._is_hung:
             log.info("%s goes on: its event loop turns again", self._title)
+        elif self._is_asked and not self._is_hung:
+            # What it has to say now is where it is, and not where it was.
+            self._say(f"{self._standing()}, and turns again before it was seen where")
         self._is_asked = self._is_told = False
         self.stood_still += self.seconds
         if self.seconds >= STANDSTILL:
@@ -155,9 +154,12 @@ class Pulse:
     def _warn(self, frames: list[Frame], how: str) -> None:
         if not self._is_asked:
             return  # it turns again
-        what = f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
+        what = self._standing()
         text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))
+
+    def _standing(self) -> str:
+        return f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
 
     def _say(self, text: str) -> None:
         self._is_told = True

@@ -74,6 +74,13 @@ FRESH = Usage(0.0, 0, 0)
         (
             {"max_rss": "2MiB"},
             {"rss": 2 * 1024**2 - 1},
+            {"rss": 2 * 1024**2},
+            "memory",
+            "it takes 2 MiB of memory",
+        ),
+        (
+            {"max_rss": "2TiB"},
+            {"rss": 2 * 1024**4 - 1},
             {"rss": 2 * 1024**4},
             "memory",
             "it takes 2097152 MiB of memory",
