@@ -58,6 +58,10 @@ async def collect(request: Request) -> HTTPResponse:
     return text(str(os.getpid()))
 
 
+for number in range(int(os.environ["BENCH_ROUTES"])):
+    app.add_route(hello, f"/hello/{number}", name=f"hello_{number}")
+
+
 if os.environ["BENCH_STATE"] == "full":
     app.config.update(
         REAPER_HEARTBEAT_TIMEOUT=60.0,

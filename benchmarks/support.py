@@ -36,6 +36,8 @@ class Shape:
     state: str = "idle"
     workers: int = 2
     without: str = ""
+    routes: int = 0
+    """How many more than the smallest app has."""
 
     def environment(self, port: int, ready: Path) -> dict[str, str]:
         """Ours, without what would change the server: another's settings, or the order to compile
@@ -48,6 +50,7 @@ class Shape:
         env["BENCH_WORKERS"] = str(self.workers)
         env["BENCH_PORT"] = str(port)
         env["BENCH_READY"] = str(ready)
+        env["BENCH_ROUTES"] = str(self.routes)
         if self.without:
             env["SANIC_REAPER_WITHOUT"] = self.without
         return env
