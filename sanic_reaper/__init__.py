@@ -13,11 +13,11 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .decorators import background, startup_timeout
-    from .deferred import NotReady
     from .environment import detached_env
     from .events import Event
     from .extension import Reaper
-    from .handlers import StartupTimeout
+    from .worker.deferred import NotReady
+    from .worker.handlers import StartupTimeout
 
 __version__ = "0.1.0"
 
@@ -34,9 +34,9 @@ __all__ = [
 
 _HOMES = {
     "Event": "events",
-    "NotReady": "deferred",
+    "NotReady": "worker.deferred",
     "Reaper": "extension",
-    "StartupTimeout": "handlers",
+    "StartupTimeout": "worker.handlers",
     "background": "decorators",
     "detached_env": "environment",
     "startup_timeout": "decorators",

@@ -9,10 +9,11 @@ from typing import Any
 
 from sanic import Sanic
 
-from . import internals, startup
+from . import internals
 from .config import BAD_CONFIGURATION
-from .handlers import Background, Handler, describe
 from .log import log
+from .worker import startup
+from .worker.handlers import Background, Handler, describe
 
 
 def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:

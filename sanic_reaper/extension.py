@@ -24,16 +24,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sanic_ext import Extension
 
-from . import environment, internals, platform, startup
+from . import environment, internals, platform
 from .internals import App
 from .log import log
-from .process import children_of
-from .startup import Record
+from .tree.process import children_of
+from .worker import startup
+from .worker.startup import Record
 
 if TYPE_CHECKING:
     from .events import Event
+    from .main.supervisor import Supervisor
     from .platform.base import Identity
-    from .supervisor import Supervisor
 
 
 Hook = TypeVar("Hook", bound="Callable[[Event], object]")
@@ -90,7 +91,9 @@ def _start_manager() -> Any:
     Here the Reaper can begin before there is any process, and a bad value can still stop the start
     without a traceback: nothing catches the exit.
     """
-    from .main_internals import app_being_served  # here, for its size: a worker has no use for it
+    from .main.main_internals import (
+        app_being_served,  # here, for its size: a worker has no use for it
+    )
 
     app = app_being_served()
     supervisor = app.ctx.reaper.begin() if app is not None and hasattr(app.ctx, "reaper") else None
@@ -160,7 +163,7 @@ class _Server:
         if not self._has_begun:
             # Not above: a worker imports this module too, and has no use for main's half.
             from .events import Hooks
-            from .supervisor import supervise
+            from .main.supervisor import supervise
 
             self._supervisor = supervise(self._app, _earlier_children, Hooks(self.hooks))
             self._has_begun = True

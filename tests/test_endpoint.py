@@ -18,7 +18,7 @@ from support.http import HOST, Exchange, get
 from support.marks import methods
 from support.server import SLACK, SUPERVISED, Server
 
-from sanic_reaper.view import STALE
+from sanic_reaper.state.view import STALE
 
 PREFIX = "/__reaper__"
 WITH_ENDPOINT = SUPERVISED.with_config(REAPER_ENDPOINT=PREFIX)
@@ -141,7 +141,7 @@ def test_what_is_asked_and_how(launch):
         lambda: death in json.loads(ask(server, "status")[1])["counters"], 5, server.describe
     )
     assert metrics(server)["worker_deaths_total signal"] == 0, "it was none"
-    assert server.get("/imported/sanic_reaper.endpoint") == (200, "True")
+    assert server.get("/imported/sanic_reaper.worker.endpoint") == (200, "True")
     # Somebody has tidied up.
     (server.box.folder / "sanic-reaper").rename(server.box.folder / "elsewhere")
     wait_for_answer(server, "live", 503, "what main writes can't be read: No such file")
@@ -154,8 +154,8 @@ def test_it_is_off_by_default(launch):
     server = launch(SUPERVISED.with_(workers=1))
     server.wait_serving()
     assert ask(server, "live")[0] == ask(server, "status")[0] == 404
-    assert server.get("/imported/sanic_reaper.endpoint") == (200, "False")
-    assert server.get("/imported/sanic_reaper.view") == (200, "False")
+    assert server.get("/imported/sanic_reaper.worker.endpoint") == (200, "False")
+    assert server.get("/imported/sanic_reaper.state.view") == (200, "False")
     assert server.stop() == 0
 
 

@@ -27,8 +27,9 @@ from sanic.worker.process import WorkerProcess
 from sanic.worker.restarter import Restarter
 from sanic.worker.serve import worker_serve
 
-from sanic_reaper import internals, main_internals
-from sanic_reaper.manager import SupervisedManager
+from sanic_reaper import internals
+from sanic_reaper.main import main_internals
+from sanic_reaper.main.manager import SupervisedManager
 
 pytestmark = pytest.mark.smoke
 

@@ -7,20 +7,12 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper import platform, statedir, view
+from sanic_reaper import platform
 from sanic_reaper.platform import Identity, Row
-from sanic_reaper.view import Member, Server, Stray
+from sanic_reaper.state import statedir, view
+from sanic_reaper.state.view import Member, Server, Stray
 
-from .terminal import (
-    NOTHING_FOUND,
-    columns,
-    painter,
-    print_json,
-    printable,
-    seconds,
-    size,
-    width,
-)
+from .terminal import NOTHING_FOUND, columns, painter, print_json, printable, seconds, size, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

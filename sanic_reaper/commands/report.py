@@ -10,8 +10,8 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import suppress
 
-from .. import statedir, view
 from ..report.account import Account
+from ..state import statedir, view
 from .terminal import NOTHING_FOUND, USAGE, painter, print_json
 
 EXIT_CODES = f"""\

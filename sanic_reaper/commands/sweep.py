@@ -7,9 +7,10 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper import platform, statedir, view
-from sanic_reaper.ports import listening
-from sanic_reaper.sweeping import Leftover, end, leftovers
+from sanic_reaper import platform
+from sanic_reaper.state import statedir, view
+from sanic_reaper.state.ports import listening
+from sanic_reaper.state.sweeping import Leftover, end, leftovers
 
 from .terminal import USAGE, columns, print_json, printable, seconds, size
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..deaths import cause
-from ..view import STALE
+from ..state.view import STALE
+from ..tree.deaths import cause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..platform.base import Identity
     from ..state import Fields
-    from ..view import Member, Server
+    from ..state.view import Member, Server
 
 OUTCOMES = {
     "starting": "starting",

@@ -12,8 +12,8 @@ import signal
 import time
 
 from .. import platform
-from ..process import Handle, children_of, start_of
-from ..remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains
+from ..tree.process import Handle, children_of, start_of
+from ..tree.remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains
 from . import terminal
 from .routing import GROUP, NOBODY, TAKEN, route
 

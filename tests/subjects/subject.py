@@ -289,9 +289,9 @@ def build(name: str = "Subject") -> Sanic:
         app.after_server_start(lambda _: die_some_time(DEATHS[SUBJECT["dies"]]))
     add_routes(app)
     if SUBJECT["only_the_watchdog"]:
-        from sanic_reaper import worker
+        from sanic_reaper.worker import entry
 
-        worker._LOOKED_BY = 600.0
+        entry._LOOKED_BY = 600.0
     if SUBJECT["replace_not_ready"]:
         from sanic_reaper import NotReady
 
@@ -316,7 +316,7 @@ def extend(app: Sanic) -> None:
     if not how:
         return
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
-        from sanic_reaper import sidecar
+        from sanic_reaper.main import sidecar
 
         # The watchdog knows only the standard library: by `site` it is measured as well.
         sidecar._COMMAND = [word for word in sidecar._COMMAND if word != "-S"]
@@ -415,7 +415,7 @@ def introduce_main(app: Sanic) -> None:
         if SUBJECT["in_thread"]:
             use_thread(manager)
         if SUBJECT["successor_stops"]:
-            from sanic_reaper import sidecar
+            from sanic_reaper.main import sidecar
 
             # Not before main has told it everything, which would make it go on.
             sidecar._COMMAND[:0] = ["sh", "-c", 'sleep 0.3; kill -STOP $$; exec "$0" "$@"']

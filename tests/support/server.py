@@ -254,7 +254,7 @@ class Server:
     def watchdogs(self) -> list[Process]:
         """By command line: its name can't be set everywhere."""
         living = [row.process for row in self.box.rows() if row.state not in "ZX"]
-        return [one for one in living if "sanic_reaper.watchdog" in " ".join(one.command)]
+        return [one for one in living if "sanic_reaper.watchdog.entry" in " ".join(one.command)]
 
     @property
     def watchdog(self) -> Process:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sanic_reaper.advice import advice, for_this_process
+from sanic_reaper.main.advice import advice, for_this_process
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sanic_reaper import causes
+from sanic_reaper.tree import causes
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from sanic_reaper.channel import Channel
+from sanic_reaper.watchdog.channel import Channel
 
 
 @pytest.fixture

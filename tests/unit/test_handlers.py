@@ -12,9 +12,9 @@ from sanic import Blueprint, Sanic
 
 from sanic_reaper import StartupTimeout, background, startup_timeout
 from sanic_reaper.decorators import refuse_misplaced
-from sanic_reaper.explanations import is_ours, is_user_code
-from sanic_reaper.handlers import Handler, Place, describe, is_async, is_internal
-from sanic_reaper.startup import noted
+from sanic_reaper.worker.explanations import is_ours, is_user_code
+from sanic_reaper.worker.handlers import Handler, Place, describe, is_async, is_internal
+from sanic_reaper.worker.startup import noted
 
 
 def sync(app):

@@ -10,8 +10,8 @@ import os
 import pytest
 from support.written import NOW, a_server
 
-from sanic_reaper import health
-from sanic_reaper.view import STALE
+from sanic_reaper.state import health
+from sanic_reaper.state.view import STALE
 
 TWO = ("0 serving", "1 serving")
 

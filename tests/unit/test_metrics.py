@@ -12,8 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.written import NOW, a_server
 
-from sanic_reaper import causes, metrics, state, status
-from sanic_reaper.view import WORKER_STATES, Server
+from sanic_reaper import state
+from sanic_reaper.state.view import WORKER_STATES, Server
+from sanic_reaper.tree import causes
+from sanic_reaper.worker import metrics, status
 
 NASTY = 'a "quoted" \\ name\nof two lines'
 

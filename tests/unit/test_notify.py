@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sanic_reaper.notify import (
+from sanic_reaper.main.notify import (
     SLACK,
     STARTING,
     STOPPING,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sanic_reaper import ownership
 from sanic_reaper.platform.base import Row
+from sanic_reaper.tree import ownership
 
 MAIN, WORKER, WATCHDOG = 100, 110, 105
 ROOTS = {(MAIN, 50): "main", (WORKER, 60): "worker Sanic-Server-0-0", (WATCHDOG, 55): "watchdog"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sanic_reaper.respawns import Respawns
-from sanic_reaper.retries import LONGEST_PAUSE, Retries
+from sanic_reaper.main.respawns import Respawns
+from sanic_reaper.main.retries import LONGEST_PAUSE, Retries
 
 
 def test_pauses_grow_up_to_a_limit():

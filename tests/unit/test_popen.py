@@ -11,8 +11,8 @@ from multiprocessing.popen_fork import Popen
 
 import pytest
 
-from sanic_reaper.popen import keeping
-from sanic_reaper.signals import StopRequested
+from sanic_reaper.main.popen import keeping
+from sanic_reaper.main.signals import StopRequested
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waitid(2) in each Python")
 
@@ -89,7 +89,7 @@ def test_it_waits_for_one_that_has_not_ended():
 
 
 def test_every_watched_process_has_it():
-    from sanic_reaper.processes import WatchedForkProcess, WatchedSpawnProcess
+    from sanic_reaper.main.processes import WatchedForkProcess, WatchedSpawnProcess
 
     for watched in (WatchedForkProcess, WatchedSpawnProcess):
         assert "_Popen" in vars(watched)

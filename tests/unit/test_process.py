@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from sanic_reaper import platform
-from sanic_reaper.process import Handle, start_of
+from sanic_reaper.tree.process import Handle, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from sanic_reaper.explanations import BLOCKING
-from sanic_reaper.pulse import LATE, NOTED, REMEDY, Pulse
+from sanic_reaper.main.pulse import LATE, NOTED, REMEDY, Pulse
+from sanic_reaper.worker.explanations import BLOCKING
 
 EVERY = 1.0
 NEVER_STOPPED = bool

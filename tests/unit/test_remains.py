@@ -18,10 +18,10 @@ import time
 import pytest
 
 from sanic_reaper import platform
-from sanic_reaper.channel import Channel
-from sanic_reaper.process import Handle, start_of
-from sanic_reaper.remains import LOOK_EVERY, LOOK_SHARE, STUBBORN, Remains
-from sanic_reaper.watch import CLEARING, GONE, STOPPING, Watch
+from sanic_reaper.tree.process import Handle, start_of
+from sanic_reaper.tree.remains import LOOK_EVERY, LOOK_SHARE, STUBBORN, Remains
+from sanic_reaper.watchdog.channel import Channel
+from sanic_reaper.watchdog.watch import CLEARING, GONE, STOPPING, Watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -23,7 +23,7 @@ from sanic_reaper.report.page import page
 from sanic_reaper.report.record import record
 from sanic_reaper.report.text import STEPS, WORKERS, Text
 from sanic_reaper.report.words import duration
-from sanic_reaper.view import Server
+from sanic_reaper.state.view import Server
 
 T = 1000.0
 """When the servers of these tests have begun, on the monotonic clock."""

@@ -12,11 +12,11 @@ from multiprocessing import Pipe
 import pytest
 
 from sanic_reaper.config import Settings
-from sanic_reaper.contact import Contact
-from sanic_reaper.launch import HARD, HARD_BESIDE, Launch
-from sanic_reaper.process import start_of
-from sanic_reaper.reader import Reader, frames_of, other_threads
-from sanic_reaper.reports import REQUEST, Reports
+from sanic_reaper.main.contact import Contact
+from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
+from sanic_reaper.main.reader import Reader, frames_of, other_threads
+from sanic_reaper.tree.process import start_of
+from sanic_reaper.worker.reports import REQUEST, Reports
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_start_is_due_at_the_end_of_its_time(pipe):
 
 
 def test_a_handler_is_due_a_second_after_its_own_limit(pipe, monkeypatch):
-    monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
+    monkeypatch.setattr("sanic_reaper.main.launch.time.monotonic", lambda: 1003.0)
     launch, contact = launch_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
     reports.send("begin", 1, "load", "app.py", 3, 2.0, "@startup_timeout(2)", 0)
@@ -188,7 +188,7 @@ def test_a_handler_is_due_a_second_after_its_own_limit(pipe, monkeypatch):
 
 def test_of_several_that_run_the_first_one_counts(pipe, monkeypatch):
     """A worker with several apps runs handlers of several at once."""
-    monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
+    monkeypatch.setattr("sanic_reaper.main.launch.time.monotonic", lambda: 1003.0)
     launch, contact = launch_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
     reports.send("begin", 1, "load", "app.py", 3, 4.0, "@startup_timeout(4)", 0)
@@ -201,7 +201,7 @@ def test_of_several_that_run_the_first_one_counts(pipe, monkeypatch):
 
 
 def test_background_work_is_due_when_the_worker_serves(pipe, monkeypatch):
-    monkeypatch.setattr("sanic_reaper.launch.time.monotonic", lambda: 1003.0)
+    monkeypatch.setattr("sanic_reaper.main.launch.time.monotonic", lambda: 1003.0)
     launch, contact = launch_of(pipe, startup_timeout=20)
     launch.has_acked = True
     reports = Reports(pipe[1], nowhere)

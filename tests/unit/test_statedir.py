@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sanic_reaper import state, statedir
+from sanic_reaper import state
+from sanic_reaper.state import statedir
 
 NOBODY = 65534
 ME = os.geteuid()

@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from sanic_reaper.config import Settings
-from sanic_reaper.deaths import cause
 from sanic_reaper.events import Event, Hooks
-from sanic_reaper.pulse import Standstill
-from sanic_reaper.recycling import Limits, Usage
+from sanic_reaper.main.pulse import Standstill
+from sanic_reaper.main.recycling import Limits, Usage
+from sanic_reaper.tree.deaths import cause
 
 # -- a loop that stands still ---------------------------------------------------------------------
 

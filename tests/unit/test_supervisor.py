@@ -12,13 +12,13 @@ import time
 
 import pytest
 
-from sanic_reaper import sidecar
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
-from sanic_reaper.journal import Journal
-from sanic_reaper.process import UNKNOWN, start_of
-from sanic_reaper.sidecar import Watchdog
-from sanic_reaper.supervisor import Supervisor
+from sanic_reaper.main import sidecar
+from sanic_reaper.main.journal import Journal
+from sanic_reaper.main.sidecar import Watchdog
+from sanic_reaper.main.supervisor import Supervisor
+from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -106,13 +106,13 @@ def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
 def test_who_is_started_by_no_service_manager_does_not_load_what_talks_to_one(socket):
     program = (
         "import sys\n"
-        "from sanic_reaper.supervisor import Supervisor\n"
+        "from sanic_reaper.main.supervisor import Supervisor\n"
         "from sanic_reaper.config import Settings\n"
         "from sanic_reaper.events import Hooks\n"
-        "from sanic_reaper.journal import Journal\n"
+        "from sanic_reaper.main.journal import Journal\n"
         "journal = Journal('run', {}, (0, 0), 0.0)\n"
         "Supervisor(Settings.read({}), 'run', set(), Hooks([]), journal)\n"
-        "sys.exit('sanic_reaper.notify' in sys.modules)"
+        "sys.exit('sanic_reaper.main.notify' in sys.modules)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "NOTIFY_SOCKET": socket}, check=False

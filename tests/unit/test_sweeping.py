@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sanic_reaper import state, statedir, sweeping, view
+from sanic_reaper import state
+from sanic_reaper.state import statedir, sweeping, view
 
 DAY = 86400.0
 

@@ -18,7 +18,7 @@ class Holder:
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:
-        if name == "sanic_reaper.sync_process" and "app.py" not in sys.orig_argv:
+        if name == "sanic_reaper.main.sync_process" and "app.py" not in sys.orig_argv:
             sys.meta_path.remove(Holder)
             emit("holding")
             {"block": block, "hold_gil": hold_gil}[os.environ["HOLD"]]()

@@ -1,0 +1,1 @@
+"""The main process: what it starts, watches, replaces and stops."""

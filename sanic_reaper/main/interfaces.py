@@ -1,0 +1,71 @@
+"""What one module asks of another, for the type checker alone.
+
+Nobody imports this at run time: a Protocol is not free, and a worker would pay for it too.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from ..config import Settings
+from ..events import Hooks
+from ..worker.entry import Orders
+from .notify import Notifier
+from .processes import WatchedProcess
+from .signals import StopSignals
+
+
+class Watcher(Protocol):
+    """Who wants to know of the processes that main starts: the supervisor."""
+
+    def starting(self, process: WatchedProcess) -> AbstractContextManager[Orders]:
+        """What to start it in, and what to tell it."""
+
+    def replaced(self, process: WatchedProcess) -> None:
+        """It has been told to end, while the server goes on."""
+
+
+class Supervision(Watcher, Protocol):
+    """What the manager asks of the supervisor."""
+
+    signals: StopSignals
+    settings: Settings
+    hooks: Hooks
+    notifier: Notifier | None
+
+    @property
+    def news(self) -> list[int]:
+        """Descriptors that turn readable when `turn` has something to hear."""
+
+    @property
+    def questions(self) -> list[int]:
+        """The same for somebody who asks where a worker is."""
+
+    def turn(self) -> None:
+        """Hear the watchdog, act on what it says, and do what is due."""
+
+    def hear(self) -> None:
+        """The first of these alone."""
+
+    def wants(self, workers: int, has_started: bool) -> None:
+        """So many workers are to serve; and whether all of them have been up once."""
+
+    def conclude(self, code: int, words: str) -> None:
+        """The server ends, and how."""
+
+    def ready(self, process: WatchedProcess) -> None:
+        """Its worker has acked."""
+
+    def stop(self) -> None:
+        """Begin to stop, unless that has begun."""
+
+    def kill(self) -> None:
+        """End everything at once."""
+
+    def wait_for_end(self) -> None:
+        """Return when every process has ended: by its own, or by the watchdog's doing."""
+
+    @property
+    def forced(self) -> bool:
+        """Whether a second signal has cut the stop short."""

@@ -1,0 +1,392 @@
+"""What main leaves in its user's directory while it runs: `state` says in which words.
+
+Who reads it - `sanic-reaper ps`, a probe, a metrics page - never has to ask main, which may be busy
+or stuck: and it sees that in the file's own beat. A disk that is full, or can't be written to,
+costs the view and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import state
+from ..log import log
+from ..state import statedir
+from ..tree.process import Handle
+from .pulse import STANDSTILL
+
+if TYPE_CHECKING:
+    from ..events import Event
+    from ..platform.base import Identity
+    from .processes import WatchedProcess
+
+BEAT_EVERY = 1.0
+"""Seconds between two words that main's loop turns, and between two looks at what has changed."""
+
+AT_MOST_EVERY = 0.1
+"""Seconds between two versions of the file, whatever happens."""
+
+KEPT = 200
+"""Processes that have ended, and events, that are kept for a report."""
+
+LONGEST = 2000
+"""Characters of a reason that are kept: it may have a whole stack in it."""
+
+
+class Counted(NamedTuple):
+    """What is counted: events, by what tells them apart in a few words."""
+
+    name: str
+    role: str
+    """Of whom the event tells: `worker`, `process`, `orphan`."""
+    cause: str
+    """One of `causes`, or "" where there is none."""
+
+
+class Story:
+    """One process, from its start to its end. Moments are on the monotonic clock."""
+
+    def __init__(self, identity: Identity, role: str, name: str, began: float) -> None:
+        self.identity = identity
+        self.role = role
+        self.name = name
+        self.began = began
+        self.ended: float | None = None
+        self.exitcode: int | None = None
+        self.asked: float | None = None
+        """When it was told to end."""
+        self.killed: str | None = None
+        """Why it was killed,"""
+        self.killer: str | None = None
+        """and by whom: the watchdog, or main."""
+        self.failure: str | None = None
+        """Why it has not started, in its own words."""
+        self.standstills: list[tuple[float, float]] = []
+        self._cut_off: list[tuple[float, float]] = []
+        self.state = ""
+        self.since = began
+        self.requests: int | None = None
+        self.stood_still = 0.0
+        """Seconds for which its event loop has not turned when it should have."""
+        self.process: WatchedProcess | None = None
+        """As long as it lives, and if it is one that main looks after."""
+        self._start: list[str] = []
+
+    def look(self, now: float, stopping: bool) -> None:
+        """Find out what it is at now."""
+        process = self.process
+        if process is None:
+            if not Handle(*self.identity, None).alive():
+                self.state, self.since, self.ended = "ended", now, now
+            return
+        self._note(process)
+        current, since = _state_of(process, now, stopping)
+        if self.state == "blocked" and current == "stopping":
+            self._cut_off.append((self.since, now))  # nobody hears of its end
+        if current != self.state:
+            self.state, self.since = current, since
+
+    def _note(self, process: WatchedProcess) -> None:
+        if process.killed_for:
+            self.killed, self.killer = process.killed_for, "watchdog"
+        if process.pulse is not None:
+            pulse = process.pulse
+            self.requests = pulse.requests
+            self.stood_still = pulse.stood_still + pulse.seconds  # which still lasts
+            self.standstills = list(pulse.standstills)
+        if process.launch is not None:
+            self.failure = process.launch.failure
+
+    def ask(self, now: float) -> None:
+        if self.asked is None:
+            self.asked = now
+
+    def end(self, now: float) -> None:
+        process = self.process
+        if process is None or self.ended is not None:
+            return
+        self._note(process)
+        if self.state == "blocked":
+            self._cut_off.append((self.since, now))
+        self._start = self.lines_of_its_start(with_unfinished=True)
+        self.ended, self.exitcode, self.process = now, process.exitcode, None
+        self.state, self.since = "ended", now
+
+    def lines(self) -> Iterable[str]:
+        pid, start = self.identity
+        process = self.process
+        launch = process.launch if process is not None else None
+        step = launch.doing if launch is not None else None
+        yield state.line(
+            "process",
+            pid=pid,
+            start=start,
+            role=self.role,
+            name=self.name,
+            state=self.state or "running",
+            since=self.since,
+            began=self.began,
+            ended=self.ended,
+            exitcode=self.exitcode,
+            asked=self.asked,
+            killed=self.killed and self.killed[:LONGEST],
+            killer=self.killer,
+            failure=self.failure and self.failure[:LONGEST],
+            requests=self.requests,
+            stood_still=self.stood_still or None,
+            doing=step and step.place.name,
+            file=step and step.place.file,
+            line=step and step.place.line,
+            doing_since=step and step.began,
+        )
+        yield from self._start or self.lines_of_its_start()
+        for began, ended in [*self.standstills, *self._cut_off]:
+            yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
+
+    def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
+        launch = self.process.launch if self.process is not None else None
+        if launch is None:
+            return []
+        pid, start = self.identity
+        lines = [
+            state.line("start", pid=pid, start=start, imported=launch.imported, ready=launch.ready)
+        ]
+        for step in [*launch.done, *(launch.running if with_unfinished else ())]:
+            place = step.place
+            lines.append(
+                state.line(
+                    "handler",
+                    pid=pid,
+                    start=start,
+                    name=place.name,
+                    file=place.file,
+                    line=place.line,
+                    began=step.began,
+                    ended=step.ended,
+                    beside=int(step.is_beside) or None,
+                    failed=int(step.has_failed) or None,
+                )
+            )
+        return lines
+
+
+def _state_of(process: WatchedProcess, now: float, stopping: bool) -> tuple[str, float]:
+    """What a living process is at, and since when."""
+    launch, pulse = process.launch, process.pulse
+    if stopping or process.is_dismissed:
+        return "stopping", now
+    if launch is None:
+        return "running", now
+    if launch.failure is not None or launch.has_expired:
+        return "failed", now
+    if not launch.has_acked and not launch.is_ready:
+        return "starting", launch.began
+    if not launch.is_ready and not launch.is_open:
+        return "background", now
+    if pulse is not None and pulse.seconds >= STANDSTILL:
+        return "blocked", now - pulse.seconds
+    return "serving", launch.ready or now
+
+
+class Journal:
+    """Writes the state of one server.
+
+    Args:
+        run: the id of this run.
+        facts: what does not change: the fields of the `server` record.
+        main: who writes.
+    """
+
+    def __init__(self, run: str, facts: Mapping[str, object], main: Identity, began: float) -> None:
+        self.path = ""
+        """The directory. "": there is none, so nothing is written."""
+        self.phase = "starting"
+        self.wanted = 0
+        """How many workers are to serve."""
+        self._run = run
+        self._facts = facts
+        self._stories: dict[Identity, Story] = {main: Story(main, "main", "main", began)}
+        self._ended: deque[Story] = deque(maxlen=KEPT)
+        self._events: deque[tuple[float, Event]] = deque(maxlen=KEPT)
+        self._counts: Counter[Counted] = Counter()
+        self._stood_still = 0.0
+        self._phase_since = began
+        self._entered: dict[str, float] = {}
+        """When each phase began, the first time: `began_serving`, and so on."""
+        self._written = b""
+        self._next = 0.0
+        self._earliest = 0.0
+        self._outcome: tuple[int, str] | None = None
+        self._is_told = False
+
+    def open(self) -> None:
+        """Find the place."""
+        try:
+            self.path = statedir.make()
+        except OSError as error:
+            self._do_without(error)
+
+    def _do_without(self, error: OSError) -> None:
+        if not self._is_told:
+            self._is_told = True
+            log.warning("the server can't be seen by `sanic-reaper ps` and its like: %s", error)
+
+    # -- what has happened ------------------------------------------------------------------------
+
+    def started(self, process: WatchedProcess, began: float) -> None:
+        story = Story(process.identity, process.reaper_role, process.name, began)
+        story.process = process
+        self._stories[process.identity] = story
+        self.hurry()
+
+    def registered(self, identity: Identity, role: str, name: str) -> None:
+        """A process that is no business of main's but to be there: a helper, the watchdog."""
+        if identity not in self._stories:
+            self._stories[identity] = Story(identity, role, name, time.monotonic())
+            self.hurry()
+
+    def ended(self, process: WatchedProcess) -> None:
+        story = self._stories.pop(process.identity, None)
+        if story is not None:
+            story.end(time.monotonic())
+            self._stood_still += story.stood_still
+            self._ended.append(story)
+            self.hurry()
+
+    def heard(self, event: Event) -> None:
+        """Something that users' hooks are told of too."""
+        self._events.append((time.monotonic(), event))
+        self._counts[Counted(event.name, self._role_of(event), event.cause)] += 1
+        self.hurry()
+
+    def _role_of(self, event: Event) -> str:
+        """Of whom an event tells: of `worker.died`, perhaps a process of the user's."""
+        kind = event.name.partition(".")[0]
+        known = (*self._stories.values(), *reversed(self._ended))  # it may be buried by now
+        roles = (story.role for story in known if story.identity[0] == event.pid)
+        return next(roles, kind) if kind == "worker" else kind
+
+    def heed(self, word: str, rest: list[Any]) -> None:
+        """What a worker reports: that its loop turns is no news."""
+        if word != "beat":
+            self.hurry()
+
+    def enter(self, phase: str) -> None:
+        if phase != self.phase:
+            self.phase, self._phase_since = phase, time.monotonic()
+            self._entered.setdefault(f"began_{phase}", self._phase_since)
+            if phase == "stopping":
+                for story in list(self._stories.values()):
+                    story.ask(self._phase_since)
+            self.hurry()
+
+    def dismissed(self, process: WatchedProcess) -> None:
+        """It is told to end, while the server goes on."""
+        story = self._stories.get(process.identity)
+        if story is not None:
+            story.ask(time.monotonic())
+
+    def killed_by_main(self, pid: int, why: str) -> None:
+        for identity, story in self._stories.items():
+            if identity[0] == pid:
+                story.killed, story.killer = why, "main"
+
+    def conclude(self, code: int, words: str) -> None:
+        """How the server ends."""
+        self._outcome = (code, words[:LONGEST])
+
+    # -- writing it -------------------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        """Something has changed that is worth to be seen at once."""
+        self._next = 0.0
+
+    def turn(self, now: float) -> None:
+        """Write what has changed, if it is time to. Called in each turn of main's loop."""
+        if not self.path or now < self._next or now < self._earliest:
+            return
+        self._next, self._earliest = now + BEAT_EVERY, now + AT_MOST_EVERY
+        self.write(now)
+
+    def write(self, now: float) -> None:
+        try:
+            statedir.write(self.path, self._run + state.BEAT, b"%.3f\n" % now)
+            content = self._content(now)
+            if content != self._written:
+                statedir.write(self.path, self._run + state.STATE, content)
+                self._written = content
+        except OSError as error:
+            self._do_without(error)
+        except Exception as error:  # of ours: the server goes on, unseen
+            self.path = ""
+            log.exception("the server can't be seen any more: %r", error)
+
+    def _content(self, now: float) -> bytes:
+        code, words = self._outcome or (None, None)
+        lines = [
+            state.line(
+                "server",
+                **self._facts,
+                phase=self.phase,
+                since=self._phase_since,
+                **self._entered,
+                wanted=self.wanted,
+                code=code,
+                words=words,
+            )
+        ]
+        stopping = self.phase in ("stopping", "stopped")
+        for identity, story in list(self._stories.items()):
+            story.look(now, stopping)
+            if story.ended is not None:  # a helper: nobody tells of their ends
+                self._ended.append(self._stories.pop(identity))
+                continue
+            lines.extend(story.lines())
+        for story in self._ended:
+            lines.extend(story.lines())
+        for at, event in self._events:
+            lines.append(
+                state.line(
+                    "event",
+                    time=at,
+                    name=event.name,
+                    pid=event.pid,
+                    process=event.process,
+                    reason=event.reason[:LONGEST] or None,
+                    exitcode=event.exitcode,
+                    seconds=event.seconds,
+                    cause=event.cause or None,
+                )
+            )
+        for counted, number in sorted(self._counts.items()):
+            lines.append(state.line("counter", **counted._asdict(), value=number))
+        still = self._stood_still + sum(story.stood_still for story in self._stories.values())
+        lines.append(state.line("counter", name="blocked_seconds", value=still))
+        return state.encode("".join(lines))
+
+
+def facts(
+    app_name: str, run: str, main: Identity, began: float, method: str, address: str
+) -> dict[str, object]:
+    """What does not change in the life of a server. No arguments and no environment: there may be
+    secrets in both.
+    """
+    return {
+        "version": state.VERSION,
+        "run": run,
+        "app": app_name,
+        "pid": main[0],
+        "start": main[1],
+        "boot": state.boot(),
+        "namespace": state.namespace(),
+        "uid": os.geteuid(),
+        "began": began,
+        "clock": time.time() - time.monotonic(),
+        "directory": os.getcwd(),
+        "method": method,
+        "address": address,
+    }

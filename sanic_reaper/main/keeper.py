@@ -1,0 +1,424 @@
+"""Main sees to it that each worker that is wanted lives: it replaces those that died, hang or are
+worn out, and no more than one of the healthy ones at a time.
+
+The policy is elsewhere, and pure: `retries`, `respawns`, `recycling`, `pulse`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sanic.worker.constants import ProcessState, RestartOrder
+from sanic.worker.process import WorkerProcess
+
+from .. import environment, platform
+from ..log import log
+from ..tree import causes, deaths
+from . import main_internals
+from .processes import WatchedProcess
+from .recycling import Usage
+from .respawns import Respawns
+from .retries import Retries
+
+if TYPE_CHECKING:
+    from .interfaces import Supervision
+    from .launch import Launch
+    from .notify import Situation
+
+RECYCLE_EVERY = 1.0
+"""Seconds between two looks at what the workers have used."""
+
+RECYCLE_AGAIN = 30.0
+"""Seconds until a worker is recycled after one whose successor did not start."""
+
+START_AGAIN = 1.0
+"""Seconds until a process is tried again that the system would not start."""
+
+
+class StartFailed(Exception):
+    """A worker did not come up, and the server can't start without it."""
+
+
+class NobodyLives(Exception):
+    """Every worker has died once too often."""
+
+
+class Keeper:
+    """The workers of one server, from their first start to its stop.
+
+    Args:
+        supervisor: whom to ask and to tell.
+        worker_state: what Sanic says of each process, shared through the SyncManager.
+    """
+
+    def __init__(self, supervisor: Supervision, worker_state: Any) -> None:
+        self.has_started = False
+        """Whether every worker has been up once. From then on one that fails is a loss, not an end.
+        """
+        self._supervisor = supervisor
+        settings = supervisor.settings
+        self._settings = settings
+        self._worker_state = worker_state
+        self._tell = supervisor.hooks.tell
+        self._retries = Retries(settings.startup_retries)
+        self._respawns = Respawns(settings.respawn_limit, settings.respawn_window)
+        self._initial: set[str] = set()
+        """Those of the first workers that have never been ready. An ack is not all: background work
+        begins after it. What such a one fails at is the start of the server."""
+        self.is_content = False
+        """Whether every worker serves, and none is to be replaced."""
+        self.is_up = False
+        """Whether that has been so once: the server's start is over."""
+        self._due: dict[str, float] = {}
+        """When a worker is started again that does not live now."""
+        self._predecessors: dict[str, WatchedProcess] = {}
+        """Those that serve until their successor does."""
+        self._recycled: WatchedProcess | None = None
+        """The last one, which may still drain."""
+        self._why: dict[str, tuple[str, str, str]] = {}
+        """What is to be told when a successor serves: the event, the reason, and its one word."""
+        self._next_recycling = 0.0
+        self._ended: set[WatchedProcess] = set()
+        self._oom_kills = platform.oom_kills()
+
+    def is_waiting(self, name: str) -> bool:
+        """Whether a worker of this name is still to be started."""
+        return name in self._due
+
+    def tend(self, servers: Iterable[WorkerProcess]) -> None:
+        """See who has died, failed, is hung or worn out, and do what follows.
+
+        Raises:
+            StartFailed: the server can't start.
+            NobodyLives: it can't go on.
+        """
+        servers = list(servers)
+        self._supervisor.wants(len(servers), self.has_started)
+        if not self.has_started:
+            self._initial = {one.name for one in servers if not _has_been_ready(_watched(one))}
+        for process in servers:
+            launch = _watched(process).launch
+            if process.name in self._due:
+                self._try_again(process)
+            elif launch is None or launch.is_given_up:
+                continue
+            elif not launch.is_ready:
+                if why := self._why_it_failed(process, launch):
+                    self._failed(process, launch, why)
+            elif process.exitcode is None:
+                self._look_after(process, launch)
+            else:
+                self._died(process)
+        self._bury_predecessors()
+        if servers and all(map(self._is_lost, servers)) and not main_internals.reloads():
+            raise NobodyLives
+        self.is_content = (
+            self.has_started
+            and not self._predecessors
+            and not self._due
+            and all(map(_serves, map(_watched, servers)))
+        )
+        self.is_up = self.is_up or self.is_content
+        self._recycle(servers)
+
+    def _look_after(self, process: WorkerProcess, launch: Launch) -> None:
+        now = time.monotonic()
+        watched = _watched(process)
+        if launch.ready_since is None:
+            launch.ready_since = now
+            self._settle(process, now - launch.began)
+        if watched.pulse is not None:
+            assert watched.pid is not None
+            watched.pulse.look(now, partial(_is_halted, watched.pid))
+
+    def _settle(self, process: WorkerProcess, seconds: float) -> None:
+        """It serves. Now the one that it replaces may go."""
+        name, watched = process.name, _watched(process)
+        assert watched.pid is not None
+        self._retries.forget(name)
+        self._initial.discard(name)
+        self._tell("worker.ready", name, watched.pid, seconds=seconds)
+        event, reason, cause = self._why.pop(name, (None, "", ""))
+        old = self._predecessors.pop(name, None)
+        if old is not None:
+            old.terminate()
+            self._recycled = old
+        if event is not None:
+            self._tell(event, name, watched.pid, reason, cause=cause)
+
+    # -- who has failed, or died ------------------------------------------------------------------
+
+    def _why_it_failed(self, process: WorkerProcess, launch: Launch) -> str | None:
+        watched = _watched(process)
+        ended = process.exitcode is not None
+        if ended and watched.contact is not None:
+            watched.contact.hear()
+        if launch.failure is not None:
+            return launch.failure if ended or launch.has_acked or launch.lingers else None
+        if not ended or launch.is_ready:
+            return None
+        if launch.has_expired:
+            return launch.late
+        return f"it has ended before it was ready: {self._cause(watched)[0]}"
+
+    def _failed(self, process: WorkerProcess, launch: Launch, why: str) -> None:
+        watched = _watched(process)
+        failure = f"{process.name} [{watched.pid}] did not start: {why}"
+        old = self._predecessors.pop(process.name, None)
+        if old is not None and old.exitcode is None:
+            self._restore(process, old, failure)
+            return
+        pause = self._retries.pause(process.name)
+        is_initial = process.name in self._initial and not main_internals.reloads()
+        if pause is None and (is_initial or not self.has_started):
+            raise StartFailed(failure)
+        if pause is None and main_internals.reloads():
+            self._give_up(process, launch, failure)
+        elif pause is None:
+            self._lose(process, launch, failure, "startup")
+        else:
+            log.error("%s", failure)
+            log.warning("%s is started again in %g s", process.name, pause)
+            self._due[process.name] = time.monotonic() + pause
+        if watched.exitcode is None:
+            watched.terminate()
+
+    def _restore(self, process: WorkerProcess, old: WatchedProcess, failure: str) -> None:
+        """The one that it was to replace is still there, and goes on."""
+        log.error("%s\n    [%s] goes on in its place", failure, old.pid)
+        self._why.pop(process.name, None)
+        self._next_recycling = time.monotonic() + RECYCLE_AGAIN
+        if process.exitcode is None:
+            _watched(process).terminate()
+        process._current_process = old
+        self._set(process, state=ProcessState.ACKED, pid=old.pid, serving=True)
+
+    def _died(self, process: WorkerProcess) -> None:
+        launch = _watched(process).launch
+        assert launch is not None
+        why, cause = self._cause(_watched(process))
+        self._lose(process, launch, f"{process.name} [{process.pid}] has died: {why}", cause)
+
+    def _lose(self, process: WorkerProcess, launch: Launch, words: str, cause: str) -> None:
+        """It is dead: say so, and replace it, unless that has been done too often."""
+        self._set(process, state=_end_of(process), serving=False)
+        assert process.pid is not None
+        self._tell("worker.died", process.name, process.pid, words, process.exitcode, cause=cause)
+        now = time.monotonic()
+        pause = self._respawns.died(process.name, now) if self._settings.respawn else None
+        if pause is None:
+            self._give_up(process, launch, words)
+            return
+        log.error("%s\n    it is replaced %s", words, f"in {pause:g} s" if pause else "now")
+        self._why[process.name] = ("worker.replaced", words, cause)
+        self._due[process.name] = now + pause
+        self._try_again(process)
+
+    def _give_up(self, process: WorkerProcess, launch: Launch, words: str) -> None:
+        launch.is_given_up = True
+        if main_internals.reloads():
+            log.error("%s; the next change of a file starts it again", words)
+            return
+        if not self._settings.respawn:
+            log.error("%s\n    it stays down (REAPER_RESPAWN = False)", words)
+            return
+        reason = (
+            f"it stays down: it has been replaced {self._settings.respawn_limit} times within "
+            f"{self._settings.respawn_window:g} s (REAPER_RESPAWN_LIMIT, REAPER_RESPAWN_WINDOW)"
+        )
+        log.error("%s\n    %s", words, reason)
+        assert process.pid is not None
+        self._tell("worker.crashloop", process.name, process.pid, reason, process.exitcode)
+
+    def _is_lost(self, process: WorkerProcess) -> bool:
+        launch = _watched(process).launch
+        return launch is not None and launch.is_given_up and process.name not in self._due
+
+    def _cause(self, watched: WatchedProcess) -> tuple[str, str]:
+        """What has ended it: in the words of the log, and in one."""
+        assert watched.exitcode is not None
+        # The watchdog says whom it kills before it does; it may have done both since it was heard.
+        self._supervisor.hear()
+        before, self._oom_kills = self._oom_kills, platform.oom_kills()
+        more = None
+        if before is not None and self._oom_kills is not None:
+            more = self._oom_kills - before
+        known = watched.exitcode, more, watched.killed_for
+        return deaths.cause(*known), causes.of_death(*known)
+
+    def _set(self, process: WorkerProcess, state: ProcessState, **more: Any) -> None:
+        """What Sanic, its Inspector and the workers are to know of it."""
+        process.set_state(state, force=True)
+        self._worker_state[process.name] = {**self._worker_state[process.name], **more}
+
+    # -- who is started again ---------------------------------------------------------------------
+
+    def _try_again(self, process: WorkerProcess) -> None:
+        watched = _watched(process)
+        has_ended = watched.pid is None or watched.exitcode is not None
+        if has_ended and time.monotonic() >= self._due[process.name]:
+            del self._due[process.name]
+            self._start_anew(process, RestartOrder.SHUTDOWN_FIRST)
+
+    def _start_anew(self, process: WorkerProcess, order: RestartOrder, **more: Any) -> None:
+        process.set_state(ProcessState.RESTARTING, force=True)
+        try:
+            process.restart(order, **more)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            # No more processes, descriptors, memory: for now. Sanic has not tidied up after itself.
+            for name in environment.WORKER_MARKS[:2]:
+                os.environ.pop(name, None)
+            log.error("%s can't be started: %s; again in %g s", process.name, error, START_AGAIN)
+            self._due[process.name] = time.monotonic() + START_AGAIN
+
+    def restart(self, process: WorkerProcess, order: RestartOrder, **more: Any) -> None:
+        """On somebody's order: a restart, a reload, the Inspector."""
+        name, current = process.name, _watched(process)
+        self._due.pop(name, None)
+        self._respawns.forget(name)
+        self._retries.forget(name)
+        self._why[name] = ("worker.replaced", "a restart was ordered", "ordered")
+        old = self._predecessors.pop(name, None)
+        if old is None and order is RestartOrder.STARTUP_FIRST and _serves(current):
+            old = current
+        elif order is RestartOrder.STARTUP_FIRST and old is not None:
+            current.terminate()
+        else:
+            order = RestartOrder.SHUTDOWN_FIRST
+            if old is not None:
+                old.terminate()
+                old = None
+        if old is not None:
+            self._predecessors[name] = old
+            # Sanic's own way is a thread, which gives up after a while and leaves both.
+            process._terminate_soon = _nothing  # type: ignore[method-assign]
+        self._start_anew(process, order, **more)
+
+    def dismiss(self, process: WorkerProcess) -> None:
+        """It is wanted no more: scaling down."""
+        self._due.pop(process.name, None)
+        old = self._predecessors.pop(process.name, None)
+        if old is not None:
+            old.terminate()
+
+    def _bury_predecessors(self) -> None:
+        for name, old in list(self._predecessors.items()):
+            if old.exitcode is not None:
+                del self._predecessors[name]
+                log.error("%s [%s] has died: %s", name, old.pid, self._cause(old)[0])
+
+    # -- who is worn out --------------------------------------------------------------------------
+
+    def _recycle(self, servers: list[WorkerProcess]) -> None:
+        """One at a time: not before all others serve, and the last one is gone."""
+        now = time.monotonic()
+        if now < self._next_recycling:
+            return
+        self._next_recycling = now + RECYCLE_EVERY
+        if not self.is_content:
+            return
+        if self._recycled is not None and self._recycled.exitcode is None:
+            return
+        # The oldest first: with a limit that a fresh worker passes too, each has its turn.
+        for process in sorted(servers, key=lambda process: _began(_watched(process))):
+            watched = _watched(process)
+            assert watched.limits is not None
+            if exceeded := watched.limits.exceeded(_usage(watched, now)):
+                cause, reason = exceeded
+                log.info("%s [%s] is recycled: %s", process.name, watched.pid, reason)
+                self.restart(process, RestartOrder.STARTUP_FIRST)
+                self._why[process.name] = ("worker.recycled", reason, cause)
+                return
+
+    # -- what others want to know -----------------------------------------------------------------
+
+    def situation(self, servers: list[WorkerProcess]) -> Situation:
+        from .notify import STARTING, UP, Situation  # here: asked only if there is somebody to tell
+
+        now = time.monotonic()
+        serving = [watched for process in servers if (watched := self._who_serves(process))]
+        turns = any(watched.pulse and watched.pulse.turns(now) for watched in serving)
+        if self.is_up:
+            return Situation(UP, len(servers), len(serving), turns)
+        due = max(map(self._start_due, servers), default=0.0)
+        return Situation(STARTING, len(servers), len(serving), turns, due)
+
+    def _who_serves(self, process: WorkerProcess) -> WatchedProcess | None:
+        candidates = _watched(process), self._predecessors.get(process.name)
+        return next((one for one in candidates if one is not None and _serves(one)), None)
+
+    def _start_due(self, process: WorkerProcess) -> float:
+        """When its start is over at the latest, or that of the next try. 0: it has no limit."""
+        if process.name in self._due:
+            return self._due[process.name] + (self._settings.startup_timeout or 0.0)
+        launch = _watched(process).launch
+        return 0.0 if launch is None or launch.is_ready else launch.due
+
+    # -- the processes that are no workers --------------------------------------------------------
+
+    def note_ends(self, others: Iterable[WorkerProcess]) -> None:
+        """Report those that have ended, once. Sanic's rules say whether they are started again."""
+        for process in others:
+            watched = _watched(process)
+            if watched.pid is None or watched.exitcode is None or watched in self._ended:
+                continue
+            self._ended.add(watched)
+            why, cause = self._cause(watched)
+            words = f"{process.name} [{watched.pid}] has ended: {why}"
+            if watched.exitcode == 0:
+                log.debug("%s", words)
+                continue
+            log.warning("%s%s", words, "; it can be restarted" if process.restartable else "")
+            self._tell(
+                "worker.died", process.name, watched.pid, words, watched.exitcode, cause=cause
+            )
+
+    def is_younger(self, servers: Iterable[WorkerProcess], name: str, seconds: float) -> bool:
+        """Whether the worker of that name serves for less than `seconds`, or not yet."""
+        now = time.monotonic()
+        for process in servers:
+            launch = _watched(process).launch
+            if process.name == name and launch is not None:
+                return launch.ready_since is None or now - launch.ready_since < seconds
+        return False
+
+
+def _watched(process: WorkerProcess) -> WatchedProcess:
+    current: WatchedProcess = process._current_process
+    return current
+
+
+def _serves(watched: WatchedProcess) -> bool:
+    return watched.launch is not None and watched.launch.is_ready and watched.exitcode is None
+
+
+def _has_been_ready(watched: WatchedProcess) -> bool:
+    return watched.launch is not None and watched.launch.ready_since is not None
+
+
+def _began(watched: WatchedProcess) -> float:
+    assert watched.launch is not None
+    return watched.launch.began
+
+
+def _usage(watched: WatchedProcess, now: float) -> Usage:
+    assert watched.pid is not None
+    requests = watched.pulse.requests if watched.pulse is not None else 0
+    return Usage(now - _began(watched), requests, platform.resident(watched.pid))
+
+
+def _is_halted(pid: int) -> bool:
+    row = platform.row(pid)
+    return row is not None and row.halted
+
+
+def _end_of(process: WorkerProcess) -> ProcessState:
+    return ProcessState.COMPLETED if process.exitcode == 0 else ProcessState.FAILED
+
+
+def _nothing() -> None:
+    pass

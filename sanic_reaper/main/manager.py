@@ -1,0 +1,271 @@
+"""Sanic's WorkerManager without the parts that can hang, spin, or kill the wrong process.
+
+What each override is for (line numbers of Sanic 25.12.1, `sanic/worker/manager.py`):
+
+`wait_for_ack`     322: spins for ever once a stop signal came before every worker had acked, knows
+                   one fixed limit of 30 s for all, and takes `sys.exit` in a listener for patience
+`kill`             368: `killpg` on main's own group: main, the launching script, the whole job
+`shutdown_signal`  390: talks to the SyncManager in the midst of talking to it
+`run`              209: joins without a limit
+`shutdown_server`  164: forgets a process without waiting for its end
+`restart`          241: a restart without downtime leaves a thread that gives up, and both workers
+`_sync_states`     434: one call to the SyncManager for each process, ten times a second
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any
+
+from sanic.exceptions import ServerKilled
+from sanic.worker.constants import ProcessState, RestartOrder
+from sanic.worker.manager import MonitorCycle, WorkerManager
+from sanic.worker.process import Worker, WorkerProcess
+from sanic.worker.restarter import Restarter
+
+from ..log import log
+from . import advice, main_internals
+from .contexts import Context, WatchedContext
+from .keeper import Keeper, NobodyLives, StartFailed
+from .processes import WatchedProcess
+from .signals import StopRequested
+
+if TYPE_CHECKING:
+    from .interfaces import Supervision
+
+PAUSE = 0.1
+"""Seconds between two looks at the workers' states, which only the SyncManager knows."""
+
+IDLE_PAUSE = 0.25
+"""The same while all is well: the watchdog wakes us when somebody ends."""
+
+
+TERMINATE_EARLY = "__TERMINATE_EARLY__"
+"""What a worker sends when Sanic has caught, and logged, an error in its start."""
+
+
+NOBODY_LIVES = 75
+"""Exit code of a server whose workers have all died once too often: EX_TEMPFAIL of sysexits.h."""
+
+
+class SupervisedManager(WorkerManager):
+    def __init__(
+        self,
+        number: int,
+        serve: Any,
+        server_settings: dict[str, Any],
+        context: Context,
+        *args: Any,
+        supervisor: Supervision,
+        **kwargs: Any,
+    ) -> None:
+        self._supervisor = supervisor
+        if said := advice.for_this_process(context.get_start_method()):
+            log.warning("%s", said)
+        watched: Any = WatchedContext(context, supervisor)
+        super().__init__(number, serve, server_settings, watched, *args, **kwargs)
+        self._keeper = Keeper(supervisor, self.worker_state)
+        self.restarter = KeptRestarter(self._keeper)
+        if supervisor.notifier is not None:
+            supervisor.notifier.situation = lambda: self._keeper.situation(self._servers())
+        supervisor.signals.install()  # the constructor has just taken them for Sanic
+
+    def run(self) -> None:
+        """Run the server to its end.
+
+        Raises:
+            ServerKilled: the exit code is to be 1. Sanic passes over this exception alone without
+                a traceback.
+            SystemExit: it is to be another one.
+        """
+        code, why = 0, ""
+        try:
+            with self._supervisor.signals.interruptible():
+                self.start()  # type: ignore[no-untyped-call]
+                self.monitor()  # type: ignore[no-untyped-call]
+        except StopRequested:
+            why = _reason(self._supervisor.signals.received)
+            log.info("%s", why)
+        except StartFailed as failure:
+            code, why = 1, str(failure)
+        except NobodyLives:
+            code, why = NOBODY_LIVES, "no worker lives"
+        except (EOFError, ConnectionError) as error:
+            # Every state is gone with it, so there is nothing to go on with.
+            code, why = 1, f"the SyncManager has died ({error!r})"
+        finally:
+            if code:
+                log.error("the server ends with exit code %d: %s", code, why)
+            self._supervisor.conclude(code, why)
+            self._shutting_down = True
+            self._supervisor.stop()
+            self._supervisor.wait_for_end()
+            main_internals.retire(self.worker_state)
+        if code == 1 or self._supervisor.forced:
+            raise ServerKilled
+        if code:
+            main_internals.leave_serve(code)
+
+    def wait_for_ack(self) -> None:
+        """Wait until every worker serves.
+
+        Raises:
+            StartFailed: one of them does not, and which.
+            StopRequested: one of them has asked for the end of the server.
+        """
+        later = []
+        while self._not_acked():
+            self._tend()
+            if not self._wait_for_message():
+                continue
+            message = self.monitor_subscriber.recv()
+            if message == TERMINATE_EARLY:
+                continue  # it ends at once, and the keeper sees which one it was
+            if not message or message == "__TERMINATE__":
+                raise StopRequested
+            later.append(message)  # a request for the monitor, which begins after this
+        self._keeper.has_started = True
+        for message in later:
+            self.monitor_publisher.send(message)
+
+    def _not_acked(self) -> list[WorkerProcess]:
+        states = self.worker_state.copy()  # type: ignore[attr-defined]  # one call for all
+        return [process for process in self._servers() if not self._note_ack(process, states)]
+
+    def _note_ack(self, process: WorkerProcess, states: Any) -> bool:
+        launch = _watched(process).launch
+        if launch is not None and launch.has_acked:
+            return True
+        if launch is None or self._keeper.is_waiting(process.name):
+            return False  # what is known of it is of the one before
+        state = states.get(process.name, {}).get("state")
+        if state != ProcessState.ACKED.name and not launch.is_ready:
+            return False
+        self._supervisor.ready(_watched(process))
+        return True
+
+    def _tend(self) -> None:
+        self._supervisor.turn()
+        self._keeper.tend(self._servers())
+        self._keeper.note_ends(p for p in self.processes if not _watched(p).is_server)
+
+    def _servers(self) -> list[WorkerProcess]:
+        """Also those that the system would not start, which have no pid."""
+        workers = [worker for worker in self.transient.values() if _is_server(worker)]
+        return [process for worker in workers for process in worker.processes]
+
+    def _wait_for_message(self) -> bool:
+        """Whether there is one. Also returns when the watchdog has news, and after a pause."""
+        news: list[Any] = self._supervisor.news
+        pause = IDLE_PAUSE if news and self._keeper.is_content else PAUSE
+        wakers = [self.monitor_subscriber, *news, *self._supervisor.questions]
+        return self.monitor_subscriber in connection.wait(wakers, pause)
+
+    def _poll_monitor(self) -> MonitorCycle | None:
+        self._tend()
+        if self._wait_for_message():
+            return super()._poll_monitor()
+        return None
+
+    def _handle_message(self, message: str) -> MonitorCycle | None:
+        if message == TERMINATE_EARLY:  # Sanic would take it for the name of a worker
+            return MonitorCycle.CONTINUE
+        if self._is_stale(message):
+            log.info("%s has just been replaced: not restarted for what was before", message)
+            return MonitorCycle.CONTINUE
+        return super()._handle_message(message)
+
+    def _is_stale(self, message: str) -> bool:
+        """Whether it is a complaint of sanic-ext's HealthMonitor about the worker before this one.
+
+        It alone sends a bare name: `app.m.restart` puts a colon behind it.
+        """
+        age = main_internals.age_of_a_complaint()
+        return ":" not in message and self._keeper.is_younger(self._servers(), message, age)
+
+    def _sync_states(self) -> None:
+        states = self.worker_state.copy()  # type: ignore[attr-defined]
+        for process in self.processes:
+            known = states.get(process.name)
+            if known is None:
+                process.set_state(ProcessState.TERMINATED, force=True)
+            elif process.state is not ProcessState.RESTARTING:
+                self._sync_state(process, known.get("state"))
+
+    def _sync_state(self, process: WorkerProcess, state: str | None) -> None:
+        launch = _watched(process).launch
+        if not process.is_alive():  # type: ignore[no-untyped-call]
+            state = "FAILED" if process.exitcode else "COMPLETED"
+        elif launch is not None and launch.is_ready:
+            state = ProcessState.ACKED.name  # whoever has written to its entry last
+        if state and process.state.name != state:
+            process.set_state(ProcessState[state], force=True)
+        if process.state is ProcessState.ACKED:
+            self._supervisor.ready(_watched(process))
+
+    def shutdown_server(self, name: str | None = None) -> None:
+        """Scale down by one: with SIGTERM, a deadline, and somebody who waits for the end."""
+        worker = self._server_to_shut_down(name)
+        if worker is None:
+            log.error("there is no server to shut down")
+            return
+        for process in worker.processes:
+            process.set_state(ProcessState.TERMINATED, True)
+            self._keeper.dismiss(process)
+            with suppress(AttributeError):  # not started
+                _watched(process).terminate()
+        del self.transient[worker.name]
+
+    def _server_to_shut_down(self, name: str | None) -> Worker | None:
+        """The youngest, so that the names that remain are those of a smaller server."""
+        if name is not None:
+            return self.transient[name]
+        servers = [worker for worker in self.transient.values() if _is_server(worker)]
+        return servers[-1] if servers else None
+
+    def shutdown(self) -> None:
+        self._shutting_down = True
+        self._supervisor.stop()
+
+    def shutdown_signal(self, signum: int, frame: Any) -> None:
+        """Sanic's own handler, in the moment between its constructor and ours."""
+        self._supervisor.signals._handle(signum, frame)
+
+    def kill(self) -> None:
+        self._supervisor.kill()
+        raise ServerKilled
+
+
+def _watched(process: WorkerProcess) -> WatchedProcess:
+    current: WatchedProcess = process._current_process
+    return current
+
+
+def _reason(signum: int | None) -> str:
+    if signum is None:
+        return "stopping on request"
+    return f"stopping on {signal.Signals(signum).name}"
+
+
+def _is_server(worker: Worker) -> bool:
+    return worker.name.startswith(f"{WorkerProcess.SERVER_LABEL}-")
+
+
+class KeptRestarter(Restarter):
+    """Sanic's, with a word for the keeper: it knows which workers may go, and when."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def _restart_process(
+        self, process: WorkerProcess, restart_order: RestartOrder, **kwargs: Any
+    ) -> None:
+        if _watched(process).is_server:
+            self._keeper.restart(process, restart_order, **kwargs)
+            return
+        # The other order waits for an ack, and no process of the user's gives one: Sanic would keep
+        # the old one for good, and one more at each restart.
+        order = RestartOrder.SHUTDOWN_FIRST
+        super()._restart_process(process, order, **kwargs)  # type: ignore[no-untyped-call]

@@ -1,0 +1,54 @@
+"""What main looks at before it starts anything: leftovers, and ports."""
+
+from __future__ import annotations
+
+import os
+
+from ..config import BAD_CONFIGURATION
+from ..events import Hooks
+from ..internals import App
+from ..log import log
+from ..platform.base import Identity
+from . import main_internals
+from .sidecar import LEVELS
+
+
+def sweep(app_name: str, hooks: Hooks) -> None:
+    """End what is left of this app's earlier runs. A failure of ours does not stop the start."""
+    from ..state import sweeping  # here, as main has no use for it later
+
+    def say(level: str, text: str) -> None:
+        log.log(LEVELS[level], "%s", text)
+
+    def tell_of(identity: Identity, name: str, evidence: str) -> None:
+        hooks.tell("orphan.killed", name, identity[0], evidence)
+
+    try:
+        sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)
+    except Exception as error:
+        log.exception("what is left of earlier runs can't be swept: %r", error)
+
+
+def refuse_taken_ports(grace: float) -> None:
+    """Stop the start if a port is taken, and say by whom.
+
+    Args:
+        grace: seconds for which a server that is just being ended by its watchdog may drain.
+
+    Raises:
+        SystemExit: it is, with exit code 1.
+    """
+    from ..state import ports
+
+    for host, port in main_internals.addresses():
+        address = (host, port)
+        if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
+            log.error("the server ends with exit code 1: %s", ports.explain(address))
+            main_internals.leave_serve(1)
+
+
+def refuse_taken_routes(app: App, prefix: str) -> None:
+    """Sanic would refuse it too: in each worker, in the midst of its start, with a traceback."""
+    if prefix and (taken := main_internals.routes_under(app, prefix)):
+        log.error("REAPER_ENDPOINT = %r is not allowed: the app has a route %s", prefix, taken[0])
+        raise SystemExit(BAD_CONFIGURATION)

@@ -1,0 +1,117 @@
+"""The `multiprocessing` processes that main starts and watches, as both sides know them.
+
+They are imported in each worker, for each is unpickled there: what only main needs is elsewhere.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing.context
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Any
+
+from ..worker.entry import Orders, enter
+
+if TYPE_CHECKING:
+    from ..platform.base import Identity
+    from .contact import Contact
+    from .interfaces import Watcher
+    from .launch import Launch
+    from .pulse import Pulse
+    from .recycling import Limits
+
+
+class WatchedProcess(BaseProcess):
+    """A process that is reported to the watchdog, and that guards itself when it runs."""
+
+    reaper_role: str
+    reaper_start: int = 0
+    """Its creation time, once it has been started."""
+    killed_for: str | None = None
+    """In main: why the watchdog has killed it, if it has."""
+    is_dismissed = False
+    """In main: whether it has been told to end, while the server goes on."""
+    contact: Contact | None = None
+    """Of a worker, in main: the line to it,"""
+    launch: Launch | None = None
+    """what is known of its start,"""
+    pulse: Pulse | None = None
+    """of its event loop, if anybody wants to know,"""
+    limits: Limits | None = None
+    """and when it has had its day."""
+    _watcher: Watcher | None
+    _orders: Orders
+    _kwargs: dict[str, Any]
+
+    def start(self) -> None:
+        watcher = self._watcher
+        assert watcher is not None
+        with watcher.starting(self) as self._orders:
+            super().start()
+
+    def run(self) -> None:
+        enter(self._orders, self._kwargs)
+        try:
+            super().run()
+        except KeyboardInterrupt:
+            if self.is_server:
+                raise
+        finally:
+            if self.name.startswith("Sanic-Reloader"):
+                # Sanic leaves its event loop open (worker/reloader.py:44). The last collection may
+                # end the loop's sockets before the loop, which then complains with a traceback.
+                gc.freeze()
+
+    def terminate(self) -> None:
+        super().terminate()
+        self.is_dismissed = True
+        if self._watcher is not None:
+            self._watcher.replaced(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_watcher": None}
+
+    @property
+    def is_server(self) -> bool:
+        return self.reaper_role == "worker"
+
+    @property
+    def method(self) -> str:
+        """How it is started: `spawn`, `fork` or `forkserver`."""
+        method: str = self._start_method  # type: ignore[attr-defined]
+        return method
+
+    @property
+    def identity(self) -> Identity:
+        assert self.pid is not None
+        return (self.pid, self.reaper_start)
+
+
+class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_spawn_posix import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)
+
+
+class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_fork import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)
+
+    def run(self) -> None:
+        # Or the first collection in a worker writes to every object that it has from main, and the
+        # kernel copies all their pages: more than 250 KB a worker for the Reaper's own alone.
+        gc.freeze()
+        super().run()
+
+
+class WatchedForkServerProcess(WatchedProcess, multiprocessing.context.ForkServerProcess):
+    pass

@@ -1,0 +1,577 @@
+"""The main process: it knows every process that it has started, and edits the watchdog's list."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import Pipe, connection
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from .. import environment, platform
+from ..config import Settings
+from ..events import Hooks
+from ..internals import App
+from ..log import log
+from ..platform.base import Identity
+from ..state.control import Control
+from ..tree.process import UNKNOWN, children_of, start_of
+from ..worker import startup
+from ..worker.entry import Orders
+from ..worker.guard import TERMINAL_SIGNALS
+from . import inheritance, main_internals, preflight
+from .children import OwnChildren
+from .journal import Journal, facts
+from .listeners import MainListeners
+from .manager import SupervisedManager
+from .processes import WatchedProcess
+from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
+from .signals import StopRequested, StopSignals
+from .sync_manager import guarded_manager
+from .wards import Wards
+
+if TYPE_CHECKING:
+    from .notify import Notifier
+
+CHECK_EVERY = 0.5
+"""Seconds between two looks at whether the watchdog lives."""
+
+RETRY_AFTER = 0.5
+"""Seconds until a watchdog that could not be started is tried again; then twice as long."""
+
+REAP_EVERY = 2.0
+"""Seconds between two reapings of adopted zombies: each looks through all objects of main's."""
+
+EXIT_PATIENCE = 5.0
+"""Seconds that the interpreter may take to exit, even if the shutdown has used up its time."""
+
+HELPER_PATIENCE = 1.0
+"""Seconds that a SyncManager may take to shut down before it is killed."""
+
+
+def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | None:
+    """Begin to supervise the server whose primary app this is, unless it says not to.
+
+    Args:
+        earlier: children of main's that are not the server's.
+        hooks: what is told of what happens.
+
+    Raises:
+        SystemExit: a setting has a bad value, or a handler is misplaced. Nothing has been started
+            yet.
+    """
+    settings = Settings.read_or_exit(app.config)
+    if not settings.enabled:
+        return None
+    startup.refuse_misplaced()
+    preflight.refuse_taken_routes(app, settings.endpoint)
+    run = environment.run_that_begins()
+    main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
+    known = facts(
+        app.name,
+        run,
+        main,
+        began,
+        multiprocessing.get_start_method(allow_none=True) or "",
+        main_internals.address(app),
+    )
+    environment.name_main(main, app.name, os.getcwd())
+    supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
+    if settings.sweep:
+        preflight.sweep(app.name, hooks)
+    supervisor.begin()
+    return supervisor
+
+
+class Supervisor:
+    """What the Reaper does in the main process of one server.
+
+    Args:
+        settings: those of the primary app.
+        run: the id of this run.
+        earlier: children of main's that are not the server's.
+        hooks: what is told of what happens.
+        journal: where it is written down.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: str,
+        earlier: Set[Identity],
+        hooks: Hooks,
+        journal: Journal,
+    ) -> None:
+        self.settings = settings
+        self._journal = journal
+        hooks.recorder = journal.heard
+        self.hooks = hooks
+        self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
+        self.forced = False
+        self._main = (os.getpid(), start_of(os.getpid()))
+        self._run = run
+        self._earlier = earlier
+        self._predecessors: set[Identity] = set()
+        self._processes: list[WatchedProcess] = []
+        self._control = Control(run, self._processes)
+        self._wards = Wards(settings, self._processes, hooks, journal, self._tell)
+        self._managers: list[Any] = []
+        self._began = 0
+        self._is_blind = False
+        self._is_finishing = False
+        self._ended = 0
+        self._stopping_since: float | None = None
+        self._left_behind: int | None = None
+        self._killed = 0
+        self._next_check = 0.0
+        self._next_reaping = 0.0
+        self._retry_at = float("inf")
+        self._retry_after = RETRY_AFTER
+        self._zombies: set[Identity] = set()
+        self._children = OwnChildren()
+        self._sidecar: Sidecar | None = None
+        self._replaced_manager: Callable[..., Any] | None = None
+        self._listeners = MainListeners(self.signals)
+        self.notifier = _notifier()
+
+    # -- the life of a server ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Stop signals are caught, the watchdog is up: from here on nothing is left behind.
+
+        This is done before Sanic starts its first process, the SyncManager.
+        """
+        for finished in _finished:
+            finished.release()
+        _finished.clear()
+        self.signals.install()
+        self._journal.open()
+        self._control.open(self._journal.path)
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            platform.become_subreaper()
+        except OSError as error:
+            log.warning(
+                "no parent death signal and no subreaper (%s): the watchdog alone ends workers "
+                "when main dies, and may miss a daemon that they have started",
+                error,
+            )
+        self._predecessors = children_of(self._main[0])
+        self._start_sidecar()
+        if self.notifier is not None:
+            self.notifier.begin(self.settings.startup_timeout)
+
+    def adopt(self, app: App) -> None:
+        """Take over what Sanic would start and stop workers with."""
+        # Only now: it has started while the SyncManager did, which takes longer.
+        self._confirm_sidecar()
+        manager = partial(SupervisedManager, supervisor=self)
+        self._replaced_manager = main_internals.substitute_worker_manager(manager)
+        if app.config.INSPECTOR:
+            from ..worker.inspector import add_commands  # most servers have none
+
+            add_commands(app, self._journal.path, self._run)
+        self._listeners.make_interruptible(app)
+        preflight.refuse_taken_ports(self.settings.orphan_grace)
+
+    def start_manager(self) -> Any:
+        """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
+        grace = self.settings.orphan_grace + 1.0
+        within_listener = self.signals.is_interruptible
+        try:
+            with self.signals.interruptible():
+                manager = guarded_manager(self._main, grace)
+        except StopRequested:
+            # Its start is an import, perhaps from a file system that hangs: a stop does not wait.
+            for pid, name in main_internals.managers():
+                self._report_kill(name, pid, "is still starting", "INFO")
+                os.kill(pid, signal.SIGKILL)
+            if within_listener:
+                raise
+            log.info("stopped before the server has started")
+            raise SystemExit(0) from None
+        self._managers.append(manager)
+        self.register_helpers()
+        return manager
+
+    def register_helpers(self) -> None:
+        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
+        for word, role, found in (
+            ("helper", "helper", main_internals.managers()),
+            ("tracker", "service", main_internals.resource_tracker()),
+            ("forkserver", "service", main_internals.fork_server()),
+        ):
+            for pid, name in found:
+                identity = (pid, start_of(pid))
+                self._tell(word, *identity, name)
+                self._journal.registered(identity, role, name)
+
+    def finish(self) -> None:
+        """Main has nothing more to do: have what workers left behind ended, and say how it went."""
+        if self._sidecar is None:
+            return
+        self.stop()
+        self.register_helpers()
+        self._is_finishing = True
+        self._tell("finish")
+        while self._left_behind is None and time.monotonic() < self._deadline:
+            self.turn(wait=0.02)
+        self._shut_down_managers()
+        self._say_goodbye()
+        self._journal.enter("stopped")
+        self._journal.write(time.monotonic())
+        self._control.close()
+        self._listeners.restore()
+        self.hooks.finish()
+        if self._replaced_manager is not None:
+            main_internals.substitute_worker_manager(self._replaced_manager)
+        _finished.append(self)
+        self.signals.retire(main_internals.has_left_serve)
+        main_internals.at_exit(self._exit)
+
+    def _exit(self) -> None:
+        """The interpreter ends. It joins every thread first, and one of them may not end."""
+        by = max(self._deadline, time.monotonic() + EXIT_PATIENCE)
+        self._tell("stop", by, by)
+        if threading.current_thread() is threading.main_thread():
+            self.signals.ignore()
+
+    def release(self) -> None:
+        """Another server begins in this process."""
+        if self._sidecar is not None:
+            self._sidecar.close()
+            self._sidecar = None
+
+    def _say_goodbye(self) -> None:
+        assert self._stopping_since is not None
+        self._bury()
+        log.info(
+            "stopped in %.2f s; processes that ended: %d, of these by SIGKILL: %d; "
+            "left behind by them, and ended too: %d",
+            time.monotonic() - self._stopping_since,
+            self._ended,
+            self._killed,
+            self._left_behind or 0,
+        )
+
+    def _shut_down_managers(self) -> None:
+        """Let each SyncManager of Sanic's shut down in the time that is left for that.
+
+        Its own shutdown waits for the manager's answer, without a limit.
+        """
+        for manager in self._managers:
+            thread = threading.Thread(target=manager.shutdown, daemon=True)
+            thread.start()
+            thread.join(HELPER_PATIENCE)
+            if thread.is_alive():
+                process = manager._process
+                self._report_kill(process.name, process.pid, "does not shut down")
+                process.kill()
+                thread.join(HELPER_PATIENCE)
+        self._managers.clear()
+
+    # -- what the processes report (interfaces.Watcher) --------------------------------------------
+
+    @contextmanager
+    def starting(self, process: WatchedProcess) -> Iterator[Orders]:
+        began = time.monotonic()
+        reports, report = Pipe(duplex=False) if process.is_server else (None, None)
+        try:
+            with self.signals.held_back():
+                orders = self._orders(process, report, began)
+                with inheritance.quiet_start(process.method, orders.pdeathsig != 0):
+                    yield orders
+                self._started(process, reports, began)
+        finally:
+            for end in (reports if process.launch is None else None, report):
+                if end is not None:
+                    end.close()
+
+    def _orders(self, process: WatchedProcess, report: Connection | None, began: float) -> Orders:
+        return Orders(
+            role=process.reaper_role,
+            main_pid=self._main[0],
+            main_start=self._main[1],
+            pdeathsig=self.settings.pdeathsig if inheritance.is_main_thread() else 0,
+            orphan_grace=self.settings.orphan_grace,
+            unheard=tuple(s for s in self.signals.handled if s in TERMINAL_SIGNALS),
+            forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
+            report=report,
+            handler_timeout=self.settings.handler_timeout,
+            beat_every=self._beat_every,
+            began=began,
+            environment=inheritance.child_environment(),
+            endpoint=self.settings.endpoint if process.is_server else "",
+            directory=self._journal.path,
+            run=self._run,
+        )
+
+    def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
+        assert process.pid is not None
+        process.reaper_start = self._identify(process.pid)
+        if reports is not None:
+            self._wards.introduce(process, reports, began, self._beat_every)
+        self._processes.append(process)
+        self._adopt(process)
+        self._journal.started(process, began)
+
+    def _identify(self, pid: int) -> int:
+        """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
+        start = start_of(pid)
+        if start == UNKNOWN and not self._is_blind:
+            self._is_blind = True
+            log.warning(
+                "the process table can't be read: what workers have started can't be found, and "
+                "processes are known by their pid alone"
+            )
+        return start
+
+    @property
+    def _beat_every(self) -> float:
+        wanted = self.settings.beat_every
+        return wanted if self.notifier is None else self.notifier.beat_every(wanted)
+
+    def _adopt(self, process: WatchedProcess) -> None:
+        due = process.launch.due if process.launch is not None else 0.0
+        self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
+
+    def replaced(self, process: WatchedProcess) -> None:
+        if process in self._processes:
+            by = time.monotonic() + self.settings.shutdown_timeout
+            self._tell("end", *process.identity, by)
+            self._journal.dismissed(process)
+
+    def wants(self, workers: int, has_started: bool) -> None:
+        self._journal.wanted = workers
+        if has_started and self._stopping_since is None:
+            self._journal.enter("serving")
+
+    def conclude(self, code: int, words: str) -> None:
+        self._journal.conclude(code, words)
+
+    def ready(self, process: WatchedProcess) -> None:
+        launch = process.launch
+        if launch is not None and not launch.has_acked:
+            launch.has_acked = True
+            self._wards.due(process.identity)
+            self.register_helpers()
+
+    # -- stopping ---------------------------------------------------------------------------------
+
+    @property
+    def _deadline(self) -> float:
+        assert self._stopping_since is not None
+        return self._stopping_since + self.settings.shutdown_timeout
+
+    def stop(self) -> None:
+        """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            self._wards.stopping = True
+            self._tell_stop()
+            self._journal.enter("stopping")
+
+    def _tell_stop(self) -> None:
+        # Main still has to end after its workers, and what they leave after them.
+        tail = min(1.0, self.settings.shutdown_timeout / 4)
+        self._tell("stop", self._deadline - tail, max(self._deadline, self._deadline - tail + 1.0))
+
+    def kill(self) -> None:
+        """End all our processes at once; never a process group, which is not ours alone."""
+        self.forced = True
+        self.stop()
+        self._tell("kill")
+
+    def _on_first_signal(self, signum: int) -> None:
+        self.stop()
+
+    def _on_second_signal(self, signum: int) -> None:
+        self.kill()
+
+    def _report_kill(self, name: str, pid: int, why: str, level: str = "WARNING") -> None:
+        """In the words of the watchdog, for the few that main has to end itself."""
+        assert self._stopping_since is not None
+        elapsed = time.monotonic() - self._stopping_since
+        words = "SIGKILL to %s [%d]: started by main, %s; %.2f s after the stop"
+        log.log(LEVELS[level], words, name, pid, why, elapsed)
+        self._journal.killed_by_main(pid, why)
+
+    def wait_for_end(self) -> None:
+        killed: set[WatchedProcess] = set()
+        while alive := [process for process in self._processes if process.exitcode is None]:
+            self.turn()
+            connection.wait([process.sentinel for process in alive], 0.05)
+            if time.monotonic() > self._deadline:
+                # The watchdog should have done this a second ago. It lives, or there would be
+                # another one: a debugger holds it.
+                for process in set(alive) - killed:
+                    assert process.pid is not None
+                    killed.add(process)
+                    self._report_kill(process.name, process.pid, "outlives the watchdog's time")
+                    process.kill()
+        self.turn()
+
+    # -- the watchdog -----------------------------------------------------------------------------
+
+    def turn(self, wait: float = 0.0) -> None:
+        """Hear what the watchdog has to say; see that there is one; bury the dead."""
+        sidecar = self._sidecar
+        assert sidecar is not None
+        if wait:
+            connection.wait(self.news, wait)
+        self.hear()
+        for process in self._processes:
+            if process.contact is not None and process.launch is not None:
+                process.contact.turn()
+                process.launch.turn()
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + CHECK_EVERY
+            self._bury()
+            self._reap_adopted()
+            if not sidecar.alive() or now >= self._retry_at:
+                self._replace_sidecar()
+        self._journal.turn(now)
+        self._control.turn()
+        if self.notifier is not None:
+            # Of a stop too, and not in the signal's handler: that makes one write, the watchdog's.
+            # The handler would gain the moment until main's loop goes on, or speak for a main that
+            # is stuck: and mostly it is the service manager itself that has asked for the stop.
+            self.notifier.turn(None if self._stopping_since is None else self._deadline)
+
+    def hear(self) -> None:
+        """Act on what the watchdog has said by now."""
+        assert self._sidecar is not None
+        for message in self._sidecar.heard():
+            self._act(message)
+
+    def _act(self, message: list[str]) -> None:
+        word, *rest = message
+        if word == "log":
+            log.log(LEVELS[rest[0]], "%s", rest[1])
+        elif word == "done":
+            self._left_behind = int(rest[0])
+        elif word == "expired":
+            self._wards.has_expired(int(rest[0]), int(rest[1]))
+        elif word == "zombie":
+            self._zombies.add((int(rest[0]), int(rest[1])))
+        elif word == "killed":
+            self._wards.was_killed((int(rest[0]), int(rest[1])), rest[2], rest[3])
+        # "ended" is there to wake us: who has ended is known by its exit code.
+
+    @property
+    def news(self) -> list[int]:
+        assert self._sidecar is not None
+        fd = self._sidecar.fileno()
+        return [fd] if fd >= 0 else []
+
+    @property
+    def questions(self) -> list[int]:
+        return self._control.news
+
+    def _reap_adopted(self) -> None:
+        if self._zombies and time.monotonic() >= self._next_reaping:
+            self._next_reaping = time.monotonic() + REAP_EVERY
+            zombies, self._zombies = self._zombies, set()
+            self._children.reap_adopted({pid for pid, start in zombies if start_of(pid) == start})
+
+    def _bury(self) -> None:
+        """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
+        for process in [ended for ended in self._processes if ended.exitcode is not None]:
+            self._processes.remove(process)
+            if process.contact is not None:
+                process.contact.hear()
+                process.contact.close()
+            self._journal.ended(process)
+            self._ended += 1
+            self._killed += process.exitcode == -signal.SIGKILL
+
+    @property
+    def _charge(self) -> tuple[Identity, str, float]:
+        """What a watch has to know of this server from the first moment on."""
+        return self._main, self._run, self.settings.orphan_grace
+
+    def _start_sidecar(self) -> None:
+        """Have somebody who watches, and tell him everything; the watchdog, if that can be."""
+        try:
+            self._sidecar = watchdog = Watchdog(*self._charge)
+        except OSError as error:
+            self._do_without(error)
+            return
+        if not self._began:
+            # The kernel's own clock for creation times, read off a process created now.
+            self._began = self._identify(watchdog.pid)
+        self._journal.registered((watchdog.pid, start_of(watchdog.pid)), "watchdog", "watchdog")
+        # Before it answers: main may be killed in this moment too.
+        self._tell_everything()
+
+    def _confirm_sidecar(self) -> None:
+        assert self._sidecar is not None
+        try:
+            self._sidecar.confirm()
+        except OSError as error:
+            self._do_without(error)
+        else:
+            self._retry_after = RETRY_AFTER
+
+    def _do_without(self, error: OSError) -> None:
+        log.warning(
+            "the watchdog cannot be started (%s): if main is killed, only what the kernel "
+            "signals will end",
+            error,
+        )
+        if not isinstance(error, NoInterpreter):
+            self._retry_at = time.monotonic() + self._retry_after
+            self._retry_after = min(2 * self._retry_after, 60.0)
+        self._sidecar = InlineWatch(*self._charge)
+        self._tell_everything()
+
+    def _tell_everything(self) -> None:
+        for identity in self._earlier:
+            self._tell("spare", *identity)
+        self._tell("state", self._journal.path)
+        self._tell("began", self._began)
+        for identity in self._predecessors:
+            self._tell("precedes", *identity)
+        for process in self._processes:
+            self._adopt(process)
+        self.register_helpers()
+        if self._stopping_since is not None:
+            self._tell_stop()
+        if self.forced:
+            self._tell("kill")
+        if self._is_finishing:
+            self._tell("finish")
+
+    def _replace_sidecar(self) -> None:
+        log.warning("the watchdog has died; starting another")
+        assert self._sidecar is not None
+        self._sidecar.close()
+        self._retry_at = float("inf")
+        self._start_sidecar()
+        self._confirm_sidecar()
+
+    def _tell(self, *words: object) -> None:
+        if self._sidecar is not None:
+            self._sidecar.tell(*words)
+
+
+def _notifier() -> Notifier | None:
+    """The line to the service manager, if one has started main and wants to be told."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return None
+    from .notify import Notifier  # here, for its size: most servers have no use for it
+
+    return Notifier.of(os.environ)
+
+
+_finished: list[Supervisor] = []
+"""A server that ran in this process before: its watchdog still waits for the end of main."""

@@ -1,0 +1,146 @@
+"""Who listens where. Asked when a port is taken, or somebody wants to see what an orphan holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+
+from .. import platform
+from . import view
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Address: TypeAlias = "tuple[str, int]"
+"""A host, and a TCP port."""
+
+
+def listening(pids: Iterable[int]) -> dict[int, list[int]]:
+    """The TCP ports on which each of these processes listens, as far as we may know."""
+    ports = _ports_by_inode()
+    return {
+        pid: sorted({ports[inode] for inode in _sockets(pid) if inode in ports}) for pid in pids
+    }
+
+
+def holders(port: int) -> list[int]:
+    """The processes that listen on a TCP port, as far as we may look into them."""
+    inodes = {inode for inode, at in _ports_by_inode().items() if at == port}
+    return [pid for pid in platform.table() if inodes & set(_sockets(pid))]
+
+
+def _ports_by_inode() -> dict[str, int]:
+    """From /proc/net/tcp: the address, the state (0A: listening) and the inode (proc(5)).
+
+    `psutil.net_connections` does the same, and reads every descriptor of every process for it.
+    """
+    found = {}
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path) as lines:
+                for line in list(lines)[1:]:
+                    fields = line.split()
+                    if fields[3] == "0A":
+                        found[fields[9]] = int(fields[1].rpartition(":")[2], 16)
+        except OSError:
+            continue
+    return found
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for descriptor in descriptors:
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            yield target[8:-1]
+
+
+def wait_until_free(address: Address, longest: float) -> bool:
+    """Wait as long as those who listen there are being ended by a watchdog of ours.
+
+    Returns:
+        Whether the address is free now.
+    """
+    until = time.monotonic() + longest
+    while time.monotonic() < until:
+        if not is_taken(address):
+            return True
+        if not _are_being_ended(holders(address[1])):
+            return False
+        time.sleep(0.1)
+    return not is_taken(address)
+
+
+def _are_being_ended(pids: list[int]) -> bool:
+    table = platform.table()
+    dying = {
+        identity[0]
+        for server in view.servers()
+        if not server.lives and server.watchdog_lives
+        for identity in server.belongs(table)
+    }
+    return not pids or set(pids) <= dying
+
+
+def explain(address: Address) -> str:
+    """Who has taken it, for one line of the log."""
+    found = [_describe(pid) for pid in holders(address[1])]
+    what = " and ".join(found) if found else "a process that we may not look into"
+    return f"{address[0]}:{address[1]} is taken by {what}"
+
+
+def _describe(pid: int) -> str:
+    row = platform.row(pid)
+    if row is None:
+        return f"[{pid}], which has just ended"
+    words = f"{_command(pid) or row.name} [{pid}], which runs for {platform.age(row.start):.0f} s"
+    table = platform.table()
+    for server in view.servers():
+        identity = row.identity
+        if identity != server.main and identity not in server.belongs(table):
+            continue
+        member = server.members.get(identity)
+        title = member.title if member is not None else "child"
+        if server.lives:
+            return f"{words}: {title} of {server.app}, which runs in {server.fields['directory']}"
+        return f"{words}: {title}, an orphan of {server.app}, whose main {server.main[0]} is gone"
+    for stray in view.strays(table, [platform.uid(pid)], set()):
+        if row.identity in stray.processes:
+            return f"{words}: an orphan of {stray.app}, whose main {stray.main[0]} is gone"
+    return words
+
+
+def _command(pid: int) -> str:
+    """Its program, and what that runs; not the arguments, for secrets stand there."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as content:
+            words = content.read(4096).decode("utf-8", "replace").split("\0")
+    except OSError:
+        return ""
+    return " ".join(word for word in words[:2] if not word.startswith("-"))
+
+
+def is_taken(address: Address) -> bool:
+    """Whether a server could not listen there now, because somebody else does.
+
+    As Sanic binds (`sanic.server.socket.bind_socket`), so that it is right about what follows.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False

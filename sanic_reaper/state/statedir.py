@@ -1,0 +1,205 @@
+"""Where servers leave word of themselves, for `sanic-reaper ps` and its like: files in a directory
+that nobody but their user can write to.
+
+Whoever reads them may act on them, so nothing is taken on trust: no symbolic link is followed, and
+a directory or a file counts only if its owner is who it ought to be. The watchdog writes here too,
+so this imports nothing but `os`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .. import platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "sanic-reaper"
+
+LONGEST = 4 * 1024 * 1024
+"""Bytes of a file that are read. What is longer is not ours."""
+
+
+class Untrusted(OSError):
+    """Something lies here that is not ours, or that others can change."""
+
+
+def places(uid: int) -> list[str]:
+    """Directories in which a server of this user may have left something, the best one first.
+
+    A service has no XDG_RUNTIME_DIR, the shell of its user has: so who looks, looks everywhere.
+    """
+    found = []
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime) and uid == os.geteuid():
+        found.append(f"{runtime}/{NAME}")
+    found.append(f"/run/{NAME}" if uid == 0 else f"/run/user/{uid}/{NAME}")
+    temporary = os.environ.get("TMPDIR") or "/tmp"
+    for parent in dict.fromkeys((temporary, "/tmp")):
+        found.append(f"{parent}/{NAME}-{uid}")
+    return list(dict.fromkeys(found))
+
+
+def make() -> str:
+    """The directory of this process's user, which is made where there is none.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OSError: it can be made nowhere; the error is that of the last place. `Untrusted` where
+            somebody else has made it.
+    """
+    if "state" in platform.WITHOUT:
+        raise OSError("no place for it")
+    error = OSError("no place for it")
+    for path in places(os.geteuid()):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as failed:
+            error = failed
+            continue
+        try:
+            fd = open_directory(path, os.geteuid(), mend=True)
+        except OSError as failed:
+            error = failed
+            continue
+        try:
+            writable = os.access(".", os.W_OK, dir_fd=fd)  # not on a read-only file system
+        finally:
+            os.close(fd)
+        if writable:
+            return path
+        error = OSError(f"{path} can't be written to")
+    raise error
+
+
+def open_directory(path: str, uid: int, mend: bool = False) -> int:
+    """A descriptor of the directory.
+
+    Args:
+        uid: who has to own it.
+        mend: whether to take away what rights others have.
+
+    Raises:
+        Untrusted: it is another user's, or others may write to it.
+        OSError: there is none, or it may not be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != uid:
+            raise Untrusted(f"{path} belongs to user {status.st_uid}, not to {uid}")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            if not mend:
+                raise Untrusted(f"{path} is open to other users")
+            os.fchmod(fd, 0o700)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write(path: str, name: str, content: bytes) -> None:
+    """Put a file in its place as a whole: who reads it sees the old one or the new one.
+
+    Raises:
+        OSError: a full disk, for example. The old one is still there then.
+    """
+    directory = open_directory(path, os.geteuid())
+    try:
+        draft = f".{name}.{os.getpid()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(draft, flags, 0o600, dir_fd=directory)
+        try:
+            _write_all(fd, content)
+        except OSError:
+            os.unlink(draft, dir_fd=directory)
+            raise
+        finally:
+            os.close(fd)
+        os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def append(path: str, name: str, content: bytes) -> None:
+    """Add to a file, which is made where there is none.
+
+    Raises:
+        OSError: it can't be.
+    """
+    directory = open_directory(path, os.geteuid())
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=directory)
+        try:
+            _write_all(fd, content)
+        finally:
+            os.close(fd)
+    finally:
+        os.close(directory)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
+def read(directory: int, name: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        Untrusted: it is no ordinary file of the directory's own user, or much too long.
+        OSError: it can't be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=directory)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.fstat(directory).st_uid:
+            raise Untrusted(f"{name} is no file of this user's")
+        if status.st_size > LONGEST:
+            raise Untrusted(f"{name} is too long")
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def remove(path: str, *names: str) -> None:
+    """Remove files, as far as they are there and can be."""
+    try:
+        directory = open_directory(path, os.geteuid())
+    except OSError:
+        return
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except OSError:
+            pass
+    os.close(directory)
+
+
+def users() -> Iterator[int]:
+    """Whose servers this process may see: its own user's, and for root those of all."""
+    own = os.geteuid()
+    yield own
+    if own != 0:
+        return
+    for parent, prefix in (("/run/user", ""), ("/tmp", f"{NAME}-")):
+        try:
+            entries = os.listdir(parent)
+        except OSError:
+            continue
+        for entry in entries:
+            uid = entry.removeprefix(prefix)
+            if entry.startswith(prefix) and uid.isdigit() and int(uid) != own:
+                yield int(uid)

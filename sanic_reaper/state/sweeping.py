@@ -1,0 +1,210 @@
+"""Ending what is left of a server whose main and whose watchdog are gone.
+
+Who is ended is decided by `view`: what main has recorded, what descends from that, and what bears
+the run's mark. How, is what the watchdog does too (`remains`): SIGTERM, a second, SIGKILL, until
+none is left. They get no more time: nobody waits for an answer of a server that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from .. import platform, state
+from ..tree.process import Handle
+from ..tree.remains import NEVER, Remains, Target
+from . import statedir, view
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..platform.base import Identity, Row
+    from .view import Server, Stray
+
+
+class Leftover:
+    """What is left of one run.
+
+    Args:
+        belongs: what of a process table is of this run, each with the evidence for that.
+        names: what the log calls some of them.
+        helped: whether its watchdog lives, and does this itself.
+
+    Attributes:
+        title: how the log calls the run.
+        uid: whose it was. Nobody else's process is ended for it.
+    """
+
+    def __init__(
+        self,
+        run: Server | Stray,
+        directory: str,
+        belongs: Callable[[Mapping[int, Row]], dict[Identity, str]],
+        names: Mapping[Identity, str],
+        helped: bool,
+    ) -> None:
+        self.title = f"{run.app} (main was {run.main[0]})"
+        self.run, self.app, self.main, self.uid = run.run, run.app, run.main, run.uid
+        self.directory = directory
+        self.helped = helped
+        self.names = names
+        self._belongs = belongs
+
+    def find(self, table: Mapping[int, Row]) -> dict[Identity, str]:
+        """Who is there now."""
+        return _not_us(self._belongs(table), table)
+
+    def name(self, row: Row) -> str:
+        return self.names.get(row.identity) or row.name
+
+
+def leftovers(
+    servers: Iterable[Server], table: Mapping[int, Row], uids: Iterable[int]
+) -> list[Leftover]:
+    """What is left of the runs of these users whose main is gone."""
+    servers = list(servers)
+    found = [_of_server(server) for server in servers if not server.lives]
+    known = {server.run for server in servers}
+    found += [_of_stray(stray) for stray in view.strays(table, uids, known)]
+    return [leftover for leftover in found if leftover.find(table)]
+
+
+def _not_us(found: Mapping[Identity, str], table: Mapping[int, Row]) -> dict[Identity, str]:
+    """Without this process and those that it descends from.
+
+    A server that a worker of an earlier one has started bears the earlier one's mark; so does
+    `sanic-reaper sweep` in a shell that a worker has started.
+    """
+    line, pid = set(), os.getpid()
+    while pid in table and pid not in line:
+        line.add(pid)
+        pid = table[pid].ppid
+    return {identity: why for identity, why in found.items() if identity[0] not in line}
+
+
+def _of_server(server: Server) -> Leftover:
+    names = {identity: one.name for identity, one in server.members.items()}
+    directory = server.fields.get("directory", "")
+    return Leftover(server, directory, server.belongs, names, server.watchdog_lives)
+
+
+def _of_stray(stray: Stray) -> Leftover:
+    def belongs(table: Mapping[int, Row]) -> dict[Identity, str]:
+        again = view.strays(table, [stray.uid], set())
+        return next((one.processes for one in again if one.run == stray.run), {})
+
+    return Leftover(stray, stray.directory, belongs, {}, helped=False)
+
+
+class _Sweep(Remains):
+    """The watchdog's way to end what workers have left behind, for a run that has no watchdog."""
+
+    stubborn = 3.0  # a start waits for it
+
+    def __init__(
+        self,
+        leftover: Leftover,
+        poll: select.poll,
+        report: Callable[[str, int, str, str], None],
+        tell_of: Callable[[Identity, str, str], None],
+    ) -> None:
+        main = Handle(*leftover.main, None)
+        super().__init__(main, leftover.run, poll, report, tell_of)
+        self._leftover = leftover
+
+    def _judge(
+        self, table: dict[int, Row], roots: Mapping[Identity, str], marks: bool
+    ) -> dict[Identity, str]:
+        return self._leftover.find(table)
+
+    def _aim(self, identity: Identity, name: str | None, evidence: str, now: float) -> None:
+        super()._aim(identity, self._leftover.names.get(identity), evidence, now)
+
+    def _signal(self, identity: Identity, target: Target, level: str, signum: int) -> None:
+        # Once more, of what the handle now holds for good.
+        if platform.uid(identity[0]) == self._leftover.uid:
+            super()._signal(identity, target, level, signum)
+        elif target.handle.alive():
+            self._refuse(identity, target, "runs as another user by now")
+
+
+def end(
+    leftover: Leftover,
+    say: Callable[[str, str], None],
+    tell_of: Callable[[Identity, str, str], None],
+) -> int:
+    """End it.
+
+    Args:
+        say: where a line goes for each signal: its level, its text.
+        tell_of: told once of each that is ended: identity, name, evidence.
+
+    Returns:
+        How many were ended.
+    """
+    began = time.monotonic()
+
+    def report(level: str, signum: int, who: str, evidence: str) -> None:
+        name, elapsed = signal.Signals(signum).name, time.monotonic() - began
+        title = leftover.title
+        say(
+            level,
+            f"{name} to {who}, left by {title}: {evidence}; {elapsed:.2f} s after the sweep began",
+        )
+
+    poll = select.poll()
+    rest = _Sweep(leftover, poll, report, tell_of)
+    while True:
+        pause = rest.end({}, {}, set(), NEVER, 0, set())
+        if not rest.targets:
+            return rest.ended - len(rest.given_up)
+        poll.poll(pause * 1000)
+
+
+def forget(path: str, run: str) -> None:
+    """Remove what a run has left in a directory of our own."""
+    statedir.remove(path, *(f"{run}{end}" for end in state.ALL))
+
+
+def sweep_for(
+    app: str,
+    directory: str,
+    say: Callable[[str, str], None],
+    tell_of: Callable[[Identity, str, str], None],
+) -> None:
+    """Before this app starts again: end what is left of it, where nobody else does.
+
+    Args:
+        app: its name,
+        directory: and that in which it runs. Both, or another program of the same user that has
+            the same name would be taken for it.
+        say, tell_of: as `end`.
+    """
+    uid = os.geteuid()
+    servers = view.servers([uid])
+    for leftover in leftovers(servers, platform.table(), [uid]):
+        same = leftover.app == app and leftover.directory == directory
+        if same and not leftover.helped:
+            end(leftover, say, tell_of)
+    _forget_old(app, directory, servers)
+
+
+KEPT_FOR = 7 * 86400.0
+"""Seconds for which the report of another app's last run is kept."""
+
+
+def _forget_old(app: str, directory: str, servers: Iterable[Server]) -> None:
+    """Of this app the last run is kept, for its report, until this one has something to tell."""
+    over = [server for server in servers if not server.lives]
+    same = [
+        server
+        for server in over
+        if server.app == app and server.fields.get("directory") == directory
+    ]
+    for server in over:
+        old = not server.is_here or time.monotonic() - server.began > KEPT_FOR
+        if old or server in same[:-1]:
+            forget(server.directory, server.run)

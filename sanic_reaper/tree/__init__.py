@@ -1,0 +1,1 @@
+"""Processes: which of them are ours, and how each has ended."""

@@ -1,0 +1,291 @@
+"""What workers leave behind: found while they live, ended when they are gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from .. import environment, platform
+from . import ownership
+from .process import Handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Set
+
+    from ..platform.base import Identity, Row
+
+NEVER = float("inf")
+
+TAIL = 1.0
+"""Seconds between SIGTERM and SIGKILL for what is not a worker."""
+
+STUBBORN = 5.0
+"""Seconds after which even SIGKILL has had no effect, and we give up."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the process tree while nothing happens."""
+
+LOOK_SHARE = 0.001
+"""The share of one core that those looks may take: on a crowded host they become rarer."""
+
+LOOK_AGAIN = 0.25
+"""Seconds between two looks at the whole process table while what it showed is being ended."""
+
+BLIND = 0.05
+"""The same where no descriptor tells that one of them has ended."""
+
+
+class Target:
+    """Something left behind that is being ended."""
+
+    __slots__ = ("asked_at", "evidence", "handle", "killed_at", "name")
+
+    def __init__(self, handle: Handle, name: str, evidence: str, asked_at: float) -> None:
+        self.handle = handle
+        self.name = name
+        self.evidence = evidence
+        self.asked_at = asked_at
+        self.killed_at: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.handle.pid}]"
+
+
+class Remains:
+    """The processes of ours that nobody registered.
+
+    Args:
+        main: the main process of the server.
+        run: the id that they bear in their environment, unless they have cleaned it.
+        poll: where the descriptors of those that are being ended are registered.
+        report: told of each signal: level, number, to whom, evidence.
+        tell_of: told once of each that is ended: identity, name, evidence.
+        tail: seconds between SIGTERM and SIGKILL.
+    """
+
+    stubborn = STUBBORN
+
+    def __init__(
+        self,
+        main: Handle,
+        run: str,
+        poll: select.poll,
+        report: Callable[[str, int, str, str], None],
+        tell_of: Callable[[Identity, str, str], None],
+        tail: float = TAIL,
+    ) -> None:
+        self.known: dict[Identity, str] = {}
+        self.unwaited: set[Identity] = set()
+        self._owners: dict[Identity, Identity] = {}
+        self.targets: dict[Identity, Target] = {}
+        self.ended = 0
+        self._main = main
+        self._run = run
+        self._poll = poll
+        self._report = report
+        self._tell_of = tell_of
+        self._tail = tail
+        self._uid = os.geteuid()
+        self._spared: set[Identity] = set()
+        self._zombies: set[Identity] = set()
+        self._refused: set[Identity] = set()
+
+    @property
+    def given_up(self) -> set[Identity]:
+        """Those that could not be ended."""
+        return self._refused
+
+    def spare(self, identity: Identity) -> None:
+        """It was there before the server: not ours, nor what descends from it."""
+        self._spared.add(identity)
+
+    # -- finding them -----------------------------------------------------------------------------
+
+    def remember(self, roots: Mapping[Identity, str]) -> float:
+        """Note who descends from whom, for when the tree is broken.
+
+        Returns:
+            Seconds until the next look, by what this one has cost. A zombie that has just come is
+            looked at again soon: it stays for as long as main is not told of it.
+
+        Raises:
+            OSError: there is no process table to be read. What is known stays known.
+        """
+        before = time.process_time()
+        table = platform.subtree(pid for pid, _ in [*roots, *self.known])
+        self._judge(platform.table() if table is None else table, roots, marks=False)
+        if self._zombies > self.unwaited:
+            return LOOK_EVERY
+        return max(LOOK_EVERY, (time.process_time() - before) / LOOK_SHARE)
+
+    def _judge(
+        self, table: dict[int, Row], roots: Mapping[Identity, str], marks: bool
+    ) -> dict[Identity, str]:
+        verdict = ownership.judge(
+            table,
+            roots,
+            self.known,
+            self._owners,
+            self._spared,
+            self._is_detached,
+            self._is_marked if marks else _nobody,
+            _owner_of,
+        )
+        self.known = verdict.claims
+        self._owners = verdict.owners
+        self._spared = verdict.spared
+        self._find_zombies(table, roots)
+        return dict(verdict.claims)
+
+    def _is_detached(self, row: Row) -> bool:
+        return is_detached(row, self._run)
+
+    def _is_marked(self, row: Row) -> bool:
+        return is_marked(row, self._run, self._main.start, self._uid)
+
+    def _find_zombies(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
+        """Zombies of main's that nobody has waited for since the last look."""
+        found = {
+            row.identity
+            for row in table.values()
+            if row.ppid == self._main.pid and not row.alive and row.identity not in roots
+        }
+        self.unwaited = found & self._zombies
+        self._zombies = found
+
+    # -- ending them ------------------------------------------------------------------------------
+
+    def end(
+        self,
+        roots: Mapping[Identity, str],
+        helpers: Mapping[Identity, str],
+        services: set[Identity],
+        deadline: float,
+        began: int,
+        predecessors: set[Identity],
+        of: Set[Identity] | None = None,
+    ) -> float:
+        """Signal what is there; to be called again until `targets` is empty.
+
+        Args:
+            roots: what is ours and not to be ended here.
+            helpers: what was registered and is to be ended here all the same.
+            services: those of them that end by themselves when nobody uses them any more.
+            deadline: when SIGKILL needs no SIGTERM before it.
+            began: what is older than this is not to be ended here,
+            predecessors: nor are these.
+            of: the roots whose descendants are to be ended; those of all, if none are given.
+
+        Returns:
+            Seconds until the next look, unless one of them ends sooner (`has_ended`).
+
+        Raises:
+            OSError: the process table can't be read, for there is no descriptor left to do so.
+        """
+        now = time.monotonic()
+        table = platform.table()
+        claims = {
+            identity: evidence
+            for identity, evidence in self._judge(table, roots, marks=True).items()
+            if not ownership.precedes(table[identity[0]], began, predecessors, table, roots)
+            and (of is None or self._owners.get(identity) in of)
+        }
+        claims.update(_living(helpers))
+        for identity in self._refused:
+            claims.pop(identity, None)
+        for identity in [gone for gone in self.targets if gone not in claims]:
+            self._let_go(self.targets.pop(identity))
+        for identity, evidence in claims.items():
+            if identity not in self.targets:
+                self._aim(identity, helpers.get(identity), evidence, now)
+        for identity, target in list(self.targets.items()):
+            self._press(identity, target, now, deadline, asking=identity not in services)
+        blind = any(target.handle.fd is None for target in self.targets.values())
+        return BLIND if blind else LOOK_AGAIN
+
+    def has_ended(self, ready: set[int]) -> bool:
+        """Whether one of them has, by the descriptors that `poll` found readable."""
+        return any(target.handle.fd in ready for target in self.targets.values())
+
+    def _aim(self, identity: Identity, name: str | None, evidence: str, now: float) -> None:
+        handle = Handle.open(*identity)
+        if handle is None:
+            return
+        row = platform.row(handle.pid)
+        title = name or (row.name if row is not None else "?")
+        self.targets[identity] = Target(handle, title, evidence, now)
+        self._tell_of(identity, title, evidence)
+        if handle.fd is not None:
+            self._poll.register(handle.fd, select.POLLIN)
+
+    def _let_go(self, target: Target) -> None:
+        if target.handle.fd is not None:
+            self._poll.unregister(target.handle.fd)
+        target.handle.close()
+        self.ended += 1
+
+    def _press(
+        self, identity: Identity, target: Target, now: float, deadline: float, asking: bool
+    ) -> None:
+        """SIGTERM at first sight, SIGKILL when its time is up.
+
+        No SIGTERM for what ends by itself.
+        """
+        if target.killed_at is not None:
+            if now >= target.killed_at + self.stubborn:
+                self._refuse(identity, target, "even SIGKILL does not end it; giving up")
+        elif now >= deadline or now - target.asked_at >= self._tail:
+            target.killed_at = now
+            self._signal(identity, target, "WARNING", signal.SIGKILL)
+        elif target.asked_at == now and asking:
+            self._signal(identity, target, "INFO", signal.SIGTERM)
+
+    def _signal(self, identity: Identity, target: Target, level: str, signum: int) -> None:
+        self._report(level, signum, str(target), target.evidence)
+        try:
+            target.handle.send(signum)
+            target.handle.send(signal.SIGCONT)
+        except PermissionError:
+            self._refuse(identity, target, "runs as another user, whom we may not signal")
+
+    def _refuse(self, identity: Identity, target: Target, why: str) -> None:
+        self._report("ERROR", signal.SIGKILL, str(target), f"{target.evidence}, {why}")
+        self._refused.add(identity)
+        self._let_go(self.targets.pop(identity))
+
+
+def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:
+    living = (identity for identity in helpers if Handle(*identity, None).alive())
+    return dict.fromkeys(living, "registered by main")
+
+
+def is_detached(row: Row, run: str) -> bool:
+    """Whether a process bears the detached mark of a run."""
+    return row.alive and environment.is_detached(platform.environ(row.pid), run)
+
+
+def is_marked(row: Row, run: str, since: int, uid: int) -> bool:
+    """Whether a process bears the mark of a run, and may.
+
+    Nobody older than main, and nobody else's: any user could write our mark on his own.
+
+    Args:
+        since: when main was created.
+        uid: the user whose the run is.
+    """
+    return (
+        row.start >= since
+        and platform.uid(row.pid) == uid
+        and environment.is_marked(platform.environ(row.pid), run)
+    )
+
+
+def _owner_of(row: Row) -> Identity | None:
+    return environment.owner(platform.environ(row.pid))
+
+
+def _nobody(row: Row) -> bool:
+    return False

@@ -1,0 +1,1 @@
+"""The process that outlives main, and ends what is left."""

@@ -1,0 +1,112 @@
+"""The paths under `REAPER_ENDPOINT`, on which a worker answers for the whole server.
+
+A worker reads what main has left of itself, as `sanic-reaper ps` does: so each answers alike, and
+also of those that can't, or of a main that is stuck. Nothing can be done here, only seen. Imported
+in a worker alone, and only where the key is set.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sanic import HTTPResponse, Request
+from sanic.response import json, text
+from sanic_ext import openapi
+
+from .. import internals
+from ..internals import App
+from ..state import health, view
+from ..state.view import Server
+from . import metrics, status
+from .handlers import EXEMPT
+
+FRESH = 0.1
+"""Seconds for which what was read is good for more requests. Main writes no oftener."""
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+def install(prefix: str, directory: str, run: str) -> None:
+    """Have the primary app of this worker answer, when it gets its routes.
+
+    Args:
+        prefix: of the paths.
+        directory: where main leaves word of the server. "": nowhere.
+        run: the id of its run.
+    """
+    endpoint = Endpoint(directory, run)
+
+    def add(app: App) -> None:
+        if app.name == internals.primary_name():
+            endpoint.add_to(app, prefix)
+
+    internals.before_routing(add)
+
+
+class Endpoint:
+    """Answers, from what main has left of itself.
+
+    Args:
+        directory, run: as `install`.
+    """
+
+    def __init__(self, directory: str, run: str) -> None:
+        self._directory, self._run = directory, run
+        self._uid = os.geteuid()  # now: a start listener may give up being root
+        self._server: Server | None = None
+        self._why = ""
+        """Why there is none."""
+        self._read_at = 0.0
+
+    def add_to(self, app: App, prefix: str) -> None:
+        """To the app's other routes, with which they share its middleware: it may ask who asks."""
+        exempt: dict[str, Any] = {f"ctx_{EXEMPT}": True}
+        for handler in (self.live, self.ready, self.metrics, self.status):
+            name = handler.__name__
+            openapi.exclude()(handler)
+            app.add_route(
+                handler,
+                f"{prefix}/{name}",
+                methods=("GET", "HEAD"),
+                name=f"reaper_{name}",
+                **exempt,
+            )
+
+    async def live(self, request: Request) -> HTTPResponse:
+        return self._judge(health.live)
+
+    async def ready(self, request: Request) -> HTTPResponse:
+        return self._judge(health.ready)
+
+    def _judge(self, ask: Callable[[Server, float], str]) -> HTTPResponse:
+        server = self._look()
+        reason = self._why if server is None else ask(server, time.monotonic())
+        return text(f"{reason or 'ok'}\n", 503 if reason else 200, NO_STORE)
+
+    async def metrics(self, request: Request) -> HTTPResponse:
+        server = self._look()
+        if server is None:
+            return text(f"{self._why}\n", 503, NO_STORE)
+        body = metrics.exposition(server, time.monotonic())
+        return text(body, headers=NO_STORE, content_type=metrics.CONTENT_TYPE)
+
+    async def status(self, request: Request) -> HTTPResponse:
+        server = self._look()
+        if server is None:
+            return json(status.unknown(self._why), 503, NO_STORE)
+        return json(status.document(server, time.monotonic()), headers=NO_STORE)
+
+    def _look(self) -> Server | None:
+        now = time.monotonic()
+        if now - self._read_at >= FRESH:
+            self._read_at, self._server = now, None
+            try:
+                self._server = view.load(self._directory, self._uid, self._run)
+            except OSError as error:  # whose own words may have a path in them
+                self._why = f"what main writes can't be read: {error.strerror or 'it is not ours'}"
+            if not self._directory:
+                self._why = "main has no place to write to; its log says why"
+        return self._server

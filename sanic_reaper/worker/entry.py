@@ -1,0 +1,268 @@
+"""What happens in a process that main starts, before and around what it was started for.
+
+`enter` is the first thing that runs there: before it, under spawn, only the import of the user's
+main module. What it sets up must hold in every state that the process may be in later on, so it
+relies on the kernel where it can and on the event loop nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, NamedTuple
+
+from .. import environment, internals, platform
+from ..internals import App
+from ..tree.process import start_of
+from . import startup
+from .guard import TERMINAL_SIGNALS, arm, main_lives
+from .reports import Reports
+from .startup import Startup
+
+_LOOKED_BY = 0.5
+"""Seconds after main's death by which a worker stops even if the watchdog has not asked it to."""
+
+_INSPECTOR_PATIENCE = 1.0
+"""Seconds for the Inspector to stop. It has nothing to finish; under fork, where it runs the app's
+listeners too, Sanic's `shutdown_tasks` never returns in it (app.py:1903, a float that misses 0)."""
+
+
+class Orders(NamedTuple):
+    """What main tells a process that it starts. Pickled under spawn and forkserver."""
+
+    role: str
+    main_pid: int
+    main_start: int
+    pdeathsig: int
+    orphan_grace: float
+    unheard: tuple[int, ...]
+    """Stop signals that main handles, so that this process need not hear them."""
+    forget: tuple[str, ...]
+    """Variables that were for the import of the main module only."""
+    report: Connection | None
+    """Through it a worker tells main of its start."""
+    handler_timeout: float
+    beat_every: float
+    """Seconds after which its event loop is to say that it turns. 0: nobody wants to know."""
+    began: float
+    """When main started it, on the monotonic clock that all processes share."""
+    environment: dict[str, str]
+    """Under forkserver the environment is the fork server's: App's worker name is not in it."""
+    endpoint: str
+    """The prefix of the paths under which a worker answers for the whole server. "": none."""
+    directory: str
+    """Where main leaves word of the server, "" for nowhere,"""
+    run: str
+    """and the id of its run."""
+
+
+def enter(orders: Orders, arguments: dict[str, Any]) -> None:
+    """Make this process one that ends with main, and only when it is told to.
+
+    Must run in the main thread of the new process.
+
+    Args:
+        arguments: of what it was started for; a worker's may be added to.
+    """
+    os.environ.update(orders.environment)
+    for name in orders.forget:
+        os.environ.pop(name, None)
+    os.environ[environment.OWNER] = f"{os.getpid()}:{start_of(os.getpid())}"
+    stop = _stop_for(orders)
+    for signum in orders.unheard:
+        if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _unheard)
+    stop.install()
+    arm(orders.main_pid, stop.first_pdeathsig)
+    if not main_lives(orders.main_pid, orders.main_start):
+        os._exit(0)  # it died before the kernel knew that we care
+    _show_stack_on_abort()
+    if orders.report is not None:
+        reports = _report_to_main(orders.report, orders)
+        if orders.beat_every:
+            stop.beat = partial(
+                reports.beat, internals.count_requests(arguments), orders.beat_every
+            )
+    if orders.endpoint:
+        from .endpoint import install  # most servers have none
+
+        install(orders.endpoint, orders.directory, orders.run)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
+
+
+def _report_to_main(connection: Connection, orders: Orders) -> Reports:
+    start = Startup(orders.handler_timeout, orders.began)
+    reports = Reports(connection, start.where)
+    start.tell = reports.send
+    startup.take_over(start)
+    return reports
+
+
+def _unheard(signum: int, frame: FrameType | None) -> None:
+    """A handler that does nothing. SIG_IGN would be inherited by every command a worker runs."""
+
+
+def _end_in(seconds: float) -> None:
+    """Let the kernel end this process, in whatever state it is by then."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+
+
+def _show_stack_on_abort() -> None:
+    """SIGABRT prints every thread's Python stack, from C and whoever holds the GIL."""
+    if not faulthandler.is_enabled() and sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
+            faulthandler.enable()
+
+
+class _Stop:
+    """What a process does with SIGINT and SIGTERM."""
+
+    beat: Callable[[asyncio.AbstractEventLoop], None] | None = None
+    """In a worker: what says that its event loop turns, again and again."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._main = orders.main_pid, orders.main_start
+        self.first_pdeathsig = orders.pdeathsig
+        """What the kernel sends at main's death until there is something to finish."""
+        self._pid = os.getpid()
+        self._stopping = False
+        self._orphaned = False
+
+    def _first(self, signum: int) -> bool:
+        """Whether this is the one stop signal that counts, and counts here."""
+        if os.getpid() != self._pid:  # a child that this process forked: it has no part in this
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return False
+        if not self._orphaned and not main_lives(*self._main):
+            # Perhaps nobody is left to end us if we don't manage to: let the kernel do it. Main may
+            # also have died since it asked us to stop.
+            self._orphaned = True
+            _end_in(self._orders.orphan_grace + 1.0)
+            # The interpreter's last collections take four fifths of its end (40 of 50 ms), for
+            # memory that the kernel takes back anyway.
+            atexit.register(gc.freeze)
+        first, self._stopping = not self._stopping, True
+        return first
+
+
+class _Drain(_Stop):
+    """A worker: until it serves, SIGTERM just ends it; then the first one lets it drain.
+
+    Plain Sanic stops at each signal anew, and Ctrl+C brings two: stop listeners are then cut short
+    on 24.12 and run twice on 25.12. Its handlers are also gone while those listeners run, when one
+    more SIGTERM would kill.
+    """
+
+    def __init__(self, orders: Orders, patience: float | None = None) -> None:
+        super().__init__(orders)
+        self._patience = patience
+        # Whatever its start has made of SIGTERM: a handler of its own, a mask.
+        self.first_pdeathsig = signal.SIGKILL if orders.pdeathsig else 0
+        self._app: App | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving = False
+        self._held = False
+        self._stopped = False
+
+    def install(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _unheard)
+        internals.substitute_worker_signals(self._set_up, self._serve)
+
+    def _set_up(
+        self, app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._app, self._loop = app, loop
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._handle)
+        signal.signal(signal.SIGCONT, self._looked)
+        # It listens: from here on there are requests to answer, and it must hear that it is to end.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        arm(self._orders.main_pid, self._orders.pdeathsig)
+
+    def _serve(self) -> None:
+        self._serving = True
+        # Again: a change of user in a start listener has cleared it.
+        arm(self._orders.main_pid, self._orders.pdeathsig)
+        # The start leaves more behind in the allocator's hands than we take ourselves.
+        platform.give_back_memory()
+        if self.beat is not None and self._loop is not None:
+            self.beat(self._loop)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self._first(signum) or self._loop is None:
+            return
+        if self._patience is not None:
+            _end_in(self._patience)
+        # The kernel is faster than the watchdog, which must look at our children before we are gone
+        # and they have another parent.
+        self._held = self._orphaned
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+            if self._held:
+                self._loop.call_soon_threadsafe(self._loop.call_later, _LOOKED_BY, self._stop)
+            else:
+                self._loop.call_soon_threadsafe(self._stop)
+
+    def _looked(self, signum: int, frame: FrameType | None) -> None:
+        """SIGCONT follows each SIGTERM of the watchdog's. That SIGTERM itself would not do: while
+        the kernel's own is pending, it is one with it."""
+        if self._held and self._loop is not None:
+            self._held = False
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        """Not before the loop runs for good: it would end a start listener in its midst."""
+        assert self._app is not None
+        assert self._loop is not None
+        if not self._serving:
+            self._loop.call_later(0.05, self._stop)
+        elif not self._stopped:
+            self._stopped = True
+            internals.end_keep_alive()
+            self._app.stop(terminate=False)
+
+
+class _Interrupt(_Stop):
+    """A process of the user's, or of an extension's: a stop is one KeyboardInterrupt.
+
+    That is what Sanic sends, and what its documentation lets such a function expect. A SIGTERM is
+    turned into whatever the function has made of SIGINT by then.
+    """
+
+    def install(self) -> None:
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._terminate)
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        if self._first(signum):
+            raise KeyboardInterrupt
+
+    def _terminate(self, signum: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if handler == self._interrupt:
+            self._interrupt(signum, frame)
+        elif callable(handler) and self._first(signum):
+            handler(signal.SIGINT, frame)
+
+
+def _stop_for(orders: Orders) -> _Drain | _Interrupt:
+    """An Inspector is a server too: a KeyboardInterrupt in it would be logged as a failed one."""
+    if orders.role == "worker":
+        return _Drain(orders)
+    if orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
+        return _Drain(orders, _INSPECTOR_PATIENCE)
+    return _Interrupt(orders)

@@ -1,0 +1,126 @@
+"""A server as JSON, for scripts and dashboards. Pure, but for a look at who lives.
+
+What anybody may see who can reach the port is not all that the command line shows: no path, no line
+of code, and no words of an error, which may have a password in them.
+"""
+
+from __future__ import annotations
+
+from sanic_reaper import __version__
+
+from ..state import health
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..state import Fields
+    from ..state.view import Member, Server
+
+SCHEMA = 1
+"""Goes up when a field changes its meaning or goes away; not when one is added."""
+
+EVENTS = 50
+"""The latest, which are shown."""
+
+
+def document(server: Server, now: float) -> dict[str, object]:
+    """What `docs/endpoint.md` describes.
+
+    Args:
+        now: on the monotonic clock.
+    """
+    clock = float(server.fields["clock"])
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "app": server.app,
+        "run": server.run,
+        "method": server.fields.get("method", ""),
+        "phase": server.phase,
+        "began": _rounded(server.began + clock),
+        "uptime_seconds": _rounded(now - server.began),
+        "live": _answer(health.live(server, now)),
+        "ready": _answer(health.ready(server, now)),
+        "main": {
+            "pid": server.main[0],
+            "alive": server.lives,
+            "beat_age_seconds": None if server.beat is None else _rounded(now - server.beat),
+        },
+        "watchdog": {"up": server.watchdog_lives},
+        "workers_wanted": server.wanted,
+        "processes": [
+            _process(member, now, clock)
+            for member in server.members.values()
+            if member.state != "ended"
+        ],
+        "counters": [
+            {"name": name, "role": role, "cause": cause, "value": value}
+            for (name, role, cause), value in sorted(server.counts.items())
+        ],
+        "events": [_event(event, clock) for event in server.events[-EVENTS:]],
+    }
+
+
+def unknown(reason: str) -> dict[str, object]:
+    """The same where main's word can't be read."""
+    answer = _answer(reason)
+    return {"schema": SCHEMA, "version": __version__, "live": answer, "ready": answer}
+
+
+def _answer(reason: str) -> dict[str, object]:
+    return {"ok": not reason, "reason": reason}
+
+
+def _process(member: Member, now: float, clock: float) -> dict[str, object]:
+    began, since = member.moment("began"), member.moment("since")
+    found: dict[str, object] = {
+        "role": member.role,
+        "name": member.name,
+        "pid": member.identity[0],
+        "state": member.state,
+        "state_seconds": None if since is None else _rounded(now - since),
+        "began": None if began is None else _rounded(began + clock),
+        "uptime_seconds": None if began is None else _rounded(now - began),
+    }
+    if member.role == "worker":
+        found.update(_worker(member, began, now))
+    return found
+
+
+def _worker(member: Member, began: float | None, now: float) -> Mapping[str, object]:
+    """What only a worker has."""
+    doing_since, requests = member.moment("doing_since"), member.moment("requests")
+    was_ready = began is not None and member.ready is not None
+    return {
+        "requests": None if requests is None else int(requests),
+        "blocked_seconds": member.moment("stood_still") or 0.0,
+        "startup_seconds": _rounded((member.ready or 0.0) - (began or 0.0)) if was_ready else None,
+        "doing": member.fields.get("doing"),
+        "doing_seconds": None if doing_since is None else _rounded(now - doing_since),
+        "handlers": [
+            {
+                "name": handler.get("name", ""),
+                "seconds": _rounded(float(handler["ended"]) - float(handler["began"])),
+                "background": "beside" in handler,
+            }
+            for handler in member.handlers
+        ],
+    }
+
+
+def _event(event: Fields, clock: float) -> dict[str, object]:
+    exitcode, seconds = event.get("exitcode"), event.get("seconds")
+    return {
+        "time": _rounded(float(event["time"]) + clock),
+        "name": event["name"],
+        "process": event.get("process", ""),
+        "pid": int(event["pid"]),
+        "cause": event.get("cause"),
+        "exitcode": None if exitcode is None else int(exitcode),
+        "seconds": None if seconds is None else float(seconds),
+    }
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 3)

@@ -1,0 +1,75 @@
+"""Dependencies point one way: a folder of the package knows those below it, and no other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sanic_reaper
+
+PACKAGE = Path(sanic_reaper.__file__).parent
+LEAVES = {"environment", "internals", "log", "pid_one", "platform", "stderr"}
+"""They import nothing of the package."""
+
+BELOW = {
+    "config": {"log"},
+    "events": {"log"},
+    "tree": {"environment", "platform"},
+    "state": {"environment", "log", "platform", "tree"},
+    "watchdog": {"platform", "state", "stderr", "tree"},
+    "worker": {"config", "environment", "internals", "log", "platform", "state", "tree"},
+    "main": {
+        "config",
+        "environment",
+        "events",
+        "internals",
+        "log",
+        "platform",
+        "state",
+        "tree",
+        "watchdog",
+        "worker",
+    },
+    "report": {"state", "tree"},
+    "run": {"environment", "platform", "stderr", "tree"},
+}
+"""The doors into the package (the extension, the command, the decorators) may import what they
+like; a package that imports them would go round in a circle."""
+
+
+def rooms_named_in(file: Path) -> set[str]:
+    """The modules and folders of the package that a file imports when it runs."""
+    home = file.relative_to(PACKAGE).parent.parts
+    tree = ast.parse(file.read_text())
+    unread = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or id(node) in unread:
+            continue
+        path = (node.module or "").split(".")
+        if node.level:
+            path = [*home[: len(home) - node.level + 1], *path]
+        elif path.pop(0) != PACKAGE.name:
+            continue
+        found |= {next(filter(None, [*path, alias.name])) for alias in node.names}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("room", sorted(LEAVES | BELOW.keys()))
+def test_a_room_knows_those_below_it_alone(room: str) -> None:
+    files = [PACKAGE / f"{room}.py", *(PACKAGE / room).glob("*.py")]
+    known = set().union(*(rooms_named_in(file) for file in files if file.exists()))
+    assert known - {room} == BELOW.get(room, set())
+
+
+def test_no_room_was_forgotten() -> None:
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    doors = {"__init__", "cli", "commands", "decorators", "demo", "extension", "examples"}
+    assert rooms - doors - {"__pycache__"} == LEAVES | BELOW.keys()
