@@ -59,9 +59,13 @@ def build_parser() -> ArgumentParser:
 
 
 def _last(found: Sequence[view.Server], app: str | None) -> view.Server | None:
-    """By the clock on the wall: the monotonic one begins anew with each boot."""
+    """By the clock on the wall: the monotonic one begins anew with each boot.
+
+    A run of this boot and PID namespace comes before any other, such as one of a container that
+    shares our /run: of those nobody here knows whether they live.
+    """
     wanted = [one for one in found if app in (None, one.app)]
-    return max(wanted, key=_began, default=None)
+    return max(wanted, key=lambda one: (one.is_here, _began(one)), default=None)
 
 
 def _began(server: view.Server) -> float:

@@ -50,6 +50,16 @@ def way(request, monkeypatch):
         monkeypatch.setattr("sanic_reaper.platform.linux.WITHOUT", frozenset({"pidfd"}))
 
 
+def close_the_table(monkeypatch, error):
+    """Nobody can tell any more which processes there are."""
+
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(platform, "subtree", refuse)
+    monkeypatch.setattr(platform, "table", refuse)
+
+
 def ended(process: subprocess.Popen[bytes], within: float) -> bool:
     try:
         process.wait(within)
@@ -142,12 +152,7 @@ def watching(new_sleeper):
 def test_a_process_table_that_cant_be_read(watching, monkeypatch, error):
     """Want of descriptors is no news; anything else is told, once."""
     watch, channel, _ = watching
-
-    def refuse(*_):
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(platform, "subtree", refuse)
-    monkeypatch.setattr(platform, "table", refuse)
+    close_the_table(monkeypatch, error)
     for _ in range(3):
         watch._next_scan = 0.0
         watch.turn(0.0)
@@ -158,12 +163,7 @@ def test_a_process_table_that_cant_be_read(watching, monkeypatch, error):
 
 def test_a_process_table_that_stays_unreadable_holds_nobody_for_ever(watching, monkeypatch):
     watch, _, lines = watching
-
-    def refuse(*_):
-        raise OSError(errno.EIO, "broken")
-
-    monkeypatch.setattr(platform, "subtree", refuse)
-    monkeypatch.setattr(platform, "table", refuse)
+    close_the_table(monkeypatch, errno.EIO)
     watch.phase = CLEARING
     watch.deadline = time.monotonic() + 0.2 - STUBBORN
     wait_for(lambda: watch.turn(0.0) or watch.phase == GONE)

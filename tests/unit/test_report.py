@@ -469,9 +469,9 @@ def places(tmp_path, monkeypatch):
     return directory
 
 
-def leave(directory, app, clock):
+def leave(directory, app, clock, namespace=None):
     fields = {**STOPPED[1], "app": app, "run": app, "clock": str(clock), "boot": state.boot(),
-              "namespace": state.namespace()}  # fmt: skip
+              "namespace": namespace or state.namespace()}  # fmt: skip
     lines = [state.line("server", **fields)] + [
         state.line(kind, **fields) for kind, fields in RECORDS[1:]
     ]
@@ -500,6 +500,15 @@ def test_the_last_run_is_told_of_or_that_of_an_app(places, capsys):
     assert data["server"]["app"] == "Old"
     assert cli.main(["report", "--html", "-"]) == 0
     assert tree(capsys.readouterr().out).find(".//h1").text == "New"
+
+
+def test_a_run_that_is_here_comes_before_a_later_one_of_a_container(places, capsys):
+    leave(places, "Elsewhere", 3000, namespace="1")
+    assert cli.main(["report"]) == 0
+    assert capsys.readouterr().out.startswith("Elsewhere ")
+    leave(places, "Here", 1000)
+    assert cli.main(["report"]) == 0
+    assert capsys.readouterr().out.startswith("Here ")
 
 
 def test_wrong_usage(capsys):
