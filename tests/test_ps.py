@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from support.census import wait_until
-from support.marks import methods
+from support.marks import by_itself, methods
 from support.server import PLAIN, SUBJECTS, SUPERVISED, Server
 
 
@@ -176,7 +176,9 @@ def test_no_secret_is_written(launch):
     )
     server.wait_serving()
     written = list((server.box.folder / "sanic-reaper").iterdir())
-    assert {path.suffix for path in written} == {".state", ".beat", ".socket"}
+    suffixes = {path.suffix for path in written}
+    suffixes.discard(".kin")  # the watchdog has seen a child before main has told of it
+    assert suffixes == {".state", ".beat", ".socket"}
     for path in written:
         assert path.stat().st_mode & 0o077 == 0
         if path.is_file():
@@ -192,6 +194,7 @@ def test_control_plain_sanic_is_not_seen(launch):
     assert json.loads(server.ask("ps", "--json").text)["servers"] == []
 
 
+@by_itself
 def test_the_commands_import_no_sanic():
     program = (
         "import sys; from sanic_reaper.commands import ps, dump, sweep, health; "

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.marks import by_itself
 
 from sanic_reaper import cli, state
 from sanic_reaper.commands import report
@@ -533,6 +534,7 @@ def test_the_page_is_written_whole_and_to_ordinary_files_only(places, tmp_path, 
     assert sorted(os.listdir(tmp_path)) == before, "no draft is left"
 
 
+@by_itself
 def test_the_command_imports_nothing_that_takes_long(places):
     leave(places, "Shop", 0)
     slow = {"sanic", "asyncio", "logging", "dataclasses", "inspect", "html", "json", "psutil"}
