@@ -106,6 +106,7 @@ def enter_manager(charge: Charge) -> None:
 
     def end(signum: int, frame: FrameType | None) -> None:
         if not main_lives(*charge.main):
+            signal.setitimer(signal.ITIMER_REAL, 0)  # or it interrupts what follows
             # By default its directory would stay in /tmp; its own way out takes 0.3 s.
             _remove_temporary_directory()
             os._exit(0)

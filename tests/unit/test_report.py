@@ -490,6 +490,17 @@ def test_no_run_is_said_in_one_line_that_tells_where_was_looked(places, capsys):
     assert "there are: Shop" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_gone_is_no_error(places):
+    """`sanic-reaper report | true`."""
+    leave(places, "Shop", 0)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "sanic_reaper.cli", "report"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_the_last_run_is_told_of_or_that_of_an_app(places, capsys):
     leave(places, "Old", 1000)
     leave(places, "New", 2000)
