@@ -91,9 +91,8 @@ def _start_manager() -> Any:
     Here the Reaper can begin before there is any process, and a bad value can still stop the start
     without a traceback: nothing catches the exit.
     """
-    from .main.main_internals import (
-        app_being_served,  # here, for its size: a worker has no use for it
-    )
+    # Here, for its size: a worker has no use for it.
+    from .main.main_internals import app_being_served
 
     app = app_being_served()
     supervisor = app.ctx.reaper.begin() if app is not None and hasattr(app.ctx, "reaper") else None

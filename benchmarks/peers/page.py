@@ -53,7 +53,8 @@ that hangs as well; an exclamation mark: the shell or its job was killed. *SIGTE
 service manager would send it, *SIGKILL* to the server's main process, *Ctrl+C* and *hang-up* to
 the whole foreground group, as a terminal sends them. (gunicorn takes SIGHUP for an order to reload:
 after a hang-up it stays on purpose.) `sanic-reaper run` ends what a command leaves, and waits for a
-command that does not end: it is one of those left then."""
+command that does not end: it is one of those left then. `tini -s` passes signals on and reaps what
+has ended; it ends nothing."""
 
 
 def _of(cells: Iterable[Cell], **fields: object) -> list[Cell]:
