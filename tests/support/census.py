@@ -34,6 +34,11 @@ class Process(NamedTuple):
         found = self.look()
         return found is not None and found.state in "Tt"
 
+    @property
+    def sleeping(self) -> bool:
+        found = self.look()
+        return found is not None and found.state == "S"
+
     def send(self, signum: int) -> None:
         """Signal this process or nobody: the descriptor is opened first, the identity read then."""
         with suppress(ProcessLookupError):

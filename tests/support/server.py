@@ -267,11 +267,12 @@ class Server:
         return found[0]
 
     def wait_watchdog_replaced(self, dead: Process, within: float) -> None:
-        """Wait until there is one, and another one than this."""
+        """Wait until there is one, and another one than this, and main has asked for what it asks
+        the kernel on its behalf: main sleeps then, and waits for its answer."""
 
         def replaced() -> bool:
             found = self.watchdogs
-            return len(found) == 1 and found[0] != dead
+            return len(found) == 1 and found[0] != dead and self.main.sleeping
 
         wait_until(replaced, within, lambda: f"a new watchdog\n{self.describe()}")
 
