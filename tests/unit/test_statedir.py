@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -127,3 +128,61 @@ def test_a_field_comes_back_as_it_was(text):
 
 def test_a_line_that_is_being_written_is_left_out():
     assert state.parse(b"a\tx=1\nb\tx=") == [("a", {"x": "1"})]
+
+
+def test_the_next_place_is_taken_where_one_is_none(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    places = [tmp_path / "nowhere" / "x", tmp_path / "file", tmp_path / "good"]
+    monkeypatch.setattr(statedir, "places", lambda uid: list(map(str, places)))
+    assert statedir.make() == str(tmp_path / "good")
+    places.pop()
+    with pytest.raises(NotADirectoryError):
+        statedir.make()
+
+
+def test_where_nothing_can_be_written_is_no_place(place, monkeypatch):
+    monkeypatch.setattr(statedir, "places", lambda uid: [str(place)])
+    monkeypatch.setattr(statedir.os, "access", lambda *_, **__: False)  # root may write anywhere
+    with pytest.raises(OSError, match="can't be written to"):
+        statedir.make()
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_draft(place, monkeypatch):
+    statedir.make()
+    statedir.write(str(place), "x.state", b"old")
+
+    def refuse(fd, content):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(statedir, "_write_all", refuse)
+    with pytest.raises(OSError, match="full"):
+        statedir.write(str(place), "x.state", b"new")
+    assert [path.name for path in place.iterdir()] == ["x.state"]
+    assert (place / "x.state").read_bytes() == b"old"
+
+
+def test_what_is_not_there_can_be_removed(place):
+    statedir.remove(str(place), "x.state")
+    statedir.make()
+    statedir.remove(str(place), "x.state")
+    statedir.append(str(place), "x.state", b"x")
+    statedir.remove(str(place), "y.state", "x.state")
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(("me", "found"), [(0, [0, 1000, 4711]), (1000, [1000])])
+def test_whose_servers_one_may_see(monkeypatch, me, found):
+    """Root those of all who have left a directory, wherever a user's is."""
+    there = {"/run/user": ["0", "1000", "lost+found"], "/tmp": [f"{statedir.NAME}-4711", "4712"]}
+    monkeypatch.setattr(statedir.os, "geteuid", lambda: me)
+    monkeypatch.setattr(statedir.os, "listdir", there.__getitem__)
+    assert list(statedir.users()) == found
+
+
+def test_no_directory_of_users(monkeypatch):
+    def refuse(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(statedir.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(statedir.os, "listdir", refuse)
+    assert list(statedir.users()) == [0]

@@ -1,0 +1,154 @@
+"""The socket on which main says where a worker is: what it answers when it can't ask that one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from support.census import wait_until
+
+from sanic_reaper import platform
+from sanic_reaper.state.control import LONGEST, MOST, Control, ask_for_stack
+
+NAME = "Sanic-Server-0-0"
+
+
+class Contact:
+    """Of a worker that says in which line it is as soon as it is asked."""
+
+    is_being_asked = False
+    can_be_asked = True
+    stack = "Thread 1\n"
+
+    def ask(self, answer):
+        answer([("shop.py", 7, "report")], "it sits")
+
+
+@pytest.fixture
+def worker():
+    process = subprocess.Popen(["sleep", "60"])
+    yield SimpleNamespace(name=NAME, pid=process.pid, contact=Contact(), pulse=None)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def control(tmp_path, worker):
+    control = Control("run", [worker])
+    control.open(str(tmp_path))
+    yield control
+    control.close()
+
+
+@pytest.fixture
+def ask(tmp_path, control):
+    """Ask as a command does, while main turns."""
+    with ThreadPoolExecutor() as pool:
+
+        def ask(wanted=NAME, then=control.turn):
+            told = pool.submit(ask_for_stack, str(tmp_path), "run", wanted)
+            wait_until(lambda: then() or told.done(), 5, "an answer")
+            return told.result()
+
+        tmp_path.chmod(0o700)
+        yield ask
+
+
+def test_it_says_where_a_worker_is(ask, worker):
+    text = ask()
+    assert text.splitlines()[0] == f"{NAME} [{worker.pid}]: it sits"
+    assert '  File "shop.py", line 7 in report' in text
+    assert ask(str(worker.pid)) == text
+
+
+def test_nobody_of_this_name(ask):
+    with pytest.raises(LookupError, match="no worker of this server is called nobody"):
+        ask("nobody")
+
+
+def test_one_that_is_stopped(ask, worker):
+    os.kill(worker.pid, signal.SIGSTOP)
+    wait_until(lambda: platform.row(worker.pid).halted, 5, "it to stop")
+    with pytest.raises(OSError, match="it is stopped, by SIGSTOP or by a debugger"):
+        ask()
+
+
+def test_one_that_still_imports(ask, worker):
+    worker.contact.can_be_asked = False
+    with pytest.raises(OSError, match="still imports the app"):
+        ask()
+
+
+def test_one_that_somebody_else_is_asking_is_asked_afterwards(ask, control, worker):
+    worker.contact.is_being_asked = True
+    turns = iter(range(1000))
+
+    def turn():
+        control.turn()
+        worker.contact.is_being_asked = next(turns) < 10
+
+    assert "it sits" in ask(then=turn)
+
+
+def test_a_server_that_stops_meanwhile(ask, control, worker):
+    worker.contact.is_being_asked = True
+
+    def stop():
+        control.turn()
+        if len(control.news) > 1:  # it has come
+            control.close()
+
+    with pytest.raises(OSError, match="the server has stopped"):
+        ask(then=stop)
+    assert control.news == []
+
+
+def connected(tmp_path, number):
+    connections = []
+    for _ in range(number):
+        connections.append(socket.socket(socket.AF_UNIX))
+        connections[-1].connect(f"{tmp_path}/run.socket")
+    return connections
+
+
+def test_more_than_it_hears_at_the_same_time_wait(tmp_path, control):
+    connections = connected(tmp_path, MOST + 1)
+    for connection in connections:
+        connection.sendall(b"nobody\n")
+    control.turn()
+    *first, last = connections
+    assert all(connection.recv(100).startswith(b"unknown") for connection in first)
+    last.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        last.recv(100)
+    control.turn()
+    assert last.recv(100).startswith(b"unknown")
+    for connection in connections:
+        connection.close()
+
+
+@pytest.mark.parametrize("words", [b"", b"x" * (LONGEST + 1)], ids=["nothing", "too much"])
+def test_who_does_not_ask_is_hung_up_on(tmp_path, control, words):
+    [connection] = connected(tmp_path, 1)
+    with connection:
+        connection.sendall(words)
+        connection.shutdown(socket.SHUT_WR)
+        for _ in range(3):
+            control.turn()
+        assert connection.recv(100) == b""
+    assert len(control.news) == 1
+
+
+def test_a_path_that_is_too_long_for_a_socket(tmp_path, worker):
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    control = Control("run", [worker])
+    control.open(str(deep))
+    control.turn()
+    assert control.news == []
+    control.close()

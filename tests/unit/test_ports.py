@@ -1,0 +1,67 @@
+"""Who listens where: by real sockets of this process and of another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from threading import Timer
+
+import pytest
+from support.http import HOST, Ports
+
+from sanic_reaper.state import ports
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+LISTEN = """
+import socket, sys, time
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def address():
+    return (HOST, Ports().take())
+
+
+@pytest.fixture
+def holder(address):
+    command = [sys.executable, "-c", LISTEN, address[0], str(address[1])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_port_that_is_free(address):
+    assert not ports.is_taken(address)
+    assert ports.holders(address[1]) == []
+    assert ports.explain(address).endswith("is taken by a process that we may not look into")
+    assert ports.wait_until_free(address, 0.0)
+
+
+def test_a_port_that_somebody_has(address, holder):
+    assert ports.is_taken(address)
+    assert ports.holders(address[1]) == [holder.pid]
+    assert ports.listening([holder.pid, os.getpid()])[holder.pid] == [address[1]]
+    words = ports.explain(address)
+    assert f"{address[0]}:{address[1]} is taken by {sys.executable} [{holder.pid}]" in words
+    assert not ports.wait_until_free(address, 5.0), "nobody sees to it that it ends"
+
+
+def test_a_process_that_has_just_ended(holder):
+    holder.kill()
+    holder.wait()
+    assert ports._describe(holder.pid) == f"[{holder.pid}], which has just ended"
+    assert ports.listening([holder.pid]) == {holder.pid: []}
+
+
+def test_a_port_whose_holder_is_being_ended_becomes_free(address, holder, monkeypatch):
+    monkeypatch.setattr(ports, "_are_being_ended", lambda pids: holder.pid in pids or not pids)
+    Timer(0.2, holder.kill).start()
+    assert ports.wait_until_free(address, 10.0)
