@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from support.terminal import Terminal
 
 from sanic_reaper import __version__
 from sanic_reaper import demo as demo_module
@@ -90,6 +91,20 @@ def test_the_tree_has_children_under_their_parents_and_fits_the_terminal():
 def test_orphans_are_roots():
     orphans = [Leftover(pid, 1, "S", 0.0, "", "worker") for pid in (20, 21)]
     assert [line.split()[-1] for line in render_tree(orphans, Style(), 100)[1:]] == ["worker"] * 2
+
+
+def test_the_verdict_on_servers_that_are_to_go_on():
+    silent = Outcome(started=True, is_to_answer=True)
+    going_on = Outcome(started=True, is_to_answer=True, answers_after=0.7)
+    *_, plain, reaper = render_end([Result(ROWS[-1], silent, going_on)], Style(), 100)
+    assert plain == "Plain Sanic does not answer any more when workers die."
+    assert reaper == "The Reaper answers again when workers die."
+    results = [Result(ROWS[0], CLEAN, CLEAN), Result(ROWS[-1], silent, going_on)]
+    *_, plain, _ = render_end(results, Style(), 100)
+    assert plain == (
+        "Plain Sanic left nothing, and was gone in 0.06 s at most. "
+        "It does not answer any more when workers die."
+    )
 
 
 def test_the_verdict_counts():
@@ -238,6 +253,31 @@ def test_json_has_the_documented_shape(demo):
 
 def test_progress_goes_to_stderr(demo):
     assert "[1/1] SIGKILL in start-up" in demo[0].stderr
+
+
+def test_on_a_terminal_it_shows_what_it_does_and_the_table_grows(mark: str, terminal: Terminal):
+    """Killed workers are to be replaced: who is left there is no leftover, but who answers."""
+    command = [*COMMAND, "demo", "--only", "workers-killed"]
+    env = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    with open(terminal.path, "r+b", buffering=0) as screen:
+        demo = subprocess.Popen(
+            command, env={**env, MARK: mark}, stdin=screen, stdout=screen, stderr=screen
+        )
+    shown = b""
+
+    def has_ended() -> bool:
+        nonlocal shown
+        shown += terminal.read()
+        return demo.poll() is not None
+
+    assert wait_until(has_ended, 60), shown
+    shown += terminal.read()
+    assert demo.returncode == 0, shown
+    assert marked(mark) == []
+    text = shown.decode()
+    assert "\r\x1b[K[1/1] SIGKILL to workers *: what does plain Sanic leave?" in text
+    assert "\x1b[32m" in text, "the Reaper's half is green"
+    assert text.index("plain Sanic") < text.index("[1/1]"), "the head comes first"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -119,11 +119,14 @@ def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> l
 def render_verdict(name: str, outcomes: Outcomes) -> str:
     if silent := [outcome for _, outcome in outcomes if outcome.is_to_answer and not outcome.clean]:
         others = [(row, outcome) for row, outcome in outcomes if outcome not in silent]
-        return f"{render_verdict(name, others)} It does not answer any more when workers die."
+        deaf = "does not answer any more when workers die."
+        return f"{render_verdict(name, others)} It {deaf}" if others else f"{name} {deaf}"
     dirty = [outcome for _, outcome in outcomes if not outcome.clean]
     if not dirty:
-        slowest = max(outcome.gone_after or 0 for _, outcome in outcomes)
-        return f"{name} left nothing, and was gone in {slowest:.2f} s at most."
+        gone = [outcome.gone_after or 0.0 for _, outcome in outcomes if not outcome.is_to_answer]
+        if not gone:
+            return f"{name} answers again when workers die."
+        return f"{name} left nothing, and was gone in {max(gone):.2f} s at most."
     if not all(outcome.started for outcome in dirty):
         return f"{name} did not start."
     left = sum(outcome.left for outcome in dirty)
