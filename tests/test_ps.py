@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from signal import SIGINT
 
 from support.census import wait_until
+from support.commands import COMMAND
 from support.marks import by_itself, methods
 from support.server import PLAIN, SUBJECTS, SUPERVISED, Server
 
@@ -167,6 +170,27 @@ def test_a_disk_that_fills_up_costs_the_view_and_nothing_else(launch):
     wait_until(lambda: server.ask("ps").code == 0, 10, "the view to come back")
     assert server.stop() == 0
     assert server.output().count("can't be seen") == 1
+
+
+def test_watching_until_somebody_has_seen_enough(launch, terminal):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    watching = server.box.start(
+        [*COMMAND, "ps", "--watch"], env=server.env, output=Path(terminal.path), cwd=SUBJECTS
+    )
+    shown = b""
+
+    def has_painted_twice() -> bool:
+        nonlocal shown
+        shown += terminal.read()
+        return shown.count(b"\x1b[H\x1b[2J") >= 2
+
+    wait_until(has_painted_twice, 20, lambda: shown.decode())
+    watching.process.send(SIGINT)
+    assert watching.exit_code(20) == 130
+    assert b"Subject" in shown
+    assert b"Traceback" not in shown + terminal.read()
+    assert server.stop() == 0
 
 
 def test_no_secret_is_written(launch):
