@@ -152,9 +152,13 @@ def test_a_daemon_that_is_killed_leaves_its_workers(launch, ports, tmp_path, way
 
 @pytest.mark.parametrize("failure", ["raise", "second signal"])
 def test_the_shell_that_launched_it_is_killed(launch, failure):
-    """`WorkerManager.kill` sends SIGKILL to the process group, which is not its own."""
+    """`WorkerManager.kill` sends SIGKILL to the process group, which is not its own.
+
+    It learns the group of each process that it has not reaped yet: of a custom one, at the latest.
+    """
     action = "raise" if failure == "raise" else "block"
-    server = launch(PLAIN.with_(listeners={"before_server_start": action}), argv=SHELL_SCRIPT)
+    subject = PLAIN.with_(listeners={"before_server_start": action}, manage=True)
+    server = launch(subject, argv=SHELL_SCRIPT)
     if failure == "second signal":
         server.wait_for("holding", 2)
         server.send(SIGTERM)
@@ -167,7 +171,7 @@ def test_the_shell_that_launched_it_is_killed(launch, failure):
 
 def test_whatever_runs_in_a_container_is_killed(launch):
     """There the group's number may be 1, and `killpg(1)` is `kill(-1)`."""
-    subject = PLAIN.with_(listeners={"before_server_start": "raise"})
+    subject = PLAIN.with_(listeners={"before_server_start": "raise"}, manage=True)
     server = launch(subject, argv=[*container(), *CONTAINER_SCRIPT])
     server.exit_code(START)
     assert "the other lived" not in server.output()

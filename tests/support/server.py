@@ -117,7 +117,8 @@ CONTAINER_SCRIPT = [
     "setsid",
     "sh",
     "-c",
-    'sleep 600 & "$0" app.py; echo "next line, after $?"; kill $! && echo "the other lived"',
+    'sleep 600 & "$0" app.py; echo "next line, after $?"; '
+    'kill $!; wait $!; [ $? = 143 ] && echo "the other lived"',
     sys.executable,
 ]
 """The same for a container, in which something else runs as well. As PID 1 it leads group 1."""
