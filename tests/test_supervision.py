@@ -19,9 +19,11 @@ NO_WORKER_LIVES = 75
 
 
 def kill(server: Server, worker: Process, signum: int = SIGKILL) -> float:
-    """Kill a worker; return when."""
+    """Kill a worker, so that it is dead; return when it was signalled."""
     worker.send(signum)
-    return time.monotonic()
+    at = time.monotonic()
+    wait_until(lambda: not worker.alive, 10, server.describe)
+    return at
 
 
 def victim_of(server: Server) -> tuple[Process, Process]:
