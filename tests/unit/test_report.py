@@ -550,7 +550,7 @@ def test_the_command_imports_nothing_that_takes_long(places):
     leave(places, "Shop", 0)
     slow = {"sanic", "asyncio", "logging", "dataclasses", "inspect", "html", "json", "psutil"}
     code = (
-        "import sys; from sanic_reaper.cli import main; main(['report']); "
+        "import sys; from sanic_reaper.cli import main; main(['report', '--app', 'Shop']); "
         f"print(sorted({slow!r} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -44,6 +44,9 @@ def test_a_clock_that_stands_still():
 class Chance(random.Random):
     """What is told, in turn, and then the last of it for good."""
 
+    def __new__(cls, *_: float) -> Chance:
+        return super().__new__(cls)  # on 3.10 it takes no more than a seed
+
     def __init__(self, *values: float) -> None:
         super().__init__()
         self._values = list(values)
