@@ -22,7 +22,7 @@ def lines(server: Server, word: str) -> list[str]:
 
 
 A_START = 8.0
-"""Seconds that a worker may take to come so far as to fail, beside one that is asked without a pause."""
+"""Seconds until a worker has come so far as to fail, beside one that is asked without a pause."""
 
 
 @methods
