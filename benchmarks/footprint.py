@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.request import urlopen
 
@@ -107,16 +107,16 @@ def watchdog_tables(seconds: float) -> tuple[Table, Table]:
             for server, few, many in zip(servers, quiet, busy, strict=True):
                 name = server.shape.without or "nothing"
                 size = uss(server.watchdog().pid)
-                memory.rows.append([name, *watchdog_memory(size, uss(bare))])
+                more = judged(size - uss(bare), MORE_WATCHDOG)
+                memory.rows.append([name, str(size // KB), *more])
                 figures = [f"{share * 100:.3f}" for share in (few, many, SHARE)]
                 cpu.rows.append([name, *figures, verdict(many < SHARE)])
     return memory, cpu
 
 
-def watchdog_memory(size: int, bare: int) -> list[str]:
-    more = size - bare
-    limit = f"at most {MORE_WATCHDOG // KB}"
-    return [str(size // KB), str(more // KB), limit, verdict(more <= MORE_WATCHDOG)]
+def judged(more: float, most: int) -> list[str]:
+    """In KB: how much more it is, what it may be, and whether that holds."""
+    return [f"{more / KB:.0f}", f"at most {most // KB}", verdict(more <= most)]
 
 
 def worker_sizes(server: Server) -> list[int]:
@@ -138,33 +138,32 @@ def collected_sizes(server: Server) -> list[int]:
     return [uss(worker.pid) for worker in server.workers()]
 
 
+SIZERS: dict[int, dict[str, Callable[[Server], list[int]]]] = {
+    0: {"smallest": worker_sizes, "smallest, after a full collection": collected_sizes},
+    ORDINARY: {f"{ORDINARY} routes more": worker_sizes},
+}
+"""By the number of routes more: what is asked of each server, one after the other."""
+
+
 def worker_table(launches: int) -> Table:
     head = ["start method", "app", "with, KB", "without, KB", "more, KB", "target, KB", ""]
     table = Table(head)
     for method in ("spawn", "fork"):
-        ways = (
-            ("smallest", 0, worker_sizes),
-            ("smallest, after a full collection", 0, collected_sizes),
-            (f"{ORDINARY} routes more", ORDINARY, worker_sizes),
-        )
-        for app, routes, sizes in ways:
-            ours: list[int] = []
-            plain: list[int] = []
+        for routes, sizers in SIZERS.items():
+            found: dict[str, tuple[list[int], list[int]]] = {app: ([], []) for app in sizers}
             for _ in range(launches):
-                shapes = [Shape(True, method, "full", routes=routes)]
-                shapes += [Shape(False, method, routes=routes)]
-                with running(*shapes) as [server, other]:
-                    ours += sizes(server)
-                    plain += sizes(other)
-            table.rows.append([method, app, *worker_memory(ours, plain)])
+                ours = Shape(True, method, "full", routes=routes)
+                with running(ours, Shape(False, method, routes=routes)) as servers:
+                    for app, sizes in sizers.items():
+                        for server, those in zip(servers, found[app], strict=True):
+                            those += sizes(server)
+            table.rows += [[method, app, *worker_memory(*both)] for app, both in found.items()]
     return table
 
 
 def worker_memory(ours: list[int], plain: list[int]) -> list[str]:
     more = statistics.median(ours) - statistics.median(plain)
-    shown = [spread(sizes, 1 / KB, 0) for sizes in (ours, plain)]
-    limit = f"at most {MORE_WORKER // KB}"
-    return [*shown, f"{more / KB:.0f}", limit, verdict(more <= MORE_WORKER)]
+    return [*(spread(sizes, 1 / KB, 0) for sizes in (ours, plain)), *judged(more, MORE_WORKER)]
 
 
 def idle_table(seconds: float) -> Table:

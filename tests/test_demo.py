@@ -257,26 +257,19 @@ def test_progress_goes_to_stderr(demo):
 
 def test_on_a_terminal_it_shows_what_it_does_and_the_table_grows(mark: str, terminal: Terminal):
     """Killed workers are to be replaced: who is left there is no leftover, but who answers."""
-    command = [*COMMAND, "demo", "--only", "workers-killed"]
+    command = [*COMMAND, "demo", "--only", "workers-killed", "--start-method", "fork"]
     env = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     with open(terminal.path, "r+b", buffering=0) as screen:
         demo = subprocess.Popen(
             command, env={**env, MARK: mark}, stdin=screen, stdout=screen, stderr=screen
         )
-    shown = b""
-
-    def has_ended() -> bool:
-        nonlocal shown
-        shown += terminal.read()
-        return demo.poll() is not None
-
-    assert wait_until(has_ended, 60), shown
-    shown += terminal.read()
-    assert demo.returncode in (0, 1), shown  # 1: on a busy machine, 2 s are short for a start
+    # Read all the time: into a terminal that nobody reads, nobody can write for long.
+    assert wait_until(lambda: terminal.shown and demo.poll() is not None, 60), terminal.shown
+    text = terminal.shown.decode()
+    assert demo.returncode == 0, text
     assert marked(mark) == []
-    text = shown.decode()
     assert "\r\x1b[K[1/1] SIGKILL to workers *: what does plain Sanic leave?" in text
-    assert "\x1b[32m" in text or demo.returncode == 1, "the Reaper's half is green"
+    assert "\x1b[32m" in text, "the Reaper's half is green"
     assert text.index("plain Sanic") < text.index("[1/1]"), "the head comes first"
 
 

@@ -178,18 +178,12 @@ def test_watching_until_somebody_has_seen_enough(launch, terminal):
     watching = server.box.start(
         [*COMMAND, "ps", "--watch"], env=server.env, output=Path(terminal.path), cwd=SUBJECTS
     )
-    shown = b""
-
-    def has_painted_twice() -> bool:
-        nonlocal shown
-        shown += terminal.read()
-        return shown.count(b"\x1b[H\x1b[2J") >= 2
-
-    wait_until(has_painted_twice, 20, lambda: shown.decode())
+    cleared = b"\x1b[H\x1b[2J"
+    wait_until(lambda: terminal.shown.count(cleared) >= 2, 20, lambda: terminal.shown.decode())
     watching.process.send(SIGINT)
     assert watching.exit_code(20) == 130
-    assert b"Subject" in shown
-    assert b"Traceback" not in shown + terminal.read()
+    assert b"Subject" in terminal.shown
+    assert b"Traceback" not in terminal.shown
     assert server.stop() == 0
 
 

@@ -529,13 +529,7 @@ SHELL = ["bash", "--norc", "--noprofile", "-i"]
 def on(terminal, job, *argv: str, **options: Any) -> Job:
     """What a job prints goes to the terminal, and what that shows is its output."""
     one = job(*argv, terminal=terminal.path, **options)
-    shown: list[bytes] = []
-
-    def output() -> str:
-        shown.append(terminal.read())
-        return b"".join(shown).decode(errors="replace")
-
-    one.output = output
+    one.output = lambda: terminal.shown.decode(errors="replace")
     return one
 
 

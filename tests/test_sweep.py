@@ -172,14 +172,7 @@ def test_the_question(launch, terminal, answer, code):
     orphan(server)
     env = {**server.env, "NO_COLOR": "1"}
     asking = server.box.start([*COMMAND, "sweep"], output=terminal.path, env=env, cwd=SUBJECTS)
-    printed = b""
-
-    def asked() -> bool:
-        nonlocal printed
-        printed += terminal.read()
-        return b"end them? [y/N]" in printed
-
-    wait_until(asked, 20, lambda: printed.decode())
+    wait_until(lambda: b"end them? [y/N]" in terminal.shown, 20, lambda: terminal.shown.decode())
     assert all(process.alive for process in left)
     terminal.type(answer)
     assert asking.exit_code(10) == code

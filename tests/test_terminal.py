@@ -26,7 +26,7 @@ def test_a_key_stops_it(launch, terminal, keys):
     terminal.type(keys)
     assert server.exit_code() == 0
     server.wait_gone()
-    printed = terminal.read()
+    printed = terminal.shown
     assert b"Traceback" not in printed
     assert b"[reaper] stopped" in printed
 

@@ -6,8 +6,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper.state import control, view
-
+from ..state import control, view
 from .terminal import NOTHING_FOUND, USAGE, print_json, printable
 
 

@@ -7,8 +7,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper.state import health, view
-
+from ..state import health, view
 from .terminal import print_json, printable
 
 UNWELL = 1

@@ -7,11 +7,10 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper import platform
-from sanic_reaper.platform import Identity, Row
-from sanic_reaper.state import statedir, view
-from sanic_reaper.state.view import Member, Server, Stray
-
+from .. import platform
+from ..platform import Identity, Row
+from ..state import statedir, view
+from ..state.view import Member, Server, Stray
 from .terminal import NOTHING_FOUND, columns, painter, print_json, printable, seconds, size, width
 
 TYPE_CHECKING = False

@@ -7,11 +7,10 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from sanic_reaper import platform
-from sanic_reaper.state import statedir, view
-from sanic_reaper.state.ports import listening
-from sanic_reaper.state.sweeping import Leftover, end, leftovers
-
+from .. import platform
+from ..state import statedir, view
+from ..state.ports import listening
+from ..state.sweeping import Leftover, end, leftovers
 from .terminal import USAGE, columns, print_json, printable, seconds, size
 
 TYPE_CHECKING = False
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from sanic_reaper.platform import Row
+    from ..platform import Row
 
 LEFT = 1
 

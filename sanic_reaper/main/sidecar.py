@@ -147,7 +147,7 @@ class Watchdog:
 _COMMAND = [
     sys.executable,
     "-I",
-    *([] if platform.NEEDS_SITE_PACKAGES or "isolation" in platform.WITHOUT else ["-S"]),
+    *([] if platform.NEEDS_SITE_PACKAGES else ["-S"]),
     "-c",
     # Behind the standard library, so that nothing installed beside us can shadow it.
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "

@@ -22,10 +22,9 @@ A bare pid names whoever holds the number now; the pair never names a second pro
 WITHOUT = frozenset(os.environ.get("SANIC_REAPER_WITHOUT", "").split(","))
 """Mechanisms to do without, so that tests can force each fallback on any machine.
 
-Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`, `state` (a place to leave word in);
-`isolation`, without which the watchdog has what is installed beside us, so that what measures
-coverage gets into it; and `denied`, under which each process can read of nobody but itself, as
-under `hidepid` for one that has given up being root.
+Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`, `state` (a place to leave word in); and
+`denied`, under which each process can read of nobody but itself, as under `hidepid` for one that
+has given up being root.
 """
 
 SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pytest
 
-COVERED = "coverage" in sys.modules
-"""Whether it is measured which lines run: in each process then, which imports what that takes."""
-
-by_itself = pytest.mark.skipif(COVERED, reason="what measures coverage imports some of it")
+by_itself = pytest.mark.skipif(
+    "COVERAGE_PROCESS_CONFIG" in os.environ, reason="what measures coverage imports some of it"
+)
 """For a test of what is imported."""
 
 METHODS = ("spawn", "fork", "forkserver")

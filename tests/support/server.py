@@ -17,7 +17,6 @@ from .box import Box, Command
 from .census import Process, Row, holds, wait_until
 from .commands import Said, run
 from .http import Exchange, get
-from .marks import COVERED
 
 SUBJECTS = Path(__file__).parents[1] / "subjects"
 START = 30.0
@@ -172,9 +171,6 @@ class Server:
             "XDG_RUNTIME_DIR": str(box.folder),
         }
         self.env = {**_clean_environment(), **own, **(env or {})}
-        if COVERED:
-            without = self.env.get("SANIC_REAPER_WITHOUT", "")
-            self.env["SANIC_REAPER_WITHOUT"] = f"{without},isolation"
         self.command: Command = box.start(
             argv,
             env=self.env,

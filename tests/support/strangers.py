@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from .box import Box
@@ -15,6 +18,19 @@ def sleeper(
     command = box.start(["sleep", "600"], output=output, env=env, uid=uid, cwd=Path("/"))
     wait_until(lambda: command.process.command == ["sleep", "600"], 5, "the exec of sleep")
     return command.process
+
+
+@contextmanager
+def program(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A child of the tests that runs this Python, and prints a line when it has come so far."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def take_pid(box: Box, output: Path, pid: int, within: float = 10) -> Process:

@@ -14,20 +14,20 @@ class Terminal:
         self._master, self._slave = pty.openpty()
         self.path = os.ttyname(self._slave)
         self._open = True
+        self._shown = b""
 
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
-    def read(self) -> bytes:
-        """All that has been printed and was not read yet."""
-        if not self._open:
-            return b""
-        os.set_blocking(self._master, False)
-        content = b""
-        with suppress(BlockingIOError, OSError):
-            while chunk := os.read(self._master, 65536):
-                content += chunk
-        return content
+    @property
+    def shown(self) -> bytes:
+        """All that has been printed so far."""
+        if self._open:
+            os.set_blocking(self._master, False)
+            with suppress(BlockingIOError, OSError):
+                while chunk := os.read(self._master, 65536):
+                    self._shown += chunk
+        return self._shown
 
     def close(self) -> None:
         """The window is closed, the connection lost."""

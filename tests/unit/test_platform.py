@@ -6,12 +6,12 @@ import ctypes
 import errno
 import os
 import signal
-import subprocess
 import sys
 import threading
 
 import pytest
 from support.census import wait_until
+from support.strangers import program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -29,12 +29,8 @@ TICK = 0.02
 @pytest.fixture
 def busy():
     """A process that has used a third of a second."""
-    process = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE)
-    process.stdout.readline()
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with program(BUSY) as process:
+        yield process
 
 
 def test_both_say_the_same_of_a_process(busy):

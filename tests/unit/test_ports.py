@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from threading import Timer
 
 import pytest
 from support.http import HOST, Ports
+from support.strangers import program
 
 from sanic_reaper.state import ports
 
@@ -29,13 +29,8 @@ def address():
 
 @pytest.fixture
 def holder(address):
-    command = [sys.executable, "-c", LISTEN, address[0], str(address[1])]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    process.stdout.readline()
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with program(LISTEN, address[0], str(address[1])) as process:
+        yield process
 
 
 def test_a_port_that_is_free(address):
