@@ -527,9 +527,10 @@ SHELL = ["bash", "--norc", "--noprofile", "-i"]
 
 
 def on(terminal, job, *argv: str, **options: Any) -> Job:
-    """What a job prints goes to the terminal, and what that shows is its output."""
+    """What a job prints goes to the terminal, and what that shows from now on is its output."""
+    before = len(terminal.shown)
     one = job(*argv, terminal=terminal.path, **options)
-    one.output = lambda: terminal.shown.decode(errors="replace")
+    one.output = lambda: terminal.shown[before:].decode(errors="replace")
     return one
 
 
