@@ -25,12 +25,17 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def _read(path: str) -> bytes:
-    """The whole of a small file below /proc, with three system calls and no buffer of Python's."""
+def _read(path: str, in_pieces: bool = False) -> bytes:
+    """The whole of a small file below /proc, with three system calls and no buffer of Python's.
+
+    Args:
+        in_pieces: whether a read may return less than was asked for and than there is: the kernel
+            writes a long list entry by entry, and never half of one (seq_file).
+    """
     fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = os.read(fd, 4096)
-        while len(content) % 4096 == 0 and content:
+        while content and (in_pieces or len(content) % 4096 == 0):
             more = os.read(fd, 65536)
             if not more:
                 break
@@ -136,10 +141,17 @@ def _children(pid: int) -> list[int]:
     """The kernel keeps one list per thread: a child belongs to the thread that forked it."""
     found: list[int] = []
     try:
-        for thread in _sparingly(os.listdir, f"/proc/{pid}/task"):
-            found.extend(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
+        threads = _sparingly(os.listdir, f"/proc/{pid}/task")
     except OSError as error:
         _has_ended(error)
+        return found
+    for thread in threads:
+        try:
+            children = _read(f"/proc/{pid}/task/{thread}/children", in_pieces=True)
+        except OSError as error:  # the thread alone, perhaps
+            _has_ended(error)
+        else:
+            found.extend(map(int, children.split()))
     return found
 
 

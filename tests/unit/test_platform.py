@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -114,3 +115,130 @@ def test_a_parent_death_signal(monkeypatch, armed_for, way):
 
 def test_a_function_that_libc_does_not_have():
     assert linux._call_in_libc("no_such_function") is None
+
+
+# -- small files below /proc ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8192, 4096 + 65536, 200_000])
+def test_a_file_is_read_to_its_end(tmp_path, size):
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content)
+    before = os.listdir("/proc/self/fd")
+    assert linux._read(f"{tmp_path}/file") == content
+    assert os.listdir("/proc/self/fd") == before
+
+
+FAMILY = """
+import os, sys
+reading, writing = os.pipe()
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        os.close(writing)
+        os.read(reading, 1)  # ends with the parent
+        os._exit(0)
+print(flush=True)
+os.read(reading, 1)
+"""
+
+
+def test_all_children_of_one_that_has_many():
+    """The kernel gives out no more of their list at once than fits a page, and mostly less."""
+    number = 1000
+    with program(FAMILY, str(number)) as process:
+        rows = linux.table().values()
+        children = {row.pid for row in rows if row.ppid == process.pid}
+        assert len(children) == number
+        assert set(linux._children(process.pid)) == children
+        assert set(linux.subtree([process.pid])) == children | {process.pid}
+
+
+def test_an_environment_that_fills_a_page_is_read():
+    """Not one byte more, so that nothing but another look tells that this was all."""
+    variables = {"PATH": os.environ["PATH"], "FILLING": ""}
+    taken = len("".join(f"{key}={value}\0" for key, value in variables.items()))
+    variables["FILLING"] = "x" * (4096 - taken)
+    with subprocess.Popen(["sleep", "60"], env=variables) as process:
+
+        def environ() -> bytes:
+            """That of the sleep, which has its name a moment before its environment."""
+            return linux.environ(process.pid) if linux.row(process.pid).name == "sleep" else b""
+
+        try:
+            found = wait_until(environ, 5, "the exec")
+        finally:
+            process.kill()
+    assert len(found) == 4096
+    assert found.endswith(b"x\0")
+
+
+def test_of_a_file_that_turns_out_empty_nothing_is_said(monkeypatch):
+    monkeypatch.setattr(linux, "_read", lambda path: b"")
+    assert linux.row(os.getpid()) is None
+    assert linux.resident(os.getpid()) == 0
+    assert linux.cpu_seconds(os.getpid()) == 0.0
+    assert linux.age(0) == 0.0
+    assert linux.oom_kills() is None
+
+
+V2, V1 = "/sys/fs/cgroup/app/memory.events", "/sys/fs/cgroup/memory/app/memory.oom_control"
+EVENTS = "low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 7\n"
+CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"
+CGROUPS = {
+    "v2": ("0::/app\n", {V2: EVENTS}, 3),
+    "v1": ("9:cpu,cpuacct:/app\n8:memory:/app\n1:name=systemd:/app\n", {V1: CONTROL}, 2),
+    "both, with memory in v1": ("8:memory:/app\n0::/app\n", {V1: CONTROL}, 2),
+    "both, told of by v2": ("8:memory:/app\n0::/app\n", {V1: "under_oom 0\n", V2: EVENTS}, 3),
+    "a name with a colon": ("0::/app:1\n", {V2.replace("app", "app:1"): EVENTS}, 3),
+    "v1 without memory": ("9:cpu,cpuacct:/app\n", {}, None),
+    "a kernel that does not count them": ("0::/app\n", {V2: "oom 4\n"}, None),
+    "no file for it, as at the root": ("0::/\n", {}, None),
+    "no number": ("0::/app\n", {V2: "oom_kill max\n"}, None),
+    "in no cgroup": ("", {}, None),
+}
+
+
+@pytest.mark.parametrize("case", CGROUPS)
+def test_how_many_the_oom_killer_has_ended(monkeypatch, case):
+    own, files, expected = CGROUPS[case]
+    files = {"/proc/self/cgroup": own, **files}
+
+    def read(path: str) -> bytes:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path].encode()
+
+    monkeypatch.setattr(linux, "_read", read)
+    assert linux.oom_kills() == expected
+
+
+# -- which of them it is --------------------------------------------------------------------------
+
+WHICH = """
+import sys
+import psutil  # as this system has it
+sys.platform = sys.argv[1]
+from sanic_reaper import platform
+print(platform.backend.__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "without", "name"),
+    [
+        ("linux", "", "linux"),
+        ("linux", "proc", "fallback"),
+        ("darwin", "", "macos"),
+        ("freebsd14", "", "fallback"),
+    ],
+)
+def test_each_system_has_what_is_asked_of_it(system, without, name):
+    """All the names, that is: on macOS nothing else of this is tried."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHICH, system],
+        env={**os.environ, "SANIC_REAPER_WITHOUT": without},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == f"sanic_reaper.platform.{name}", done.stderr
