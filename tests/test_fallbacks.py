@@ -138,6 +138,23 @@ def test_a_dead_watchdog_is_replaced(launch, without):
     server.wait_gone()
 
 
+@methods
+def test_a_watchdog_that_cannot_be_started_at_first(launch, method):
+    """No memory, no more processes: main keeps the deadlines itself until the next try."""
+    subject = SUPERVISED.with_(method=method, late_watchdog=True, children=["cleaned"])
+    server = launch(subject)
+    server.wait_serving()
+    assert not server.watchdogs
+    assert "the watchdog cannot be started" in server.output()
+    server.let_watchdogs_start()
+    wait_until(lambda: server.watchdogs and server.main.sleeping, 10, server.describe)
+    assert holds(lambda: len(server.watchdogs) == 1, 1), "main has told it everything"
+    server.wait_for_output("the watchdog could be started now", 2)
+    assert "the watchdog has died" not in server.output()
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
 @pytest.mark.parametrize("without", ["pidfd", "children", "proc", ALL_BUT_WATCHDOG])
 def test_a_detached_child_is_spared(launch, without):
     server = serve(launch, without, "fork", workers=1, children=["detached", "detached-daemon"])

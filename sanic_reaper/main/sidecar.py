@@ -30,8 +30,6 @@ class NoInterpreter(OSError):
 class Sidecar(Protocol):
     """Somebody who keeps the list of deadlines."""
 
-    def confirm(self) -> None: ...
-
     def tell(self, *words: object) -> bool: ...
 
     def heard(self) -> list[list[str]]: ...
@@ -120,8 +118,13 @@ class Watchdog:
         return messages
 
     def alive(self) -> bool:
-        """Whether it guards. One that somebody has stopped (SIGSTOP) is made to go on."""
+        """Whether it guards. One that somebody has stopped (SIGSTOP) is made to go on; one that has
+        not read for so long that it has missed something is ended."""
         if self._process.poll() is not None:
+            return False
+        if self._channel.lost:
+            log.warning("SIGKILL to watchdog [%d]: started by main, does not listen", self.pid)
+            self.end()
             return False
         row = platform.row(self._process.pid)
         if row is not None and row.stopped:
@@ -186,9 +189,6 @@ class InlineWatch:
 
         def close(self) -> None:
             pass
-
-    def confirm(self) -> None:
-        pass
 
     def tell(self, *words: object) -> bool:
         self._inbox.append(list(map(str, words)))

@@ -514,7 +514,8 @@ class Supervisor:
         self._tell_everything()
 
     def _confirm_sidecar(self) -> None:
-        assert self._sidecar is not None
+        if not isinstance(self._sidecar, Watchdog):
+            return  # it could not even be started
         try:
             self._sidecar.confirm()
         except OSError as error:
@@ -552,12 +553,16 @@ class Supervisor:
             self._tell("finish")
 
     def _replace_sidecar(self) -> None:
-        log.warning("the watchdog has died; starting another")
         assert self._sidecar is not None
+        had_one = isinstance(self._sidecar, Watchdog)
+        if had_one:
+            log.warning("the watchdog has died; starting another")
         self._sidecar.close()
         self._retry_at = float("inf")
         self._start_sidecar()
         self._confirm_sidecar()
+        if not had_one and isinstance(self._sidecar, Watchdog):
+            log.info("the watchdog could be started now")
 
     def _tell(self, *words: object) -> None:
         if self._sidecar is not None:

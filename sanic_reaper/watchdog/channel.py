@@ -10,6 +10,10 @@ import os
 from collections import deque
 
 
+class _Rest(bytes):
+    """Of a message of which the peer has the beginning."""
+
+
 class Channel:
     """One end. It never blocks: a peer that does not read must not stop the one that writes."""
 
@@ -18,6 +22,8 @@ class Channel:
         self.fd = fd
         self.open = True
         """Whether the peer is still there."""
+        self.lost = False
+        """Whether it has not read for so long that it will never hear of something."""
         self._unsent: deque[bytes] = deque()
         self._partial = b""
 
@@ -42,14 +48,22 @@ class Channel:
             except BlockingIOError:
                 self._unsent.appendleft(message)
                 if len(self._unsent) > _LIMIT:
-                    self._unsent.clear()
+                    self._give_up()
                 return False
             except OSError:
                 self.open = False
             else:
                 if written < len(message):
-                    self._unsent.appendleft(message[written:])
+                    self._unsent.appendleft(_Rest(message[written:]))
         return self.open
+
+    def _give_up(self) -> None:
+        """Keep no more for it than it needs to understand what it is told from now on."""
+        self.lost = True
+        first = self._unsent[0]
+        self._unsent.clear()
+        if isinstance(first, _Rest):
+            self._unsent.append(first)
 
     def receive(self) -> list[list[str]]:
         """The messages that have arrived. After the last one of a peer that is gone, none."""

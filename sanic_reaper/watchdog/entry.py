@@ -55,8 +55,7 @@ def main(argv: list[str]) -> None:
 def _where(error: BaseException) -> str:
     """The innermost line, without the `traceback` module and its two megabytes."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    assert trace is not None
+    while trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None:
-        return "?"
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

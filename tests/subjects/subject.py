@@ -99,6 +99,12 @@ def mask(seconds: str) -> None:
     block(seconds)
 
 
+def mask_all(seconds: str) -> None:
+    """The same with all of them: it can't be asked for anything."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    block(seconds)
+
+
 def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
@@ -121,6 +127,12 @@ def fail_in(name: str) -> None:
 def fail_once(seconds: str) -> None:
     emit("failing")
     if count("failing") == 1:
+        fail("")
+
+
+def fail_later(seconds: str) -> None:
+    """When all have been up."""
+    if count("all acked"):
         fail("")
 
 
@@ -240,11 +252,13 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async-thread": wait_for_a_thread,
     "deaf": deaf,
     "mask": mask,
+    "mask-all": mask_all,
     "raise": fail,
     "raise-cancelled": cancel,
     "raise-interrupt": interrupt,
     "raise-in": fail_in,
     "raise-once": fail_once,
+    "raise-later": fail_later,
     "sys.exit": leave_quietly,
     "os._exit": drop_dead,
     "trap": trap,
@@ -320,6 +334,10 @@ def extend(app: Sanic) -> None:
 
         # The watchdog knows only the standard library: by `site` it is measured as well.
         sidecar._COMMAND = [word for word in sidecar._COMMAND if word != "-S"]
+    if SUBJECT["late_watchdog"]:
+        from sanic_reaper.main import sidecar
+
+        sidecar._COMMAND.insert(0, f"{os.environ['EVENTS']}.starter")
     from sanic_reaper import Reaper
 
     if SUBJECT["on_event"]:
@@ -467,14 +485,24 @@ def identity(process: Any) -> tuple[int, int]:
 
 
 def custom_process() -> None:
+    work = SUBJECT["manage"]
+    if work == "handler":
+        signal.signal(signal.SIGINT, leave_custom_process)
     emit("custom process")
-    if isinstance(SUBJECT["manage"], str):
-        CHILDREN[SUBJECT["manage"]]()
-        return
-    try:
+    if work in ("handler", "careless"):
         time.sleep(600)
-    except KeyboardInterrupt:
-        emit("custom process interrupted")
+    elif isinstance(work, str):
+        CHILDREN[work]()
+    else:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            emit("custom process interrupted")
+
+
+def leave_custom_process(signum: int, frame: object) -> None:
+    emit("custom process interrupted")
+    sys.exit()
 
 
 def start_children(app: Sanic) -> None:

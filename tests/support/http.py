@@ -6,15 +6,20 @@ import os
 import re
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 HOST = "127.0.0.1"
 
 
 class Exchange:
-    """One request that has been sent, and the answer when somebody asks for it."""
+    """One request that has been sent, and the answer when somebody asks for it.
 
-    def __init__(self, port: int, path: str, timeout: float = 20) -> None:
-        self._socket = socket.create_connection((HOST, port), timeout)
+    Args:
+        port: or the path of a Unix socket.
+    """
+
+    def __init__(self, port: int | Path, path: str, timeout: float = 20) -> None:
+        self._socket = _connection(port, timeout)
         head = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
         self._socket.sendall(head.encode())
 
@@ -34,13 +39,22 @@ class Exchange:
         self._socket.close()
 
 
+def _connection(port: int | Path, timeout: float) -> socket.socket:
+    if isinstance(port, int):
+        return socket.create_connection((HOST, port), timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout)
+    connection.connect(str(port))
+    return connection
+
+
 def _complete(content: bytes) -> bool:
     head, blank, body = content.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head.lower())
     return bool(blank) and length is not None and len(body) >= int(length[1])
 
 
-def get(port: int, path: str = "/", timeout: float = 5) -> tuple[int, str]:
+def get(port: int | Path, path: str = "/", timeout: float = 5) -> tuple[int, str]:
     """Status and body of one request; (0, "") where nobody answers."""
     try:
         return Exchange(port, path, timeout).answer()

@@ -71,6 +71,8 @@ class Subject:
     """Whether forked workers begin when main is dead."""
     successor_stops: bool = False
     """Whether a watchdog that takes another one's place stops before it does anything."""
+    late_watchdog: bool = False
+    """Whether no watchdog can be started until `Server.let_watchdogs_start`."""
     own_inspector: bool = False
     """Whether the app has an Inspector of a class of its own."""
     own_route: str = ""
@@ -82,7 +84,8 @@ class Subject:
     thread: str = ""
     """The name of a thread that runs in main before the workers start."""
     manage: bool | str = False
-    """Whether main has a process of the user's; or what that one starts, and then it ends."""
+    """Whether main has a process of the user's; or what that one starts, and then it ends.
+    `careless`: it thinks of no interrupt; `handler`: it has a handler of its own for one."""
     transient: bool = False
     """Whether that process is restarted along with the workers."""
     dies: str = ""
@@ -272,6 +275,12 @@ class Server:
             return len(found) == 1 and found[0] != dead and self.main.sleeping
 
         wait_until(replaced, within, lambda: f"a new watchdog\n{self.describe()}")
+
+    def let_watchdogs_start(self) -> None:
+        """For a subject with a `late_watchdog`."""
+        starter = self._events.with_name(f"{self._events.name}.starter")
+        starter.write_text('#!/bin/sh\nexec "$@"\n')
+        starter.chmod(0o755)
 
     @property
     def family(self) -> dict[str, Process]:

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from sanic_reaper.watchdog import channel
 from sanic_reaper.watchdog.channel import Channel
 
 
@@ -45,6 +46,46 @@ def test_what_would_break_the_form_is_replaced(pair):
     near, far = pair
     near.send("log", "a\tb\nc", "\udce4")
     assert far.receive() == [["log", "a b c", "\\udce4"]]
+
+
+def test_a_message_that_is_longer_than_the_buffer_arrives_whole(pair):
+    near, far = pair
+    reason = "x" * 1_000_000
+    assert not near.send("log", reason)
+    received = words(far)
+    late = flush(near, far, received)
+    assert received == [f"log {reason}", *late]
+
+
+def test_what_a_peer_that_never_reads_has_not_got_is_not_kept_for_ever(pair, monkeypatch):
+    """It takes memory. Who reads again in the end hears what is said from then on."""
+    near, far = pair
+    monkeypatch.setattr(channel, "_LIMIT", 5)
+    sent = fill(near)
+    for number in range(6):
+        assert not near.send(f"late {number}")
+    assert len(near._unsent) <= 5
+    assert near.lost
+    assert words(far) == sent[:-1]
+    assert near.send("at last")
+    received = words(far)
+    assert received[-1] == "at last"
+    assert len(received) < 6
+
+
+def test_half_a_message_is_still_completed_then(pair, monkeypatch):
+    """Or the next one would be its other half."""
+    near, far = pair
+    monkeypatch.setattr(channel, "_LIMIT", 3)
+    reason = "x" * 1_000_000
+    assert not near.send("log", reason)
+    for number in range(4):
+        assert not near.send("adopt", number)
+    assert near.lost
+    received = words(far)
+    flush(near, far, received)
+    assert received[0] == f"log {reason}"
+    assert "adopt 0" not in received
 
 
 MOMENTS = ["before the write", "after the write"]

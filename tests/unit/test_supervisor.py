@@ -16,7 +16,7 @@ from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
 from sanic_reaper.main import sidecar
 from sanic_reaper.main.journal import Journal
-from sanic_reaper.main.sidecar import Watchdog
+from sanic_reaper.main.sidecar import InlineWatch, Watchdog
 from sanic_reaper.main.supervisor import Supervisor
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
@@ -58,10 +58,13 @@ class Worker(multiprocessing.get_context("fork").Process):
     contact = launch = None
 
 
+def supervisor_of(earlier=frozenset()) -> Supervisor:
+    settings, journal = Settings.read({}), Journal("run", {}, (0, 0), 0.0)
+    return Supervisor(settings, "run", earlier, Hooks([]), journal)
+
+
 def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
-    supervisor = Supervisor(
-        Settings.read({}), "run", set(), Hooks([]), Journal("run", {}, (0, 0), 0.0)
-    )
+    supervisor = supervisor_of()
     worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
     worker.start()
     supervisor._sidecar = Wedged()
@@ -75,9 +78,7 @@ def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
 
 def test_a_zombie_that_is_told_of_too_soon_after_another_is_not_forgotten():
     """The watchdog, on a crowded host, may be long in telling of it once more."""
-    supervisor = Supervisor(
-        Settings.read({}), "run", set(), Hooks([]), Journal("run", {}, (0, 0), 0.0)
-    )
+    supervisor = supervisor_of()
     supervisor._sidecar = Wedged()
     supervisor._next_reaping = time.monotonic() + 0.3
     child = os.posix_spawnp("true", ["true"], os.environ)
@@ -100,6 +101,28 @@ def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
     assert watchdog._process.returncode is not None
     [line] = lines
     assert f"SIGKILL to watchdog [{watchdog.pid}]: started by main" in line
+
+
+def test_a_watchdog_that_cannot_be_started_is_tried_ever_more_rarely(lines, monkeypatch):
+    monkeypatch.setattr(sidecar, "_COMMAND", ["/nowhere/python"])
+    stranger = (os.getppid(), start_of(os.getppid()))
+    supervisor = supervisor_of({stranger})
+    supervisor._start_sidecar()
+    supervisor._confirm_sidecar()
+    pauses = []
+    for _ in range(4):
+        pauses.append(round(supervisor._retry_at - time.monotonic(), 1))
+        supervisor._replace_sidecar()
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+    assert all("cannot be started" in line for line in lines), "and none has died"
+    assert ["spare", *map(str, stranger)] in supervisor._sidecar._inbox
+
+
+def test_a_process_that_is_not_registered_is_not_told_of_when_it_is_replaced():
+    supervisor = supervisor_of()
+    supervisor._sidecar = InlineWatch(*supervisor._charge)
+    supervisor.replaced(Worker(name="Sanic-Server-0-0"))
+    assert not supervisor._sidecar._inbox
 
 
 @pytest.mark.parametrize("socket", ["", "/run/systemd/notify"])

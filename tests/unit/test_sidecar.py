@@ -1,0 +1,111 @@
+"""Main's end of the watchdog: whether there is one, and the watch in main itself.
+
+In processes of their own: who starts a watchdog asks to be told of every fork for good.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+PRELUDE = """
+import os, signal, subprocess, time
+from sanic_reaper.main import sidecar
+from sanic_reaper.main.sidecar import InlineWatch, Watchdog
+from sanic_reaper.tree.process import start_of
+from sanic_reaper.watchdog import channel
+
+me = (os.getpid(), start_of(os.getpid()))
+"""
+
+
+def said_by(program: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_watchdog_that_is_there_is_not_waited_for_again():
+    """It answers once. Who waited for that a second time would end the one that works."""
+    program = """
+watchdog = Watchdog(me, "run", 1.0)
+watchdog.confirm()
+print(*watchdog.heard())
+sidecar.HELLO = 0.0
+watchdog.confirm()
+print(watchdog.alive())
+watchdog.end()
+"""
+    assert said_by(program) == ["['hello']", "True"]
+
+
+def test_a_watchdog_that_ends_at_once_is_none():
+    """And is waited for by nobody, or it would stay as a zombie."""
+    program = """
+sidecar._COMMAND = ["true"]
+watchdog = Watchdog(me, "run", 1.0)
+try:
+    watchdog.confirm()
+except OSError as error:
+    print(error)
+print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}"))
+"""
+    began = time.monotonic()
+    assert said_by(program) == ["it has ended at once", "False -1 False"]
+    assert time.monotonic() - began < 5, "its end tells, not the time it may take"
+
+
+def test_a_watchdog_that_has_missed_what_it_was_told_is_ended():
+    """Main starts another one, and tells that one everything."""
+    program = """
+channel._LIMIT = 5
+watchdog = Watchdog(me, "run", 1.0)
+watchdog.confirm()
+os.kill(watchdog.pid, signal.SIGSTOP)
+while not watchdog._channel.lost:
+    watchdog.tell("log", "x" * 10_000)
+print(watchdog.alive(), os.path.exists(f"/proc/{watchdog.pid}"))
+"""
+    assert said_by(program) == ["False False"]
+
+
+def test_what_a_script_starts_after_its_server_is_no_business_of_the_watch_in_main():
+    """What its server's workers have left is."""
+    program = """
+left = subprocess.Popen(["sleep", "60"])
+watch = InlineWatch(me, "run", 1.0)
+watch.tell("finish")
+said = []
+while ["done", "1"] not in said:
+    said += watch.heard()
+    left.poll()
+    time.sleep(0.01)
+print(left.wait())
+own = subprocess.Popen(["sleep", "60"])
+print(watch.heard(), watch.heard(), own.poll())
+own.kill()
+own.wait()
+"""
+    assert said_by(program) == ["-15", "[] [] None"]
+
+
+def test_who_is_registered_when_all_is_over_is_told_to_end():
+    """It has come too late for the stop, and nobody else would tell it."""
+    program = """
+watch = InlineWatch(me, "run", 1.0)
+watch.tell("finish")
+while ["done", "0"] not in watch.heard():
+    time.sleep(0.01)
+late = subprocess.Popen(["sleep", "60"])
+watch.tell("adopt", late.pid, start_of(late.pid), "worker", 0.0, "late")
+watch.heard()
+print(late.wait())
+"""
+    assert said_by(program) == ["-15"]
