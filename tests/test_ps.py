@@ -64,6 +64,17 @@ def test_a_server_that_serves(launch, method):
     assert server.ask("ps") == (1, "no server runs here\n")
 
 
+def test_a_child_that_nobody_has_waited_for(launch):
+    server = launch(SUPERVISED.with_(workers=1))
+    [worker] = server.wait_serving()
+    server.get("/start/awaited")
+    zombie = wait_for(server, "sh", "zombie")
+    assert (zombie["role"], zombie["parent"]) == ("child", worker.inner_pid)
+    server.wait_for("collected")
+    assert "sh" not in processes(server)
+    assert server.stop() == 0
+
+
 def test_a_start_that_hangs(launch):
     server = launch(SUPERVISED.with_(workers=1, listeners={"before_server_start": "block"}))
     server.wait_for("holding")

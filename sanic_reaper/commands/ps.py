@@ -124,6 +124,7 @@ class Picture:
         self.app, self.main, self.uid = app, main, uid
         self.processes = lines
         self.server: Server | None = None
+        self.run = ""
         self.lives = False
         self.turns = False
         self.directory = ""
@@ -135,6 +136,7 @@ class Picture:
         lives = server.lives
         if lives:
             belongs[server.main] = "main"
+            belongs.update(_zombies_of(belongs, table))
         picture = cls(
             server.app,
             server.main,
@@ -142,6 +144,7 @@ class Picture:
             _tree(server.main, belongs, server.members, table, now),
         )
         picture.server, picture.lives, picture.now = server, lives, now
+        picture.run = server.run
         picture.turns = server.turns(now)
         picture.directory = server.fields.get("directory", "")
         return picture
@@ -150,7 +153,7 @@ class Picture:
     def of_stray(cls, stray: Stray, table: dict[int, Row]) -> Picture:
         lines = _tree(stray.main, stray.processes, {}, table, time.monotonic())
         picture = cls(stray.app, stray.main, stray.uid, lines)
-        picture.directory = stray.directory
+        picture.run, picture.directory = stray.run, stray.directory
         return picture
 
     @property
@@ -178,7 +181,7 @@ class Picture:
             "main": self.main[0],
             "uid": self.uid,
             "state": self.state,
-            "run": server.run if server is not None else None,
+            "run": self.run,
             "workers_wanted": server.wanted if server is not None else None,
             "workers_serving": _serving(server),
             "address": fields.get("address"),
@@ -262,6 +265,17 @@ def _serving(server: Server | None) -> int | None:
     if server is None:
         return None
     return sum(member.state in ("serving", "blocked") for member in server.workers)
+
+
+def _zombies_of(belongs: dict[Identity, str], table: dict[int, Row]) -> dict[Identity, str]:
+    """Those that have ended and that nobody has waited for. There is nothing to end about them, so
+    no one else lists them."""
+    parents = {pid for pid, _ in belongs}
+    return {
+        row.identity: "has ended, and its parent has not waited for it"
+        for row in table.values()
+        if not row.alive and row.ppid in parents
+    }
 
 
 def _tree(
