@@ -330,6 +330,8 @@ class Run:
         self._coroutine = coroutine
         self._timeout = timeout
         self._expired = False
+        self._future: Any = None
+        """What its task waits for."""
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -347,6 +349,7 @@ class Run:
                 finally:
                     self.is_running = False
                     self.longest = max(self.longest, time.perf_counter() - began)
+                self._future = awaited
                 try:
                     yield awaited
                 except GeneratorExit:
@@ -390,14 +393,14 @@ class Run:
     def awaiting(self) -> list[Frame]:
         """The lines in which it and what it awaits are suspended, innermost first."""
         found: list[Frame] = []
-        awaited = self._coroutine
+        awaited, future = self._coroutine, self._future
         while awaited is not None and len(found) < 100:
             frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-            if frame is None and isinstance(awaited, asyncio.Task):
-                awaited = awaited.get_coro()
+            if frame is None:  # the iterator of a future, which does not tell whose it is
+                if not isinstance(future, asyncio.Task):
+                    break
+                awaited, future = future.get_coro(), getattr(future, "_fut_waiter", None)
                 continue
-            if frame is None:
-                break
             found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
             awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
         return found[::-1]

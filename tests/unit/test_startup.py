@@ -337,6 +337,76 @@ def test_sys_exit_in_words():
     assert text == "its handler load (app.py:7) called sys.exit(3)"
 
 
+def test_an_error_without_a_line_of_the_users_keeps_all_of_its_own():
+    def handler():
+        exec(compile("def broken(): raise OSError('no disk')\nbroken()", asyncio.__file__, "exec"))
+
+    error = raised(handler)
+    for _ in range(2):
+        error.__traceback__ = error.__traceback__.tb_next
+    text = explain(error, "its handler load", PLACE, 0.5)
+    assert text.count(asyncio.__file__) == 2
+
+
+def test_errors_that_are_each_others_cause():
+    error, other = OSError("one"), OSError("other")
+    error.__cause__, other.__cause__ = other, error
+    assert "OSError: one" in explain(error, "its handler load", PLACE, 0.5)
+
+
+def test_an_error_that_comes_of_no_handler():
+    assert Startup(0, 0).explain(OSError("no disk")).startswith("the start of the app failed")
+
+
+# -- where it waits -------------------------------------------------------------------------------
+
+
+async def in_the_loop():
+    await asyncio.sleep(60)
+
+
+async def in_a_task():
+    await asyncio.create_task(in_the_loop())
+
+
+async def in_a_task_of_a_task():
+    await asyncio.create_task(in_a_task())
+
+
+async def of_several():
+    await asyncio.gather(in_the_loop(), in_the_loop())
+
+
+@pytest.mark.parametrize(
+    ("handler", "names"),
+    [
+        (in_the_loop, ["sleep", "in_the_loop"]),
+        (in_a_task, ["sleep", "in_the_loop", "in_a_task"]),
+        (in_a_task_of_a_task, ["sleep", "in_the_loop", "in_a_task", "in_a_task_of_a_task"]),
+        (of_several, ["of_several"]),
+    ],
+)
+@pytest.mark.parametrize("policy", ["asyncio", "uvloop"])
+def test_the_lines_in_which_a_handler_waits(policy, handler, names):
+    """Through the tasks that it waits for; a group of them says nothing of its members."""
+
+    async def look():
+        run = Run(handler())
+        task = asyncio.ensure_future(call_with(lambda: run))
+        await asyncio.sleep(0.01)
+        found = run.awaiting()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return found
+
+    loop = pytest.importorskip(policy).new_event_loop()
+    found = loop.run_until_complete(look())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert [name for _, _, name in found] == names
+
+
 USER = ("/srv/app.py", 3, "load")
 LIBRARY = (asyncio.__file__, 7, "run")
 OURS = (Run.__init__.__code__.co_filename, 9, "step")
