@@ -70,21 +70,18 @@ def substitute_worker_signals(
     """Replace how a worker sets up its signals, and learn when its loop starts to run for ever.
 
     `_serve_http_1` looks both functions up in its module when it needs them. `set_up` receives
-    Sanic's arguments: app, run_multiple, register_sys_signals, loop.
+    Sanic's arguments: app, run_multiple, register_sys_signals, loop. The third is true: where there
+    is a main process, Sanic takes nothing else (`prepare` of mixins/startup.py).
     """
     from sanic.server import runners
 
     run_for_ever: Callable[..., None] = runners._run_server_forever
-    original: Callable[..., None] = runners._setup_system_signals
 
     def _setup_system_signals(
         app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
     ) -> None:
-        if register:
-            os.environ["SANIC_WORKER_PROCESS"] = "true"
-            set_up(app, run_multiple, register, loop)
-        else:  # the user takes care of signals
-            original(app, run_multiple, register, loop)
+        os.environ["SANIC_WORKER_PROCESS"] = "true"
+        set_up(app, run_multiple, register, loop)
 
     def _run_server_forever(
         loop: asyncio.AbstractEventLoop,

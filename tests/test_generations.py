@@ -219,6 +219,16 @@ def test_a_stuck_worker_makes_way(launch, method, state, order):
     assert server.stop() == 0
 
 
+def test_a_complaint_about_the_worker_before_this_one(launch):
+    """As sanic-ext's HealthMonitor sends it, who has not heard of that one for half a minute."""
+    server = launch(SUPERVISED.with_(method="fork"))
+    workers = server.wait_serving()
+    server.order("Sanic-Server-1-0")
+    server.wait_for_output("Sanic-Server-1-0 has just been replaced: not restarted")
+    assert holds(lambda: server.workers == workers, 0.5)
+    assert server.stop() == 0
+
+
 def test_a_storm_of_reloads_ends_with_the_wanted_number(launch):
     """Fifty in ten seconds: most of the processes are told to go before they have come up."""
     server = launch(SUPERVISED.with_(method="fork"))
@@ -275,6 +285,31 @@ def test_a_process_of_the_users_is_restarted_along(launch, method, order):
     server.order(ORDERS[order][0])
     server.wait_for("custom process", 2)
     wait_until(lambda: old.look() is None, SHUTDOWN_TIMEOUT + SLACK, server.describe)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("second", ["without downtime", "restart", "scale down"])
+@methods
+def test_a_second_order_while_the_successors_still_start(launch, method, second):
+    """Two are of that name by then, the one that serves and the one that is to take its place."""
+    server = launch(SUPERVISED.with_(method=method, successor="block-first:2"))
+    server.wait_serving()
+    serving = server.wait_for("after_server_start", 2)
+    server.order(ORDERS["without downtime"][0])
+    starting = server.wait_for("holding", 2)
+    message, names = ORDERS[second]
+    server.order(message)
+    to_go = [event for event in serving + starting if event.name in names]
+    gone = server.processes_of(to_go)
+    if second == "without downtime":
+        half_way = server.processes_of(starting)
+        wait_until(lambda: not any(one.look() for one in half_way), START, server.describe)
+        assert server.get()[0] == 200, "the old ones serve until one has come up"
+    wait_until(lambda: not any(one.look() for one in gone), START, server.describe)
+    wanted = 1 if second == "scale down" else 2
+    wait_until(lambda: len(server.workers) == wanted, START, server.describe)
+    assert server.get()[0] == 200
+    assert not server.zombies
     assert server.stop() == 0
 
 

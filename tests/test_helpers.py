@@ -122,6 +122,23 @@ def test_a_managed_process_is_interrupted_once(launch, method):
     assert len(server.events("custom process interrupted")) == 1
 
 
+@pytest.mark.parametrize("way", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("manage", ["careless", "handler"])
+@methods
+def test_what_a_managed_process_makes_of_its_interrupt(launch, method, manage, way):
+    """One without a thought of it just ends; one that has a handler for SIGINT is asked by that,
+    and may be asked twice: once by the terminal, of which only the handler knows."""
+    server = launch(SUPERVISED.with_(method=method, workers=1, manage=manage))
+    server.wait_serving()
+    server.wait_for("custom process")
+    server.send_group(way)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.output()
+    asked = len(server.events("custom process interrupted"))
+    assert asked in {"careless": (0,), "handler": (1, 2) if way == SIGINT else (1,)}[manage]
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_a_dead_sync_manager_ends_the_server_with_1(launch, method):
     server = launch(SUPERVISED.with_(method=method))

@@ -81,6 +81,20 @@ def test_a_hung_worker_is_ended_and_replaced(launch, method, action):
     assert server.stop() == 0
 
 
+def test_a_hung_worker_that_cannot_be_asked_is_ended_all_the_same(launch):
+    """It has blocked every signal: there is no stack, and only SIGKILL is heard."""
+    server = launch(TIMED)
+    [victim] = server.wait_serving()
+    server.request("/do/mask-all")
+    report = report_of(server, "is ended: its event loop has stood still")
+    assert "does not answer" in report
+    wait_until(lambda: not victim.alive, 10, server.describe)
+    wait_until(lambda: len(server.workers) == 1, START, server.describe)
+    [death] = server.events("worker.died")
+    assert death.more["cause"] == "hung"
+    assert server.stop() == 0
+
+
 @methods
 def test_a_stopped_worker_is_reported_as_stopped_and_spared(launch, method):
     """Somebody debugs it."""

@@ -70,6 +70,8 @@ def test_the_runner_asks_its_module_for_these_two():
     body = inspect.getsource(runners._serve_http_1)
     assert "_setup_system_signals(app, run_multiple, register_sys_signals, loop)" in body
     assert "_run_server_forever(" in body
+    refusal = "Cannot run Sanic.serve with register_sys_signals=False"
+    assert refusal in inspect.getsource(startup.StartupMixin.prepare)
 
 
 def test_a_worker_says_that_it_serves_no_longer():

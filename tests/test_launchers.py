@@ -11,6 +11,7 @@ import pytest
 from support.box import container
 from support.census import Process, Row, holds, wait_until
 from support.daemon import SANIC, Daemon, command_line, needs_daemon
+from support.http import Exchange, get
 from support.marks import methods, signals, smoke_of
 from support.server import (
     CONTAINER_SCRIPT,
@@ -53,6 +54,24 @@ def test_launcher(launch, ports, launcher, method, state, event):
     server.wait_gone()
     assert server.exit_code() == (-SIGKILL if event == "kill" else 0)
     assert "Traceback" not in server.output()
+
+
+@methods
+@signals(SIGTERM, SIGKILL)
+def test_a_unix_socket(launch, new_box, method, signum):
+    """As behind a proxy on the same machine. Sanic takes its file away, in the last worker too."""
+    box = new_box()
+    path = box.folder / "socket"
+    server = launch(SUPERVISED.with_(method=method, run={"unix": str(path)}), box=box)
+    server.wait_serving()
+    assert get(path)[0] == 200
+    assert f"unix:{path}" in server.ask("ps").text
+    pending = Exchange(path, "/do/async:1")
+    server.wait_for("holding")
+    server.send(signum)
+    assert pending.answer() == (200, "done")
+    server.wait_gone()
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("how", ["class", "instance", "register"])

@@ -222,6 +222,14 @@ def test_switched_off(launch, method):
     assert "[reaper]" not in server.output()
 
 
+def test_switched_off_it_stops_as_ever(launch):
+    server = launch(SUPERVISED.with_config(REAPER_ENABLED=False))
+    server.wait_serving()
+    assert server.stop() == 0
+    assert len(server.events("after_server_stop done")) == 2
+    assert "[reaper]" not in server.output()
+
+
 # -- in a test of the user's ----------------------------------------------------------------------
 
 TESTING = """

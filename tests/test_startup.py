@@ -8,7 +8,8 @@ import time
 from signal import SIGKILL, SIGTERM
 
 import pytest
-from support.census import holds
+from support.census import holds, wait_until
+from support.daemon import SANIC, command_line
 from support.http import can_bind
 from support.marks import methods, smoke_of
 from support.server import (
@@ -172,6 +173,54 @@ def test_a_start_that_fails_ends_the_server_at_once(launch, method, failure):
     if failure == "raises late":
         assert "did not start: an after_server_start listener failed" in server.output()
         assert server.output().count("RuntimeError: the database is not there") == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_an_app_that_its_worker_cannot_import(launch, ports, method):
+    """Where Sanic's command line is the one to import it, Sanic catches that: the worker ends as if
+    all were well, and main is told in a way of Sanic's own."""
+    port = ports.take()
+    argv = command_line([*SANIC, "app:app"], port)
+    server = launch(SUPERVISED.with_(method=method, importing="raise"), port=port, argv=argv)
+    assert "RuntimeError: the database is not there" in wait_failed(server)
+
+
+def test_a_successor_that_cannot_import_the_app(launch, ports):
+    """The same, when the others serve: it is one more death, and no order to anybody."""
+    port = ports.take()
+    subject = SUPERVISED.with_(importing="raise-later").with_config(REAPER_RESPAWN_LIMIT=1)
+    server = launch(subject, port=port, argv=command_line([*SANIC, "app:app"], port))
+    victim, other = server.wait_serving()
+    victim.send(SIGKILL)
+    server.wait_for_output("it stays down")
+    assert server.workers == [other]
+    assert server.get()[0] == 200
+    assert server.stop() == 0
+
+
+def test_an_order_that_comes_while_the_others_start(launch):
+    """It waits until all are up, as in Sanic."""
+    subject = SUPERVISED.with_(listeners={"before_server_start": "async-in:Sanic-Server-1"})
+    server = launch(subject)
+    [first] = server.wait_for("after_server_start")
+    server.order(f"{first.name}:")
+    server.wait_serving()
+    starts = server.wait_for("after_server_start", 3)
+    assert [event.name for event in starts].count(first.name) == 2
+    wait_until(lambda: server.process_of(first) is None, START, server.describe)
+    assert len(server.workers) == 2
+    assert server.stop() == 0
+
+
+def test_a_worker_that_serves_ends_the_server_while_the_others_start(launch):
+    subject = SUPERVISED.with_(listeners={"before_server_start": "block-in:Sanic-Server-1"})
+    server = launch(subject)
+    server.wait_for("after_server_start")
+    server.wait_for("holding")
+    wait_until(lambda: server.get("/terminate") == (200, "done"), START, server.describe)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "stopping on request" in server.output()
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])

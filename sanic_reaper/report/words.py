@@ -30,15 +30,12 @@ def duration(seconds: float) -> str:
     if seconds < 99.995:
         return f"{seconds:.2f} s"
     whole = round(seconds)
-    for size, unit, part, small in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            count, rest = divmod(whole, size)
-            return f"{count} {unit} {rest // part} {small}"
-    return f"{whole} s"
+    size, unit, part, small = next(units for units in _UNITS if whole >= units[0])
+    count, rest = divmod(whole, size)
+    return f"{count} {unit} {rest // part} {small}"
+
+
+_UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
 def clock(moment: float, style: str = "%H:%M:%S") -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 from support.census import wait_until
 
 from sanic_reaper import platform
+from sanic_reaper.state import control as control_module
 from sanic_reaper.state.control import LONGEST, MOST, Control, ask_for_stack
 
 NAME = "Sanic-Server-0-0"
@@ -64,6 +66,11 @@ def test_it_says_where_a_worker_is(ask, worker):
     assert text.splitlines()[0] == f"{NAME} [{worker.pid}]: it sits"
     assert '  File "shop.py", line 7 in report' in text
     assert ask(str(worker.pid)) == text
+
+
+def test_one_that_sits_in_no_line_of_python(ask, worker, monkeypatch):
+    monkeypatch.setattr(worker.contact, "ask", lambda tell: tell([], "it says nothing"))
+    assert ask().splitlines() == [f"{NAME} [{worker.pid}]: it says nothing", "", "Thread 1"]
 
 
 def test_nobody_of_this_name(ask):
@@ -130,6 +137,89 @@ def test_more_than_it_hears_at_the_same_time_wait(tmp_path, control):
     assert last.recv(100).startswith(b"unknown")
     for connection in connections:
         connection.close()
+
+
+IN_A_PROGRAM = """
+import os, socket
+from sanic_reaper.state.control import Control
+
+control = Control("run", [])
+control.open(".")
+asking = socket.socket(socket.AF_UNIX)
+asking.settimeout(5)
+
+def come():
+    asking.connect("./run.socket")
+    control.turn()
+"""
+
+
+def in_a_program(code: str, folder) -> str:
+    """What is printed by a main that runs this, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_PROGRAM + code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to come as another user")
+@pytest.mark.parametrize(
+    ("uid", "open_to", "answer"),
+    [(65534, 0, "b''"), (65534, 65534, "b'unknown'"), (0, 65534, "b'unknown'")],
+    ids=["another user", "the server's own", "root"],
+)
+def test_who_may_ask_though_the_directory_is_open_to_everybody(tmp_path, uid, open_to, answer):
+    tmp_path.chmod(0o755)
+    code = f"""
+os.chmod("run.socket", 0o666)
+os.seteuid({uid})
+asking.connect("./run.socket")
+os.seteuid(0)
+asking.sendall(b"anybody\\n")
+os.seteuid({open_to})
+control.turn()
+try:
+    print(asking.recv(7))
+except ConnectionResetError:
+    print(b"")
+os.seteuid(0)
+control.close()
+"""
+    assert in_a_program(code, tmp_path) == f"{answer}\n"
+
+
+def test_where_the_system_does_not_tell_who_asks_the_directory_decides(ask, monkeypatch):
+    monkeypatch.delattr(control_module.socket, "SO_PEERCRED", raising=False)
+    assert "it sits" in ask()
+
+
+def test_a_worker_that_was_forked_meanwhile_lets_nobody_wait(tmp_path):
+    """It would hold the other end of the question: whoever asks a main that dies then would get
+    neither an answer nor the end."""
+    code = """
+come()
+reading, writing = os.pipe()
+if not (pid := os.fork()):
+    os.close(writing)
+    os.read(reading, 1)
+    os._exit(0)
+control.close()
+parts = []
+while part := asking.recv(100):
+    parts.append(part)
+assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it lives"
+print(b"".join(parts))
+os.close(writing)
+os.waitpid(pid, 0)
+"""
+    assert in_a_program(code, tmp_path) == "b'error\\nthe server has stopped'\n"
 
 
 @pytest.mark.parametrize("words", [b"", b"x" * (LONGEST + 1)], ids=["nothing", "too much"])

@@ -254,6 +254,13 @@ def test_what_was_said_is_found_beneath_partials_and_wrappers(decorate):
     assert noted(wrapping(sync)) is None
 
 
+def test_a_wrapper_of_itself():
+    def handler(app): ...
+
+    handler.__wrapped__ = handler
+    assert describe(handler).name == "handler"
+
+
 def test_a_local_function_is_called_without_its_surroundings():
     def local(app): ...
 

@@ -5,11 +5,15 @@ What main leaves is written with the words of `state`; main is this process, whi
 
 from __future__ import annotations
 
+import json
 import os
+import time
 
 import pytest
 from support.written import NOW, a_server
 
+from sanic_reaper import cli
+from sanic_reaper.commands import health as command
 from sanic_reaper.state import health
 from sanic_reaper.state.view import STALE
 
@@ -93,3 +97,36 @@ def test_what_a_probe_is_told(server, not_live, not_ready):
     assert not_ready in ready
     assert (live == "", ready == "") == (not_live == "", not_ready == "")
     assert "\n" not in live + ready
+
+
+BAKERY = f"Bakery [{os.getpid()}]"
+SHOP = f"Shop [{os.getpid()}]"
+
+
+@pytest.mark.parametrize(
+    ("phases", "well", "said"),
+    [
+        ({}, False, {}),
+        ({"Shop": "serving"}, True, {SHOP: ""}),
+        (
+            {"Shop": "serving", "Bakery": "stopping"},
+            False,
+            {SHOP: "", BAKERY: "the server is stopping"},
+        ),
+        ({"Shop": "serving", "Bakery": "stopped"}, True, {SHOP: ""}),
+    ],
+    ids=["none", "one", "one of two", "one that is over"],
+)
+def test_all_have_to_be_well_and_each_that_is_not_is_told(monkeypatch, capsys, phases, well, said):
+    beat = NOW - time.monotonic()
+    servers = [a_server(*TWO, app=app, phase=phase, age=beat) for app, phase in phases.items()]
+    monkeypatch.setattr(command.view, "servers", lambda: servers)
+    assert cli.main(["health", "--ready", "--json"]) == (not well)
+    out, error = capsys.readouterr()
+    data = json.loads(out)
+    assert (data["kind"], data["well"], data["servers"]) == ("health", well, said)
+    assert error == ""
+    assert cli.main(["health", "--ready"]) == (not well)
+    out, error = capsys.readouterr()
+    lines = [f"{title}: {why}" for title, why in said.items() if why]
+    assert (out, error.splitlines()) == ("", lines or ([] if well else ["no server runs"]))

@@ -88,6 +88,16 @@ def test_it_waits_for_one_that_has_not_ended():
     assert process.exitcode == -signal.SIGKILL
 
 
+def test_where_there_is_no_waitid_it_waits_as_multiprocessing_does(monkeypatch):
+    """macOS, before Python 3.13."""
+
+    class Elsewhere(Popen):
+        pass
+
+    monkeypatch.delattr(os, "waitid")
+    assert keeping(Elsewhere) is Elsewhere
+
+
 def test_every_watched_process_has_it():
     from sanic_reaper.main.processes import WatchedForkProcess, WatchedSpawnProcess
 

@@ -7,10 +7,13 @@ import sys
 from threading import Timer
 
 import pytest
+from support.census import identify
 from support.http import HOST, Ports
 from support.strangers import program
+from support.written import a_server
 
 from sanic_reaper.state import ports
+from sanic_reaper.state.view import Stray
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -60,3 +63,21 @@ def test_a_port_whose_holder_is_being_ended_becomes_free(address, holder, monkey
     monkeypatch.setattr(ports, "_are_being_ended", lambda pids: holder.pid in pids or not pids)
     Timer(0.2, holder.kill).start()
     assert ports.wait_until_free(address, 10.0)
+
+
+OTHERS = Stray("other", (4712, 1), "Bakery", "/srv", os.geteuid())
+
+
+@pytest.mark.parametrize("is_stray", [True, False], ids=["a stray", "a stranger"])
+def test_a_port_that_a_process_has_of_which_no_file_tells(address, holder, monkeypatch, is_stray):
+    """The other servers of this machine, and what is left of others, have no part in it."""
+    stray = Stray("run", (4711, 1), "Shop", "/srv", os.geteuid())
+    stray.processes[identify(holder.pid)] = "bears this run's mark"
+    strays = [OTHERS, stray] if is_stray else [OTHERS]
+    monkeypatch.setattr(ports.view, "servers", lambda: [a_server(boot="another")])
+    monkeypatch.setattr(ports.view, "strays", lambda table, uids, known: strays)
+    words = ports.explain(address)
+    assert f"[{holder.pid}], which runs for" in words
+    assert words.endswith(": an orphan of Shop, whose main 4711 is gone") is is_stray
+    assert ("orphan" in words) is is_stray
+    assert "Bakery" not in words

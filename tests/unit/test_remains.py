@@ -191,6 +191,57 @@ def test_what_is_to_be_ended(new_sleeper, age):
     assert bool(signalled) == (not age)
 
 
+@pytest.fixture
+def ending(new_sleeper):
+    """What ends one process, all that it has said of it, and that process."""
+    main, sleeper = new_sleeper(), new_sleeper()
+    said = []
+    remains = Remains(
+        Handle(main.pid, start_of(main.pid), None),
+        RUN,
+        select.poll(),
+        lambda *words: said.append(words),
+        lambda *words: said.append(words),
+    )
+    remains.known = {(sleeper.pid, start_of(sleeper.pid)): "descends from a worker"}
+    yield remains, said, sleeper
+    for target in remains.targets.values():
+        target.handle.close()
+
+
+def test_who_does_not_even_end_by_sigkill_is_given_up(ending, monkeypatch):
+    """A process in the midst of a disk that has gone away: it gets no more signals, and nobody
+    waits for it."""
+    remains, said, sleeper = ending
+    [identity] = remains.known
+    remains.stubborn = 0.1
+    monkeypatch.setattr(platform, "send", lambda *_: None)
+
+    def end():
+        remains.end({}, {}, set(), 0.0, 0, set())
+
+    end()
+    assert identity in remains.targets
+    wait_for(lambda: end() or remains.given_up == {identity})
+    assert sleeper.poll() is None
+    assert said[-1][:2] == ("ERROR", signal.SIGKILL)
+    assert "even SIGKILL does not end it" in said[-1][-1]
+    before = list(said)
+    end()
+    assert (remains.targets, said) == ({}, before)
+
+
+@pytest.mark.usefixtures("way")
+def test_who_has_ended_since_the_table_was_read_is_not_told_of(ending, monkeypatch):
+    remains, said, sleeper = ending
+    table = platform.table()
+    sleeper.kill()
+    sleeper.wait()
+    monkeypatch.setattr(platform, "table", lambda: table)
+    remains.end({}, {}, set(), 0.0, 0, set())
+    assert (remains.targets, said) == ({}, [])
+
+
 @AGES
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("word", ["helper", "adopt"])

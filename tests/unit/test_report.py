@@ -22,7 +22,7 @@ from sanic_reaper.report.account import OUTCOMES, Account, fate
 from sanic_reaper.report.drawing import TICKS, place, rows, tick_label, ticks, windows
 from sanic_reaper.report.page import page
 from sanic_reaper.report.record import record
-from sanic_reaper.report.text import STEPS, WORKERS, Text
+from sanic_reaper.report.text import LINES, STEPS, WORKERS, Text
 from sanic_reaper.report.words import duration
 from sanic_reaper.state.view import Server
 
@@ -194,6 +194,64 @@ def test_main_that_was_killed():
 def test_main_and_watchdog_that_were_killed():
     text = str(Text(account([KILLED, MAIN, *FIRST], beat=T + 25)))
     assert "the watchdog has left no word" in text
+
+
+def test_a_watchdog_that_is_not_at_its_end():
+    text = str(Text(account([KILLED, MAIN], END[:-1])))
+    assert "AFTER MAIN'S DEATH  not over, as far as the watchdog has written (0.50 s)" in text
+
+
+def test_a_server_that_ended_by_itself_says_why():
+    record = server(phase="stopped", code=75, words="a worker did not start")
+    found = account([record, MAIN])
+    assert "; a worker did not start, exit code 75" in str(Text(found))
+    served = {**record[1], "began_serving": str(T + 1)}
+    found = account([("server", served), MAIN])
+    assert "; ended by itself, a worker did not start, exit code 75" in str(Text(found))
+
+
+def test_an_event_loop_that_stands_still_at_this_moment():
+    """It has no end yet: it lasts until now, or until the worker is told to go."""
+    blocked = {"state": "blocked", "since": T + 40}
+    for more, until in (({}, T + 50), ({"asked": T + 45}, T + 45)):
+        worker = process(4, "worker", WORKER, T, **blocked, **more)
+        [found] = account([KILLED, MAIN, worker, of("start", 4, ready=T + 5)], lives=True).workers
+        [one] = [segment for segment in found.segments if segment.kind == "blocked"]
+        assert (one.began, one.ended) == (T + 40, until)
+
+
+def test_what_has_happened_to_a_process_that_is_forgotten_is_told_all_the_same():
+    """Of the dead the server keeps the last; of what has happened, more."""
+    long_ago = event(T + 9, "worker.died", WORKER, 4, reason=f"{WORKER} [4] has died: by SIGKILL")
+    found = account([KILLED, MAIN, long_ago], lives=True)
+    assert f"died  {WORKER} [4]  has died: by SIGKILL" in str(Text(found))
+    assert not found.processes[0].marks, "that is nothing that main has left behind"
+
+
+def test_a_worker_that_was_added_while_the_server_served():
+    added = [
+        process(6, "worker", "Sanic-Server-1-0", T + 20),
+        of("start", 6, imported=T + 21, ready=T + 23),
+        of("handler", 6, name="load", began=T + 21, ended=T + 22.5),
+        event(T + 20, "worker.started", "Sanic-Server-1-0", 6),
+        event(T + 23, "worker.ready", "Sanic-Server-1-0", 6),
+    ]
+    text = str(Text(account([KILLED, MAIN, *FIRST[:2], *added], lives=True)))
+    words = "Sanic-Server-1-0 [6]  up after 3.00 s: import 1.00 s, load 1.50 s"
+    assert words in text.partition("MEANWHILE")[2]
+    assert "started  Sanic" not in text, "its start is told with its end"
+
+
+def test_of_all_that_happened_meanwhile_the_last_is_told():
+    records = [KILLED, MAIN]
+    records += [event(T + 10 + n, "orphan.killed", f"child-{n}", 500 + n) for n in range(LINES + 3)]
+    text = str(Text(account(records, lives=True)))
+    assert "  3 earlier ones are left out (--full)" in text
+    assert "child-2 " not in text
+    assert all(f"child-{n} " in text for n in range(3, LINES + 3))
+    full = str(Text(account(records, lives=True), full=True))
+    assert full.count("left behind") == LINES + 3
+    assert "are left out" not in full
 
 
 def test_a_start_that_failed_and_was_tried_again():
@@ -372,6 +430,24 @@ def test_the_page_shows_each_process_and_says_the_same_in_words():
     assert "killed by the watchdog: did not end in time" in words
     for kind in ("import", "handler", "background", "serving", "blocked", "stopping"):
         assert any(one.get("class") == kind for one in found.iter("rect")), kind
+
+
+@pytest.mark.parametrize(
+    ("name", "legend"),
+    [
+        ("worker.recycled", ["takes another's place"]),
+        ("worker.replaced", ["takes another's place"]),
+        ("worker.crashloop", ["died, or was killed"]),
+        ("worker.slow", ["reported as slow"]),
+        ("worker.blocked", []),  # a bar, not a mark
+    ],
+)
+def test_the_legend_tells_what_each_mark_means(name, legend):
+    """Two that look the same have one line, and what is not on the page has none."""
+    worker = process(4, "worker", WORKER, T)
+    html = page(account([KILLED, MAIN, worker, event(T + 9, name, WORKER, 4)], lives=True))
+    [shown] = [one for one in tree(html).iter("ul") if one.get("class") == "legend"]
+    assert [one.tail for one in shown.iter("svg") if one.find(".//path") is not None] == legend
 
 
 def test_the_page_needs_nothing_from_anywhere():

@@ -10,6 +10,8 @@ import threading
 from multiprocessing import Pipe
 
 import pytest
+from support.census import wait_until
+from support.strangers import program
 
 from sanic_reaper.config import Settings
 from sanic_reaper.main.contact import Contact
@@ -244,3 +246,16 @@ def test_the_question_reaches_the_worker_or_nobody(pipe, sleeper, age):
         with pytest.raises(subprocess.TimeoutExpired):
             sleeper.wait(0.3)
     contact.close()
+
+
+def test_a_worker_that_does_not_answer(pipe):
+    """It has blocked the signal, or never gets a core: nothing is known of it but that."""
+    deaf = f"import signal, time; signal.signal({int(REQUEST)}, signal.SIG_IGN); print(flush=True)"
+    with program(f"{deaf}; time.sleep(60)") as worker:
+        contact = Contact((worker.pid, start_of(worker.pid)), pipe[0])
+        answers = []
+        contact.ask(lambda frames, how: answers.append((frames, how)))
+        wait_until(lambda: contact.turn() or answers, 5, "an answer")
+        assert answers == [([], "and does not answer")]
+        assert not contact.is_being_asked
+        contact.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from signal import (
@@ -137,6 +139,99 @@ def test_the_exit_code_of_a_status(status, code):
 )
 def test_a_name_is_no_line_and_no_order_to_the_terminal(name, shown):
     assert printable(name) == shown
+
+
+# -- how it ends ----------------------------------------------------------------------------------
+
+ENDS = [
+    # a Ctrl+C was passed on, how the command has ended, how `run` does
+    (True, -SIGINT, f"by {SIGINT:d}"),
+    (False, -SIGINT, "with 130"),
+    (True, 0, "with 0"),
+    (True, 130, "with 130"),
+    (True, -SIGTERM, "with 143"),
+]
+
+END = """
+import json, sys
+from sanic_reaper import run
+
+for interrupted, status, _ in json.loads(sys.argv[1]):
+    class Init:
+        def __init__(self, *_):
+            self.interrupted = interrupted
+
+        def serve(self, command):
+            return status
+
+    by = []
+    run.Init, run.start, run._end_by = Init, lambda *_: None, by.append
+    code = run.main(["true"])
+    print(f"by {by[0]:d}" if by else f"with {code}")
+"""
+
+
+def test_it_dies_of_a_ctrl_c_of_which_its_command_has_died_and_of_nothing_else():
+    """A shell gives up its script then. In a process of its own, as `run` blocks each signal."""
+    assert execute(END, json.dumps(ENDS)).splitlines() == [end for _, _, end in ENDS]
+
+
+# -- what the command is given --------------------------------------------------------------------
+
+ENVIRONMENT = """
+import json, os, sys
+from sanic_reaper.run import command
+found = command._environment(int(sys.argv[1]))
+print(json.dumps({name: found.get(name) for name in ("LC_CTYPE", "LISTEN_PID", "WATCHDOG_PID")}))
+print(os.getpid())
+"""
+
+
+GIVEN = {
+    "nothing": ({}, {}),
+    "a locale for all": ({"LC_ALL": "C.UTF-8"}, {}),
+    "a locale": ({"LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": "C.UTF-8"}),
+    "sockets": ({"LISTEN_PID": "run"}, {"LISTEN_PID": "command"}),
+    "a watchdog": ({"WATCHDOG_PID": "run"}, {"WATCHDOG_PID": "command"}),
+    "sockets of another's": ({"LISTEN_PID": "1"}, {"LISTEN_PID": "1"}),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_a_command_is_whom_a_service_manager_means_and_has_the_locale_it_was_given(case):
+    """The interpreter adds LC_CTYPE by itself where it finds the locale of C."""
+    given, expected = GIVEN[case]
+    me = str(os.getpid())
+    of_it = ("LC_", "LANG", "LISTEN_", "WATCHDOG_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(of_it)}
+    given = {name: me if value == "run" else value for name, value in given.items()}
+    found, pid = execute(ENVIRONMENT, me, env={**kept, **given}).splitlines()
+    expected = {name: pid if value == "command" else value for name, value in expected.items()}
+    names = ("LC_CTYPE", "LISTEN_PID", "WATCHDOG_PID")
+    assert json.loads(found) == {name: expected.get(name) for name in names}
+
+
+TIED = """
+import sys
+from sanic_reaper.run import command
+command._die_with(int(sys.argv[1]))
+print("begins")
+"""
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_command_does_not_begin_where_run_has_died_before_it_could_ask_for_a_signal(lives):
+    """Whose child it is by then is told by nobody but the kernel."""
+    parent = os.getpid() if lives else os.getppid()
+    code = 0 if lives else 128 + SIGTERM
+    assert execute(TIED, str(parent), code=code) == ("begins\n" if lives else "")
+
+
+def execute(program: str, *arguments: str, code: int = 0, **options) -> str:
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    assert done.returncode == code, done.stderr
+    return done.stdout
 
 
 DEAR = ("argparse", "asyncio", "ctypes", "json", "logging", "psutil", "sanic", "socket",

@@ -130,6 +130,10 @@ def test_a_line_that_is_being_written_is_left_out():
     assert state.parse(b"a\tx=1\nb\tx=") == [("a", {"x": "1"})]
 
 
+def test_a_word_that_is_no_field_is_passed_over():
+    assert state.parse(b"a\tx=1\tword\ty=2\n") == [("a", {"x": "1", "y": "2"})]
+
+
 def test_the_next_place_is_taken_where_one_is_none(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     places = [tmp_path / "nowhere" / "x", tmp_path / "file", tmp_path / "good"]

@@ -1,17 +1,21 @@
-"""What is kept of earlier runs: real files, of mains that are gone."""
+"""What is left of earlier runs, and what is kept of them: real files, of mains that are gone."""
 
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from support.census import identify
+from support.strangers import program
 
-from sanic_reaper import state
+from sanic_reaper import platform, state
 from sanic_reaper.state import statedir, sweeping, view
 
 DAY = 86400.0
+WORKER = "Sanic-Server-0-0"
 
 
 @pytest.fixture
@@ -79,3 +83,60 @@ def test_what_is_not_understood_is_left_alone(place):
     sweeping._forget_old("Shop", "/srv", view.servers([os.geteuid()]))
     assert (place / "newer.state").exists()
     assert (place / "broken.state").exists()
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def orphan():
+    with program("import time; print(flush=True); time.sleep(60)") as process:
+        yield process
+
+
+@pytest.fixture
+def leftover(orphan):
+    """A run of which one process is left."""
+    identity = tuple(identify(orphan.pid))
+
+    def belongs(table):
+        row = table.get(orphan.pid)
+        return {identity: "bears this run's mark"} if row is not None and row.alive else {}
+
+    run = SimpleNamespace(run="run", app="Shop", main=(os.getpid(), 1), uid=os.geteuid())
+    return sweeping.Leftover(run, "/srv", belongs, {identity: WORKER}, helped=False)
+
+
+def sweep(leftover):
+    """How many were ended, and what was said of them."""
+    lines = []
+    return sweeping.end(leftover, lambda *line: lines.append(line), lambda *_: None), lines
+
+
+def test_what_is_left_is_ended(leftover, orphan):
+    ended, [(level, line)] = sweep(leftover)
+    assert (ended, level) == (1, "INFO")
+    assert line.startswith(f"SIGTERM to {WORKER} [{orphan.pid}], left by Shop (main was ")
+    assert orphan.wait(5)
+
+
+def test_one_that_has_changed_its_user_meanwhile_is_let_live(leftover, orphan, monkeypatch):
+    """The run's own user could not signal it any more, so root is not to do so in his name."""
+    monkeypatch.setattr(platform, "uid", lambda pid: leftover.uid + 1)
+    ended, [(level, line)] = sweep(leftover)
+    assert (ended, level) == (0, "ERROR")
+    assert f"{WORKER} [{orphan.pid}]" in line
+    assert "runs as another user by now" in line
+    assert orphan.poll() is None
+
+
+def test_one_that_has_ended_meanwhile_is_not_called_another_users(leftover, orphan, monkeypatch):
+    """Of a process that is gone nobody can say whose it is."""
+
+    def uid(pid):
+        orphan.kill()
+        orphan.wait()
+
+    monkeypatch.setattr(platform, "uid", uid)
+    _, lines = sweep(leftover)
+    assert lines == []

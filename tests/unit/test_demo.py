@@ -1,0 +1,216 @@
+"""The demo without Sanic: what it sees of processes, and how it treats a program and a signal."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from threading import Timer
+from uuid import uuid4
+
+import psutil
+import pytest
+from support.census import identify, wait_until
+from support.http import Ports
+from support.strangers import program
+
+from sanic_reaper.demo import Screen, servers
+from sanic_reaper.demo.family import MARKER, SPINS, Family, command_of, role_of, state_of_main
+from sanic_reaper.demo.results import ROWS, Leftover, Outcome, Result, Row
+from sanic_reaper.demo.servers import Server, Stage, did_not_start, wait_until_ready
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+SLEEP = "import time; print(flush=True); time.sleep(60)"
+
+# -- what is printed, and who interrupts ----------------------------------------------------------
+
+
+def test_in_a_log_the_table_comes_whole_at_the_end(capsys):
+    clean = Outcome(started=True, gone_after=0.1, exit_code=0)
+    screen = Screen(2, "fork", table=True)
+    for row in ROWS[:2]:
+        screen.begin(row)("hurting it")
+        screen.add(Result(row, plain=clean, reaper=clean))
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.splitlines() == ["[1/2] SIGTERM in start-up", "[2/2] Ctrl+C in start-up"]
+    screen.end()
+    out, error = capsys.readouterr()
+    assert error == ""
+    lines = out.splitlines()
+    head = next(at for at, line in enumerate(lines) if line.startswith("main gets"))
+    assert [line.split()[0] for line in lines[head + 1 : head + 3]] == ["SIGTERM", "Ctrl+C"]
+    assert lines[-1].startswith("The Reaper left nothing")
+
+
+def test_the_first_signal_interrupts_and_none_disturbs_what_comes_then():
+    """One that was ignored when the demo began does not, and is not ignored by the servers."""
+    code = """
+import signal, subprocess, sys
+from signal import SIG_DFL, SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, raise_signal
+from sanic_reaper.demo import one_interrupt
+signal.signal(SIGHUP, SIG_IGN)
+signal.signal(SIGTERM, SIG_DFL)
+with one_interrupt():
+    raise_signal(SIGHUP)
+    ask = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)"
+    print("not yet", subprocess.check_output([sys.executable, "-c", ask], text=True).strip())
+    try:
+        raise_signal(SIGTERM)
+    except KeyboardInterrupt:
+        for signum in (SIGTERM, SIGINT, SIGHUP):
+            raise_signal(signum)
+        print("cleaned up")
+print(getsignal(SIGHUP) == SIG_IGN, getsignal(SIGTERM) == SIG_DFL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["not yet True", "cleaned up", "True True"], done.stderr
+
+
+# -- what is seen of processes --------------------------------------------------------------------
+
+
+def leftover(role: str, cpu: float) -> Leftover:
+    return Leftover(10, 1, "S", cpu, role, "python slow_start.py")
+
+
+@pytest.mark.parametrize(
+    ("left", "state"),
+    [
+        ([], "gone"),
+        ([leftover("Server-0-0", 90.0)], "gone"),
+        ([leftover("Server-0-0", 90.0), leftover("main", SPINS)], "idle"),
+        ([leftover("main", SPINS + 1), leftover("Server-0-0", 0.0)], "spins"),
+    ],
+)
+def test_what_main_is_at(left, state):
+    assert state_of_main(left) == state
+
+
+@pytest.mark.parametrize(
+    ("code", "worker", "role"),
+    [
+        ("open('/proc/self/comm', 'w').write('reaper-watchdog')", "", "watchdog"),
+        ("# from multiprocessing.resource_tracker import main", "", "resource tracker"),
+        ("# from multiprocessing.spawn import spawn_main", "Sanic-Server-0-0", "Server-0-0"),
+        ("# from multiprocessing.spawn import spawn_main", "", "SyncManager"),
+        ("# a child of a worker", "", ""),
+    ],
+    ids=["watchdog", "tracker", "worker", "manager", "child"],
+)
+def test_what_a_process_is_to_its_server(monkeypatch, code, worker, role):
+    monkeypatch.setenv("SANIC_WORKER_NAME", worker)
+    with program(f"{code}\n{SLEEP}") as process:
+        assert role_of(psutil.Process(process.pid)) == role
+
+
+class Dying:
+    """A process that the kernel is taking apart: it is no zombie yet, and has no memory left."""
+
+    def cmdline(self) -> list[str]:
+        return []
+
+    def name(self) -> str:
+        return "true"
+
+
+def test_of_a_process_that_has_ended_the_name_is_shown():
+    with subprocess.Popen(["true"]) as process:
+        zombie = psutil.Process(process.pid)
+        wait_until(lambda: not identify(process.pid).alive, 5, "it to end")
+        for one in (zombie, Dying()):
+            assert command_of(one) == "[true] <defunct>"
+    assert role_of(zombie) == ""
+
+
+def test_who_was_born_while_the_others_died_is_waited_for(monkeypatch):
+    family = Family(uuid4().hex)
+    monkeypatch.setenv(MARKER, family.marker)
+    with program(SLEEP) as first:
+        family.look()
+        assert {process.pid for process in family.members} == {first.pid}
+        with program(SLEEP) as second:
+            first.kill()
+            first.wait()
+            assert family.wait_until_gone(time.monotonic() + 0.1) is None
+            assert second.pid in {process.pid for process in family.living()}
+            before = time.monotonic()
+            Timer(0.05, second.kill).start()
+            gone = family.wait_until_gone(before + 20)
+            assert before < gone <= time.monotonic()
+
+
+# -- how a program is started, and hurt -----------------------------------------------------------
+
+START = """
+import os, signal, subprocess, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+subprocess.Popen(["sleep", "60"])
+print("limit", os.environ.get("SANIC_REAPER_HANDLER_TIMEOUT"))
+print("Loading for 60 s")
+print("Loading for 60 s", flush=True)
+time.sleep(60)
+"""
+FAIL = "print('no such module', flush=True); raise SystemExit(3)"
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start a program in the place of the example. It is ended with the test."""
+    ports, started = Ports(), []
+
+    def start(row: Row, code: str = START) -> Server:
+        place = tmp_path / f"{len(started)}.py"
+        place.write_text(code)
+        stage = Stage(place, "fork", marker=uuid4().hex)
+        started.append(Server(row, stage, reaper=True, port=ports.take()))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.__exit__()
+
+
+@pytest.mark.parametrize(
+    ("row", "settle", "left", "main", "roles"),
+    [
+        (Row("", "Ctrl+C", "", signal.SIGINT, to_group=True), 20.0, 0, "gone", set()),
+        (Row("", "SIGINT", "", signal.SIGINT), 0.5, 1, "gone", {""}),
+        (Row("", "nothing", "", None, limit=0.1), 0.1, 2, "idle", {"main", ""}),
+    ],
+    ids=["the group", "main", "nobody"],
+)
+def test_who_gets_the_signal_of_a_row(serve, monkeypatch, row, settle, left, main, roles):
+    monkeypatch.setattr(servers, "SETTLE", settle)
+    server = serve(row)
+    assert wait_until_ready([server]) == []
+    outcome = server.hurt()
+    assert (outcome.started, outcome.left, outcome.main) == (True, left, main)
+    assert {process.role for process in outcome.processes if process.state != "Z"} == roles
+    assert (outcome.gone_after is None) == (left > 0)
+    assert outcome.exit_code == (-signal.SIGINT if main == "gone" else None)
+
+
+def test_only_a_row_with_a_limit_sets_one(serve, monkeypatch):
+    monkeypatch.setenv("SANIC_REAPER_HANDLER_TIMEOUT", "7")  # the user's, for another server
+    limited = [serve(Row("", "nothing", "", None, limit=limit)) for limit in (1.5, 0.0)]
+    assert wait_until_ready(limited) == []
+    assert [server.said().splitlines()[0] for server in limited] == ["limit 1.5", "limit None"]
+
+
+def test_a_server_that_fails_is_not_waited_for(serve):
+    good, bad = serve(ROWS[0]), serve(ROWS[0], FAIL)
+    assert wait_until_ready([good, bad]) == [bad], "the other one was"
+    began = time.monotonic()
+    assert wait_until_ready([bad]) == [bad]
+    assert time.monotonic() - began < servers.START_LIMIT / 2
+    assert did_not_start(bad) == Outcome(started=False, exit_code=3, output="no such module\n")
+
+
+def test_a_server_that_is_too_slow_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr(servers, "START_LIMIT", 0.1)
+    slow = serve(ROWS[0], SLEEP)
+    assert wait_until_ready([slow]) == [slow]
+    assert did_not_start(slow).exit_code is None

@@ -1,0 +1,258 @@
+"""The watchdog's list, and what main says to it at the wrong moment: with real processes.
+
+A watch that comes to its end, which it does to all that descends from its own process, is asked in
+a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from support.census import holds, wait_until
+
+from sanic_reaper import platform, state
+from sanic_reaper.tree.process import Handle, start_of
+from sanic_reaper.watchdog import watch as module
+from sanic_reaper.watchdog.channel import Channel
+from sanic_reaper.watchdog.watch import FINISHED, GONE, STOPPING, WATCHING, Watch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+RUN = "no process bears this mark"
+FAR = 1e9
+"""A moment that does not come."""
+
+DEAF = ["sh", "-c", "trap '' TERM; echo; exec sleep 60"]
+
+
+@pytest.fixture
+def start():
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(*argv: str) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen(argv or ("sleep", "60"), stdout=subprocess.PIPE))
+        if argv:
+            processes[-1].stdout.readline()
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def identity_of(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    return process.pid, start_of(process.pid)
+
+
+class Watching:
+    """A watch over a process that it takes for main, and main's end of its channel."""
+
+    def __init__(self, main: subprocess.Popen[bytes]) -> None:
+        ours, its = (Channel(end.detach()) for end in socket.socketpair())
+        self.main = ours
+        handle = Handle.open(*identity_of(main))
+        assert handle is not None
+        self.lines: list[tuple[str, str]] = []
+        self.watch = Watch(handle, RUN, 60.0, its, lambda *line: self.lines.append(line))
+
+    def tell(self, *words: object) -> None:
+        self.main.send(*words)
+        self.watch.turn(0.0)
+
+    def adopt(self, process: subprocess.Popen[bytes], ready_by: float = FAR) -> None:
+        self.tell("adopt", *identity_of(process), "worker", ready_by, "Sanic-Server-0-0")
+
+    def heard(self, word: str) -> list[list[str]]:
+        return [rest for first, *rest in self.main.receive() if first == word]
+
+    def close(self) -> None:
+        self.main.close()
+        self.watch.channel.close()
+        for member in self.watch.members.values():
+            member.handle.close()
+        self.watch.main.close()
+
+
+@pytest.fixture
+def watching(start):
+    found = Watching(start())
+    yield found
+    found.close()
+
+
+# -- one that is late -----------------------------------------------------------------------------
+
+
+def test_who_is_late_is_told_of_once_and_killed_whatever_main_says_of_its_time(
+    watching, start, monkeypatch
+):
+    """Main may have given it more time in that very moment; it counts on its end by now."""
+    monkeypatch.setattr(module, "ANSWER", 0.1)
+    worker = start(*DEAF)
+    late = time.monotonic() - 1
+    identity = [str(number) for number in identity_of(worker)]
+    watching.adopt(worker, ready_by=late)
+    watching.tell("due", *identity_of(worker), late)
+    expired = []
+
+    def has_ended() -> bool:
+        watching.watch.turn(0.0)
+        expired.extend(watching.heard("expired"))
+        return worker.poll() is not None
+
+    wait_until(has_ended, 5, "its end")
+    assert expired == [identity]
+
+
+def test_who_is_ready_in_time_is_not(watching, start):
+    worker = start()
+    identity = identity_of(worker)
+    watching.main.send("adopt", *identity, "worker", time.monotonic(), "Sanic-Server-0-0")
+    watching.tell("due", *identity, 0.0)
+    watching.watch.turn(0.0)
+    assert watching.heard("expired") == []
+    assert worker.poll() is None
+
+
+@pytest.mark.parametrize("word", ["shown", "dump", "greetings"])
+def test_what_nobody_has_asked_for_ends_nobody(watching, start, word):
+    """A stack that comes when its worker is no suspect, or what another version of us says."""
+    worker = start()
+    watching.adopt(worker)
+    watching.tell(word, *identity_of(worker))
+    watching.watch.turn(0.0)
+    assert holds(lambda: worker.poll() is None, 0.05)
+    assert (watching.heard("log"), watching.lines) == ([], [])
+
+
+# -- a stop ---------------------------------------------------------------------------------------
+
+
+def test_a_newcomer_to_a_server_that_stops_is_told_to_end_and_once(watching, start):
+    first, late = start(), start()
+    watching.adopt(first)
+    watching.tell("stop", FAR, FAR)
+    watching.adopt(late)
+    watching.adopt(late)
+    assert late.wait(5) == first.wait(5) == -signal.SIGTERM
+    told = [text for _, text in watching.heard("log") if f"[{late.pid}]" in text]
+    assert len(told) == 1
+    assert "SIGTERM to worker Sanic-Server-0-0" in told[0]
+
+
+def test_a_helper_that_ends_when_it_is_to_be_woken_keeps_no_other_asleep(
+    watching, start, monkeypatch
+):
+    helpers = [start(), start()]
+    for number, helper in enumerate(helpers):
+        helper.send_signal(signal.SIGSTOP)
+        wait_until(lambda: platform.row(helper.pid).stopped, 5, "the stop")  # noqa: B023
+        watching.tell("helper", *identity_of(helper), f"SyncManager-{number}")
+    first, second = helpers
+    exit_fd = platform.exit_fd
+
+    def end_before(pid: int) -> int:
+        if pid == first.pid:
+            first.kill()
+            first.wait()
+        return exit_fd(pid)
+
+    monkeypatch.setattr(platform, "exit_fd", end_before)
+    watching.tell("stop", FAR, FAR)
+    assert watching.watch.phase == STOPPING
+    wait_until(lambda: not platform.row(second.pid).stopped, 5, "it to go on")
+
+
+def test_when_all_is_over_another_word_of_it_changes_nothing(watching):
+    """Main says so once more to a watchdog that has taken another one's place."""
+    watching.watch.phase = FINISHED
+    watching.tell("finish")
+    assert watching.watch.phase == FINISHED
+    assert watching.heard("done") == []
+
+
+# -- main's end -----------------------------------------------------------------------------------
+
+
+def test_main_that_lets_go_of_it_and_lives_is_another_program_by_now(watching, start, monkeypatch):
+    """It has called exec: nobody is ended, and there is nothing more to watch after a moment."""
+    monkeypatch.setattr(module, "HANG_UP", 0.2)
+    worker = start()
+    watching.adopt(worker)
+    watching.main.close()
+    began = time.monotonic()
+    while watching.watch.phase == WATCHING:
+        watching.watch.turn(0.05)
+        assert time.monotonic() - began < 5
+    assert watching.watch.phase == GONE
+    assert time.monotonic() - began >= 0.2, "main may be dying, which takes a moment"
+    assert worker.poll() is None
+    assert watching.lines == []
+
+
+def test_main_that_lets_go_of_it_because_it_dies_is_mourned(watching, start, monkeypatch):
+    monkeypatch.setattr(module, "HANG_UP", 60.0)
+    worker = start()
+    watching.adopt(worker)
+    watching.main.close()
+    for _ in range(3):
+        watching.watch.turn(0.0)
+    assert (watching.watch.phase, worker.poll()) == (WATCHING, None)
+    os.kill(watching.watch.main.pid, signal.SIGKILL)
+    wait_until(lambda: watching.watch.turn(0.0) or watching.watch.phase != WATCHING, 5, "its end")
+    assert worker.wait(5) == -signal.SIGTERM
+    assert any("ending what it started" in text for _, text in watching.lines)
+
+
+ENTRY = "import sys; from sanic_reaper.watchdog.entry import main; main(sys.argv[1:])"
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["after its stop", "in the midst of it"])
+def test_word_is_left_of_what_becomes_of_a_server_whose_main_dies(tmp_path, start, in_order):
+    """Not of what was over before: there the last word was main's."""
+    tmp_path.chmod(0o700)
+    main, worker = start(), start(*DEAF)
+    ours, its = socket.socketpair()
+    with its:
+        watchdog = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                ENTRY,
+                *map(str, identity_of(main)),
+                str(its.fileno()),
+                RUN,
+                "0",
+            ],
+            pass_fds=[its.fileno()],
+            stderr=subprocess.PIPE,
+        )
+    channel = Channel(ours.detach())
+    try:
+        channel.send("state", tmp_path)
+        if in_order:
+            channel.send("finish")
+            heard: list[list[str]] = []
+            wait_until(
+                lambda: heard.extend(channel.receive()) or ["done", "0"] in heard, 10, "done"
+            )
+        channel.send("adopt", *identity_of(worker), "worker", 0.0, "late")
+        main.kill()
+        main.wait()
+        assert watchdog.wait(10) == 0
+    finally:
+        watchdog.kill()
+        _, said = watchdog.communicate()
+        channel.close()
+    assert worker.wait(5) == -signal.SIGKILL
+    left = tmp_path / f"{RUN}{state.END}"
+    kinds = {kind for kind, _ in state.parse(left.read_bytes())} if left.exists() else set()
+    assert ("ended" in kinds, "gone" in kinds) == (not in_order, not in_order), said
