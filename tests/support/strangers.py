@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from .box import Box
@@ -18,19 +15,6 @@ def sleeper(
     command = box.start(["sleep", "600"], output=output, env=env, uid=uid, cwd=Path("/"))
     wait_until(lambda: command.process.command == ["sleep", "600"], 5, "the exec of sleep")
     return command.process
-
-
-@contextmanager
-def program(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A child of the tests that runs this Python, and prints a line when it has come so far."""
-    command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def take_pid(box: Box, output: Path, pid: int, within: float = 10) -> Process:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+from support.programs import said_by
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits without reaping")
 
@@ -32,15 +32,6 @@ def forked(code):
 """In a process of its own: what is told of forks is never untold."""
 
 
-def said_by(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr  # nobody else tells of an error in a fork's hook
-    return done.stdout.strip()
-
-
 def test_what_somebody_waits_for_is_left_and_the_rest_is_reaped():
     program = """
 process = multiprocessing.get_context("fork").Process(target=os._exit, args=(3,))
@@ -51,7 +42,7 @@ reaped = own.reap_adopted({stranger, ended(process.pid), ended(command.pid)})
 process.join()
 print(reaped == {stranger}, process.exitcode, command.wait())
 """
-    assert said_by(program) == "True 3 4"
+    assert said_by(PRELUDE + program) == ["True 3 4"]
 
 
 def test_none_is_reaped_once_main_has_forked_by_itself():
@@ -62,7 +53,7 @@ stranger = unknown()
 print(own.reap_adopted({child, stranger}), end=" ")
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), os.waitpid(stranger, 0)[0] == stranger)
 """
-    assert said_by(program) == "set() 5 True"
+    assert said_by(PRELUDE + program) == ["set() 5 True"]
 
 
 def test_that_multiprocessing_forks_is_no_such_fork():
@@ -72,7 +63,7 @@ process.start()
 process.join()
 print(own.has_forked)
 """
-    assert said_by(program) == "False"
+    assert said_by(PRELUDE + program) == ["False"]
 
 
 def test_a_fork_in_a_child_is_no_business_of_mains():
@@ -87,7 +78,7 @@ process.start()
 process.join()
 print(process.exitcode, own.has_forked)
 """
-    assert said_by(program) == "0 False"
+    assert said_by(PRELUDE + program) == ["0 False"]
 
 
 def test_a_server_that_is_over_is_told_of_no_forks():
@@ -99,4 +90,4 @@ gc.collect()
 forked(0)
 print(gone())
 """
-    assert said_by(program) == "None"
+    assert said_by(PRELUDE + program) == ["None"]

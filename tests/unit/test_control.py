@@ -6,12 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from support.census import wait_until
+from support.programs import said_by
 
 from sanic_reaper import platform
 from sanic_reaper.state import control as control_module
@@ -139,7 +139,7 @@ def test_more_than_it_hears_at_the_same_time_wait(tmp_path, control):
         connection.close()
 
 
-IN_A_PROGRAM = """
+A_MAIN = """
 import os, socket
 from sanic_reaper.state.control import Control
 
@@ -152,20 +152,6 @@ def come():
     asking.connect("./run.socket")
     control.turn()
 """
-
-
-def in_a_program(code: str, folder) -> str:
-    """What is printed by a main that runs this, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", IN_A_PROGRAM + code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.root
@@ -192,7 +178,7 @@ except ConnectionResetError:
 os.seteuid(0)
 control.close()
 """
-    assert in_a_program(code, tmp_path) == f"{answer}\n"
+    assert said_by(A_MAIN + code, cwd=tmp_path) == [answer]
 
 
 def test_where_the_system_does_not_tell_who_asks_the_directory_decides(ask, monkeypatch):
@@ -219,7 +205,7 @@ print(b"".join(parts))
 os.close(writing)
 os.waitpid(pid, 0)
 """
-    assert in_a_program(code, tmp_path) == "b'error\\nthe server has stopped'\n"
+    assert said_by(A_MAIN + code, cwd=tmp_path) == [r"b'error\nthe server has stopped'"]
 
 
 @pytest.mark.parametrize("words", [b"", b"x" * (LONGEST + 1)], ids=["nothing", "too much"])

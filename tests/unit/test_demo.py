@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.census import identify, wait_until
 from support.http import Ports
-from support.strangers import program
+from support.programs import program, said_by
 
 from sanic_reaper.demo import Screen, servers
 from sanic_reaper.demo.family import MARKER, SPINS, Family, command_of, role_of, state_of_main
@@ -65,8 +65,7 @@ with one_interrupt():
         print("cleaned up")
 print(getsignal(SIGHUP) == SIG_IGN, getsignal(SIGTERM) == SIG_DFL)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines() == ["not yet True", "cleaned up", "True True"], done.stderr
+    assert said_by(code) == ["not yet True", "cleaned up", "True True"]
 
 
 # -- what is seen of processes --------------------------------------------------------------------

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from support.census import identify, wait_until
+from support.programs import executed
 
 from sanic_reaper import platform
 from sanic_reaper.platform import Arrival
@@ -181,9 +182,7 @@ table = platform.table
 
 def ended_by(program: str) -> tuple[list[str], list[str]]:
     """What it prints, and what it logs."""
-    done = subprocess.run(
-        [sys.executable, "-c", LEAVES + program], capture_output=True, text=True, timeout=60
-    )
+    done = executed(LEAVES + program)
     assert done.returncode == 0, done.stderr
     logged = [line.partition("[reaper] ")[2] for line in done.stderr.splitlines()]
     return done.stdout.splitlines(), logged

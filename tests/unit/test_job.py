@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.programs import said_by
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -35,16 +36,8 @@ print(child(job) if depth >= 0 else int(terminal.is_resumable()))
 
 
 def is_resumable(path: str, depth: int, without: str = "") -> bool:
-    done = subprocess.run(
-        [sys.executable, "-c", IN_A_SHELLS_JOB, path, str(depth)],
-        env={**os.environ, "SANIC_REAPER_WITHOUT": without},
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout == "1\n"
+    env = {**os.environ, "SANIC_REAPER_WITHOUT": without}
+    return said_by(IN_A_SHELLS_JOB, path, depth, env=env, start_new_session=True) == ["1"]
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
+from support.programs import said_by
 
 from sanic_reaper.pid_one import hear_sigterm
 
@@ -62,7 +61,7 @@ def test_a_child_that_main_forks_before_the_server_comes_dies_of_it_as_any_other
         "    os._exit(3)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    assert said_by(program) == str(-signal.SIGTERM)
+    assert said_by(program) == [str(-signal.SIGTERM)]
 
 
 def test_what_it_dies_of_is_the_signal_itself():
@@ -75,12 +74,4 @@ def test_what_it_dies_of_is_the_signal_itself():
         "signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)\n"
         "print(signal.getsignal(signal.SIGTERM).name, *map(int, signal.sigpending()))\n"
     )
-    assert said_by(program) == f"SIG_DFL {signal.SIGTERM:d}"
-
-
-def said_by(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    assert said_by(program) == [f"SIG_DFL {signal.SIGTERM:d}"]

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from support.census import wait_until
-from support.strangers import program
+from support.programs import program, said_by
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -234,11 +234,5 @@ print(platform.backend.__name__)
 )
 def test_each_system_has_what_is_asked_of_it(system, without, name):
     """All the names, that is: on macOS nothing else of this is tried."""
-    done = subprocess.run(
-        [sys.executable, "-c", WHICH, system],
-        env={**os.environ, "SANIC_REAPER_WITHOUT": without},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout.strip() == f"sanic_reaper.platform.{name}", done.stderr
+    env = {**os.environ, "SANIC_REAPER_WITHOUT": without}
+    assert said_by(WHICH, system, env=env) == [f"sanic_reaper.platform.{name}"]

@@ -9,7 +9,7 @@ from threading import Timer
 import pytest
 from support.census import identify
 from support.http import HOST, Ports
-from support.strangers import program
+from support.programs import program
 from support.written import a_server
 
 from sanic_reaper.state import ports

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from support.census import identify
-from support.strangers import program
+from support.programs import program
 
 from sanic_reaper import cli
 from sanic_reaper.commands import ps

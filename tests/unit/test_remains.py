@@ -16,6 +16,7 @@ import sys
 import time
 
 import pytest
+from support.programs import said_by
 
 from sanic_reaper import platform
 from sanic_reaper.tree.process import Handle, start_of
@@ -107,8 +108,7 @@ def test_the_process_table_is_read_with_the_last_descriptor():
         "except OSError:\n"
         "    print(os.getpid() in platform.table(), bool(platform.environ(os.getpid())))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "True True\n", done.stderr
+    assert said_by(program) == ["True True"]
 
 
 def test_a_zombie_is_looked_at_again_soon(monkeypatch):

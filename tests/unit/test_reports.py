@@ -11,7 +11,7 @@ from multiprocessing import Pipe
 
 import pytest
 from support.census import wait_until
-from support.strangers import program
+from support.programs import program
 
 from sanic_reaper.config import Settings
 from sanic_reaper.main.contact import Contact

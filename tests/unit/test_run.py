@@ -25,6 +25,7 @@ from signal import (
 )
 
 import pytest
+from support.programs import executed, said_by
 
 from sanic_reaper import run
 from sanic_reaper.platform import Arrival
@@ -173,7 +174,7 @@ for interrupted, status, _ in json.loads(sys.argv[1]):
 
 def test_it_dies_of_a_ctrl_c_of_which_its_command_has_died_and_of_nothing_else():
     """A shell gives up its script then. In a process of its own, as `run` blocks each signal."""
-    assert execute(END, json.dumps(ENDS)).splitlines() == [end for _, _, end in ENDS]
+    assert said_by(END, json.dumps(ENDS)) == [end for _, _, end in ENDS]
 
 
 # -- what the command is given --------------------------------------------------------------------
@@ -205,7 +206,7 @@ def test_a_command_is_whom_a_service_manager_means_and_has_the_locale_it_was_giv
     of_it = ("LC_", "LANG", "LISTEN_", "WATCHDOG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(of_it)}
     given = {name: me if value == "run" else value for name, value in given.items()}
-    found, pid = execute(ENVIRONMENT, me, env={**kept, **given}).splitlines()
+    found, pid = said_by(ENVIRONMENT, me, env={**kept, **given})
     expected = {name: pid if value == "command" else value for name, value in expected.items()}
     names = ("LC_CTYPE", "LISTEN_PID", "WATCHDOG_PID")
     assert json.loads(found) == {name: expected.get(name) for name in names}
@@ -223,15 +224,9 @@ print("begins")
 def test_a_command_does_not_begin_where_run_has_died_before_it_could_ask_for_a_signal(lives):
     """Whose child it is by then is told by nobody but the kernel."""
     parent = os.getpid() if lives else os.getppid()
-    code = 0 if lives else 128 + SIGTERM
-    assert execute(TIED, str(parent), code=code) == ("begins\n" if lives else "")
-
-
-def execute(program: str, *arguments: str, code: int = 0, **options) -> str:
-    command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-    assert done.returncode == code, done.stderr
-    return done.stdout
+    done = executed(TIED, parent)
+    assert done.returncode == (0 if lives else 128 + SIGTERM), done.stderr
+    assert done.stdout == ("begins\n" if lives else "")
 
 
 DEAR = ("argparse", "asyncio", "ctypes", "json", "logging", "psutil", "sanic", "socket",

@@ -5,11 +5,11 @@ In processes of their own: who starts a watchdog asks to be told of every fork f
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 
 import pytest
+from support.programs import said_by
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -24,14 +24,6 @@ me = (os.getpid(), start_of(os.getpid()))
 """
 
 
-def said_by(program: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 def test_a_watchdog_that_is_there_is_not_waited_for_again():
     """It answers once. Who waited for that a second time would end the one that works."""
     program = """
@@ -43,7 +35,7 @@ watchdog.confirm()
 print(watchdog.alive())
 watchdog.end()
 """
-    assert said_by(program) == ["['hello']", "True"]
+    assert said_by(PRELUDE + program) == ["['hello']", "True"]
 
 
 def test_a_watchdog_that_ends_at_once_is_none():
@@ -58,7 +50,7 @@ except OSError as error:
 print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}"))
 """
     began = time.monotonic()
-    assert said_by(program) == ["it has ended at once", "False -1 False"]
+    assert said_by(PRELUDE + program) == ["it has ended at once", "False -1 False"]
     assert time.monotonic() - began < 5, "its end tells, not the time it may take"
 
 
@@ -73,7 +65,7 @@ while not watchdog._channel.lost:
     watchdog.tell("log", "x" * 10_000)
 print(watchdog.alive(), os.path.exists(f"/proc/{watchdog.pid}"))
 """
-    assert said_by(program) == ["False False"]
+    assert said_by(PRELUDE + program) == ["False False"]
 
 
 def test_what_a_script_starts_after_its_server_is_no_business_of_the_watch_in_main():
@@ -93,7 +85,7 @@ print(watch.heard(), watch.heard(), own.poll())
 own.kill()
 own.wait()
 """
-    assert said_by(program) == ["-15", "[] [] None"]
+    assert said_by(PRELUDE + program) == ["-15", "[] [] None"]
 
 
 def test_who_is_registered_when_all_is_over_is_told_to_end():
@@ -108,4 +100,4 @@ watch.tell("adopt", late.pid, start_of(late.pid), "worker", 0.0, "late")
 watch.heard()
 print(late.wait())
 """
-    assert said_by(program) == ["-15"]
+    assert said_by(PRELUDE + program) == ["-15"]

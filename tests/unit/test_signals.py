@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 
 import pytest
 from support.census import wait_until
+from support.programs import said_by
 
 from sanic_reaper.main import signals
 from sanic_reaper.main.signals import ALWAYS, UNLESS_TAKEN, StopRequested, StopSignals
@@ -114,7 +113,4 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 )
 def test_a_child_that_has_not_set_up_its_own_yet(how, code):
     """It has nothing to lose, and nothing of main's to do."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, how], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.split() == [str(code)], done.stderr
+    assert said_by(CHILD, how) == [str(int(code))]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.census import identify
-from support.strangers import program
+from support.programs import program
 
 from sanic_reaper import platform, state
 from sanic_reaper.state import statedir, sweeping, view

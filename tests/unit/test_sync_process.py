@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
-from support.strangers import program
+from support.programs import executed, program, said_by
 
 from sanic_reaper.tree.process import start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def execute(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 # -- main's end -----------------------------------------------------------------------------------
@@ -39,7 +33,7 @@ print("goes on")
 
 def test_it_ends_after_main_also_where_it_has_no_directory_of_its_own():
     with program(SLEEPER) as main:
-        done = execute(MANAGER, main.pid, start_of(main.pid))
+        done = executed(MANAGER, main.pid, start_of(main.pid))
     assert (done.returncode, done.stdout, done.stderr) == (0, "entered\n", "")
 
 
@@ -48,7 +42,7 @@ def test_it_does_not_begin_where_main_has_died_before():
         identity = (main.pid, start_of(main.pid))
         main.kill()
         main.wait()
-        done = execute(MANAGER, *identity)
+        done = executed(MANAGER, *identity)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -85,9 +79,7 @@ def late(tmp_path):
 
     def run(module: str, code: str) -> list[str]:
         (tmp_path / "app.py").write_text(module)
-        done = execute(PRELUDE + code, tmp_path / "app.py")
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+        return said_by(PRELUDE + code, tmp_path / "app.py")
 
     return run
 
@@ -159,4 +151,4 @@ sys.modules["__mp_main__"] = types.ModuleType({loaded!r})
 LateModule.stand_in({module})
 print(sys.modules["__main__"] is before)
 """
-    assert execute(code).stdout == "True\n"
+    assert said_by(code) == ["True"]

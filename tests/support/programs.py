@@ -1,0 +1,38 @@
+"""Small programs for this Python: what is not to happen in the process of the tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def program(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A child of the tests that runs this Python, and prints a line when it has come so far."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def executed(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """One that has ended, and what it has printed."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+def said_by(code: str, *arguments: object, **options: Any) -> list[str]:
+    """The lines that one has printed, which has to end in order."""
+    done = executed(code, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr  # nothing else tells of an error in an at-fork hook
+    return done.stdout.splitlines()
