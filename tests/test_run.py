@@ -545,6 +545,13 @@ def wait_foreground(one: Job, process: Process) -> None:
     wait_until(has_it, DONE, one.describe)
 
 
+def run_of(command: Process) -> Process:
+    """Its parent."""
+    row = command.look()
+    assert row is not None
+    return identify(row.ppid)
+
+
 def quoted(*argv: str) -> str:
     return " ".join(argv)
 
@@ -595,8 +602,10 @@ def test_job_control(job, terminal):
     switches = command.switches
     terminal.type(b"bg\n")
     wait_until(lambda: command.switches > switches, DONE, one.describe)
-    wait_until(lambda: command.stopped, DONE, one.describe)
-    terminal.type(b"kill %1; fg\n")  # it reads, so it has been stopped again
+    # It reads, so it is stopped again; and then `run` is, which the shell waits for.
+    run = run_of(command)
+    wait_until(lambda: command.stopped and run.stopped, DONE, one.describe)
+    terminal.type(b"kill %1; fg\n")
     one.wait_for(f"got {SIGTERM}")
     assert holds(lambda: len(one.lines(f"got {SIGTERM}")) == 1, 0.3), "once"
     terminal.type(b"third\n\x04")
@@ -620,9 +629,7 @@ def test_ctrl_z_stops_a_command_that_reads_nothing(job, terminal):
     terminal.type(b"bg\n")
     wait_until(lambda: not command.stopped, DONE, one.describe)
     terminal.type(b"fg\n")
-    row = command.look()
-    assert row is not None
-    wait_foreground(one, identify(row.ppid))
+    wait_foreground(one, run_of(command))
     terminal.type(CTRL_C)
     wait_until(lambda: not command.alive, DONE, one.describe)
     terminal.type(b"echo code $?; exit\n")
