@@ -95,8 +95,7 @@ class Watchdog:
         # It has begun to watch by now, and may have more to say than this.
         self._heard = self._channel.receive()
         if not answered:
-            log.warning("SIGKILL to watchdog [%d]: started by main, does not answer", self.pid)
-            self.end()
+            self._kill("does not answer")
             raise TimeoutError(f"it has not answered within {HELLO:g} s")
         if ["hello"] not in self._heard:
             self.end()
@@ -123,8 +122,7 @@ class Watchdog:
         if self._process.poll() is not None:
             return False
         if self._channel.lost:
-            log.warning("SIGKILL to watchdog [%d]: started by main, does not listen", self.pid)
-            self.end()
+            self._kill("does not listen")
             return False
         row = platform.row(self._process.pid)
         if row is not None and row.stopped:
@@ -134,6 +132,10 @@ class Watchdog:
 
     def fileno(self) -> int:
         return self._channel.fd
+
+    def _kill(self, why: str) -> None:
+        log.warning("SIGKILL to watchdog [%d]: started by main, %s", self.pid, why)
+        self.end()
 
     def end(self) -> None:
         """Give up on this one."""

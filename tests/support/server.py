@@ -267,12 +267,15 @@ class Server:
         return found[0]
 
     def wait_watchdog_replaced(self, dead: Process, within: float) -> None:
-        """Wait until there is one, and another one than this, and main has asked for what it asks
-        the kernel on its behalf: main sleeps then, and waits for its answer."""
+        """Wait until there is one, and another one than this, and main has heard from it: it waits
+        for words then (or somebody has stopped it), and main sleeps again."""
 
         def replaced() -> bool:
             found = self.watchdogs
-            return len(found) == 1 and found[0] != dead and self.main.sleeping
+            if len(found) != 1 or found[0] == dead:
+                return False
+            # In this order: main is awake from the moment when the watchdog has answered.
+            return (found[0].sleeping or found[0].stopped) and self.main.sleeping
 
         wait_until(replaced, within, lambda: f"a new watchdog\n{self.describe()}")
 
