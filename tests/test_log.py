@@ -6,6 +6,7 @@ import re
 from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
+from support.census import wait_until
 from support.marks import methods, signals
 from support.server import SHUTDOWN_TIMEOUT, SUPERVISED, Server
 
@@ -47,7 +48,7 @@ def test_a_clean_stop_is_two_lines(launch, method):
     begin, end = lines_of(server)
     assert "SIGTERM" in begin
     assert end in summaries(server)
-    assert re.search(r"processes that ended: 2\b", end) or re.search(r"\b2 processes", end)
+    assert re.search(r"stopped cleanly in \d+\.\d s$", end)
 
 
 def test_the_summary_is_the_last_word(launch):
@@ -72,7 +73,29 @@ def test_each_kill_of_a_worker(launch, method):
         assert "main" in kill["evidence"]
         assert SHUTDOWN_TIMEOUT - 2 < float(kill["elapsed"]) < SHUTDOWN_TIMEOUT + 1
     [summary] = summaries(server)
-    assert re.search(r"SIGKILL: 2\b", summary) or re.search(r"\b2 of them", summary)
+    assert summary.endswith(" s: 2 workers had to be killed")
+
+
+def test_the_summary_is_about_the_stop_alone(launch):
+    """What has happened before is in the log already: a worker that was killed, its child."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    [worker] = server.wait_serving()
+    server.get("/start/plain")
+    [child] = server.children
+    worker.send(SIGKILL)
+    wait_until(lambda: not child.alive and server.workers not in ([], [worker]), 30, "another one")
+    assert server.stop() == 0
+    [summary] = summaries(server)
+    assert re.search(r"stopped cleanly in \d+\.\d s$", summary)
+
+
+def test_the_summary_counts_what_was_left_behind(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1, children=["plain", "daemon"]))
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 2, 30, "two children")
+    assert server.stop() == 0
+    [summary] = summaries(server)
+    assert summary.endswith(" s: 2 leftover processes cleaned up")
 
 
 @signals(SIGTERM, SIGKILL)

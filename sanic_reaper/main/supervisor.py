@@ -27,6 +27,7 @@ from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
 from . import inheritance, main_internals, preflight
 from .children import OwnChildren
+from .goodbye import HELPER, PROCESS, WORKER, goodbye
 from .journal import Journal, facts
 from .listeners import MainListeners
 from .manager import SupervisedManager
@@ -125,10 +126,10 @@ class Supervisor:
         self._began = 0
         self._is_blind = False
         self._is_finishing = False
-        self._ended = 0
+        self._exit_code = 0
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
-        self._killed = 0
+        self._killed: list[str] = []
         self._next_check = 0.0
         self._next_reaping = 0.0
         self._retry_at = float("inf")
@@ -253,14 +254,9 @@ class Supervisor:
     def _say_goodbye(self) -> None:
         assert self._stopping_since is not None
         self._bury()
-        log.info(
-            "stopped in %.2f s; processes that ended: %d, of these by SIGKILL: %d; "
-            "left behind by them, and ended too: %d",
-            time.monotonic() - self._stopping_since,
-            self._ended,
-            self._killed,
-            self._left_behind or 0,
-        )
+        elapsed = time.monotonic() - self._stopping_since
+        left_behind = self._left_behind or 0
+        log.info("%s", goodbye(elapsed, self._exit_code, self._killed, left_behind))
 
     def _shut_down_managers(self) -> None:
         """Let each SyncManager of Sanic's shut down in the time that is left for that.
@@ -274,6 +270,7 @@ class Supervisor:
             if thread.is_alive():
                 process = manager._process
                 self._report_kill(process.name, process.pid, "does not shut down")
+                self._killed.append(HELPER)
                 process.kill()
                 thread.join(HELPER_PATIENCE)
         self._managers.clear()
@@ -355,6 +352,7 @@ class Supervisor:
             self._journal.enter("serving")
 
     def conclude(self, code: int, words: str) -> None:
+        self._exit_code = code
         self._journal.conclude(code, words)
 
     def ready(self, process: WatchedProcess) -> None:
@@ -491,8 +489,8 @@ class Supervisor:
                 process.contact.hear()
                 process.contact.close()
             self._journal.ended(process)
-            self._ended += 1
-            self._killed += process.exitcode == -signal.SIGKILL
+            if process.exitcode == -signal.SIGKILL and self._stopping_since is not None:
+                self._killed.append(WORKER if process.is_server else PROCESS)
 
     @property
     def _charge(self) -> tuple[Identity, str, float]:

@@ -137,6 +137,7 @@ class Watch:
         self._dead: set[Identity] = set()
         self._hung_up: float | None = None
         self._orderly = False
+        self._cleared = 0
         self._has_complained = False
         self._poll = select.poll()
         self.remains = Remains(main, run, self._poll, self._report_signal, self._tell_of)
@@ -287,6 +288,7 @@ class Watch:
         if self.phase == WATCHING:
             self.phase = STOPPING
             self._begin("the stop")
+            self._cleared = self.remains.ended
             self._wake_helpers()
         self._ask_members()
 
@@ -485,7 +487,7 @@ class Watch:
             # What main does from here on is the script's business. It tells us when it exits.
             self.phase = FINISHED
             self.deadline = NEVER
-            self.channel.send("done", self.remains.ended)
+            self.channel.send("done", self.remains.ended - self._cleared)
 
     def _self_ending(self) -> set[Identity]:
         """Helpers that end by themselves when nobody uses them any more.
