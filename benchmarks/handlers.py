@@ -17,7 +17,8 @@ from typing import Any
 from benchmarks.report import Section, Table, spread, verdict
 from sanic_reaper.worker.handlers import describe
 from sanic_reaper.worker.reports import Reports
-from sanic_reaper.worker.startup import Startup, call_with
+from sanic_reaper.worker.startup import Startup
+from sanic_reaper.worker.stepping import call_with
 
 MORE = 50e-6
 """Seconds that a handler may cost more."""

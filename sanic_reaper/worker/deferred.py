@@ -22,7 +22,8 @@ from ..internals import App
 from ..log import log
 from . import explanations, handlers
 from .handlers import Background, Place, StartupTimeout
-from .startup import Run, Startup, call_with
+from .startup import Startup
+from .stepping import Run, call_with
 
 SWALLOWED = 1.0
 """Seconds that work may take to end after `StartupTimeout` was raised in it."""

@@ -11,30 +11,25 @@ This works in any process that starts an app. What goes to main goes nowhere whe
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import asyncio
-import inspect
 import itertools
 import logging
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import internals
 from ..internals import App
 from ..log import log
 from . import handlers
 from .handlers import Background, Handler, Place, StartupTimeout
+from .stepping import Run, call_with
 
 if TYPE_CHECKING:
     from .deferred import Backgrounds
-    from .explanations import Frame
 
 BLOCKED = 0.1
 """Seconds that a handler may hold the event loop before the summary says so."""
@@ -308,156 +303,3 @@ def noted(listener: Any) -> Handler | None:
         if listener is None:
             return None
     return listener
-
-
-async def call_with(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    result = handler(*args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
-
-
-class Run:
-    """One handler, run step by step in the task that awaits this.
-
-    Args:
-        coroutine: the handler.
-        timeout: what to raise inside it at its limit, if it has one.
-    """
-
-    def __init__(self, coroutine: Any, timeout: StartupTimeout | None = None) -> None:
-        self.began = time.perf_counter()
-        self.longest = 0.0
-        self.is_running = False
-        self._coroutine = coroutine
-        self._timeout = timeout
-        self._expired = False
-        self._future: Any = None
-        """What its task waits for."""
-        self._task: asyncio.Task[Any] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
-        with _Alarm(self._timeout.limit if self._timeout else 0.0, self._expire):
-            step: Callable[[], Any] = lambda: self._coroutine.send(None)  # noqa: E731
-            while True:
-                began = time.perf_counter()
-                self.is_running = True
-                try:
-                    awaited = step()
-                except StopIteration as end:
-                    return end.value
-                finally:
-                    self.is_running = False
-                    self.longest = max(self.longest, time.perf_counter() - began)
-                self._future = awaited
-                try:
-                    yield awaited
-                except GeneratorExit:
-                    self._coroutine.close()
-                    raise
-                except BaseException as error:
-                    thrown = self._what_was_meant(error)
-                    step = lambda: self._coroutine.throw(thrown)  # noqa: B023, E731
-                else:
-                    step = lambda: self._coroutine.send(None)  # noqa: E731
-
-    def _what_was_meant(self, error: BaseException) -> BaseException:
-        """A cancellation of ours is the timeout, in the words that asyncio understands."""
-        if not self._expired or not isinstance(error, asyncio.CancelledError):
-            return error
-        self._expired = False
-        if sys.version_info >= (3, 11) and self._task is not None:
-            self._task.uncancel()
-        assert self._timeout is not None
-        return self._timeout
-
-    def _expire(self) -> None:
-        """In a signal handler."""
-        assert self._timeout is not None
-        if self.is_running:
-            self._timeout.blocked = True
-            raise self._timeout
-        self._expired = True
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._wake)
-
-    def expire(self, timeout: StartupTimeout) -> None:
-        """Raise it inside the handler now, which awaits something: we are another task."""
-        self._timeout, self._expired = timeout, True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._expired and self._task is not None:
-            self._task.cancel()
-
-    def awaiting(self) -> list[Frame]:
-        """The lines in which it and what it awaits are suspended, innermost first."""
-        found: list[Frame] = []
-        awaited, future = self._coroutine, self._future
-        while awaited is not None and len(found) < 100:
-            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-            if frame is None:  # the iterator of a future, which does not tell whose it is
-                if not isinstance(future, asyncio.Task):
-                    break
-                awaited, future = future.get_coro(), getattr(future, "_fut_waiter", None)
-                continue
-            found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-        return found[::-1]
-
-
-# The functions beneath those of `signal`, and the plain number: it looks for each handler among the
-# members of an enumeration, and fails to find it, for 8 microseconds a time.
-_ALARM = int(signal.SIGALRM)
-_set_handler, _get_handler = _signal.signal, _signal.getsignal
-
-
-class _Alarm:
-    """The process's own alarm clock, for one handler. It interrupts system calls and locks.
-
-    There is one clock, and with several apps there are several handlers at once: it is set to the
-    next of their moments. A thread was the alternative: it could wake a coroutine, and interrupt
-    nothing.
-    """
-
-    _set: ClassVar[list[_Alarm]] = []
-    _before: ClassVar[Any] = None
-
-    def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
-        self._seconds = seconds
-        self._ring = ring
-        self._at = 0.0
-
-    def __enter__(self) -> None:
-        if self._seconds and threading.current_thread() is threading.main_thread():
-            self._at = time.monotonic() + self._seconds
-            if not _Alarm._set:
-                _Alarm._before = _set_handler(_ALARM, _Alarm._handle)
-            _Alarm._set.append(self)
-            _Alarm._wind()
-
-    @staticmethod
-    def _handle(signum: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        due = [alarm for alarm in _Alarm._set if now >= alarm._at]
-        for alarm in due:
-            alarm._at = float("inf")  # once
-        _Alarm._wind()
-        with ExitStack() as rings:  # whose ring may raise, in the handler that runs now
-            for alarm in due:
-                rings.callback(alarm._ring)
-
-    @staticmethod
-    def _wind() -> None:
-        at = min((alarm._at for alarm in _Alarm._set), default=float("inf"))
-        seconds = max(at - time.monotonic(), 0.001) if at < float("inf") else 0.0
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    def __exit__(self, *_: object) -> None:
-        if self not in _Alarm._set:
-            return
-        _Alarm._set.remove(self)
-        if _get_handler(_ALARM) == _Alarm._handle:  # the user may have his own by now
-            _Alarm._wind()
-            if not _Alarm._set:
-                _set_handler(_ALARM, _Alarm._before)

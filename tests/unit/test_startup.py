@@ -14,7 +14,8 @@ import pytest
 from sanic_reaper import internals
 from sanic_reaper.worker.explanations import explain, innermost
 from sanic_reaper.worker.handlers import Place, StartupTimeout
-from sanic_reaper.worker.startup import Run, Startup, call_with
+from sanic_reaper.worker.startup import Startup
+from sanic_reaper.worker.stepping import Run, call_with
 
 LIMIT = 0.1
 PLACE = Place("handler", __file__, 1)
