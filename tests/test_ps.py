@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGCONT, SIGINT
 
 from support.census import wait_until
 from support.commands import COMMAND
@@ -20,6 +20,12 @@ def processes(server: Server) -> dict[str, dict]:
     assert said.code == 0, said
     [found] = said.data["servers"]
     return {one["name"]: one for one in found["processes"]}
+
+
+def serving(server: Server) -> int:
+    [found] = server.ask("ps", "--json").data["servers"]
+    number: int = found["workers_serving"]
+    return number
 
 
 def wait_for(server: Server, name: str, state: str) -> dict:
@@ -134,6 +140,38 @@ def test_workers_that_are_blocked_and_stopped(launch):
     assert "is stopped" in said.text
     assert other.stopped, "asking has not woken it"
     unanswered.close()
+
+
+def test_ps_and_the_probes_agree_about_a_blocked_worker(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    wait_for(server, "Sanic-Server-0-0", "serving")
+    assert (serving(server), server.ask("health", "--live").code) == (1, 0)
+    unanswered = server.request("/do/block")
+    wait_for(server, "Sanic-Server-0-0", "blocked")
+    assert "0 of 1 workers serve" in server.ask("ps").text
+    assert serving(server) == 0
+    said = server.ask("health", "--live")
+    assert (said.code, "no worker serves; Sanic-Server-0-0 [" in said.text) == (1, True)
+    unanswered.close()
+
+
+def test_a_stopped_worker_serves_no_more_from_the_first_moment_on(launch):
+    """Before main can have seen it: main is stopped too."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    [worker] = server.wait_serving()
+    wait_for(server, "Sanic-Server-0-0", "serving")
+    server.main.freeze()
+    worker.freeze()
+    assert serving(server) == 0
+    said = server.ask("health", "--live")
+    assert (said.code, "Sanic-Server-0-0 [" in said.text, "is stopped" in said.text) == (1, 1, 1)
+    worker.send(SIGCONT)
+    wait_until(lambda: not worker.stopped, 5, "the worker to go on")
+    assert serving(server) == 1, "main has not written a word meanwhile"
+    assert server.ask("health", "--live").code == 0
+    server.main.send(SIGCONT)
+    assert server.stop() == 0
 
 
 def test_a_main_that_is_stuck(launch):

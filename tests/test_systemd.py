@@ -111,6 +111,18 @@ def test_a_server_tells_its_life(launch, listener):
     assert listener.senders == {main}
 
 
+def test_a_worker_that_is_stopped_does_not_serve(launch, listener):
+    server = launch(FORKED, env=notifying(listener))
+    both = "STATUS=2/2 workers serve"
+    listener.wait_for(both)
+    server.workers[0].freeze()
+    listener.wait_for("STATUS=1/2 workers serve")
+    before = listener.lines.count(both)
+    server.workers[0].send(signal.SIGCONT)
+    listener.wait_for(both, before + 1)
+    assert server.stop() == 0
+
+
 def test_a_restart_without_downtime_is_no_news(launch, listener):
     server = launch(FORKED, env=notifying(listener))
     listener.wait_for("READY=1")

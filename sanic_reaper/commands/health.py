@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument(
-        "--live", action="store_true", help="main's loop advances, and a worker serves"
+        "--live", action="store_true", help="main's loop advances, and a worker answers"
     )
     kind.add_argument(
         "--ready",

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from .. import platform
+from ..model import lifecycle
 from ..platform import Identity, Row
 from ..state import statedir, view
 from ..state.view import Member, Server, Stray
@@ -51,8 +52,10 @@ def show(pictures: list[Picture], clear: bool) -> None:
 
 def look() -> list[Picture]:
     """Everything that runs, or is left."""
-    table, now = platform.table(), time.monotonic()
     servers = view.servers()
+    table, now = platform.table(), time.monotonic()  # newer than what was read: nobody is missing
+    for server in servers:
+        server.observe(table.get)
     pictures = [Picture.of(server, table, now) for server in servers]
     known = {server.run for server in servers}
     uids = list(statedir.users())
@@ -95,14 +98,12 @@ class Line:
 
 
 def _state(row: Row, member: Member | None) -> tuple[str, float | None]:
-    """What main says of it, unless the process table knows better."""
-    if row.halted:
-        return "stopped", None
-    if not row.alive:
-        return "zombie", None
-    if member is None or member.state == "ended":
-        return "running", None
-    return member.state, member.moment("since")
+    """Its state, and since when it has had it, as far as main knows."""
+    known = member is not None and member.recorded != lifecycle.ENDED
+    recorded = member.recorded if member is not None and known else lifecycle.RUNNING
+    state = lifecycle.observed(recorded, row.alive, row.halted)
+    is_told = state == recorded or {state, recorded} == lifecycle.STALLED
+    return state, member.moment("since") if member is not None and known and is_told else None
 
 
 def _doing(member: Member | None, now: float) -> dict[str, Any] | None:
@@ -251,20 +252,20 @@ class Picture:
 
 
 _COLOUR = {
-    "blocked": "red",
-    "failed": "red",
-    "zombie": "red",
-    "stopped": "red",
-    "starting": "yellow",
-    "background": "yellow",
-    "stopping": "yellow",
+    **dict.fromkeys(lifecycle.STALLED, "red"),
+    lifecycle.FAILED: "red",
+    lifecycle.ZOMBIE: "red",
+    lifecycle.STARTING: "yellow",
+    lifecycle.FINISHING_START: "yellow",
+    lifecycle.BACKGROUND: "yellow",
+    lifecycle.STOPPING: "yellow",
 }
 
 
 def _serving(server: Server | None) -> int | None:
     if server is None:
         return None
-    return sum(member.state in ("serving", "blocked") for member in server.workers)
+    return len(server.serving)
 
 
 def _zombies_of(belongs: dict[Identity, str], table: dict[int, Row]) -> dict[Identity, str]:

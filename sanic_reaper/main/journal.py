@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import state
 from ..log import log
+from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
 from ..state import statedir
 from ..tree.process import Handle
-from .pulse import STANDSTILL
+from .worker_state import state_of
 
 if TYPE_CHECKING:
     from ..events import Event
@@ -81,11 +82,11 @@ class Story:
         process = self.process
         if process is None:
             if not Handle(*self.identity, None).alive():
-                self.state, self.since, self.ended = "ended", now, now
+                self.state, self.since, self.ended = ENDED, now, now
             return
         self._note(process)
-        current, since = _state_of(process, now, stopping)
-        if self.state == "blocked" and current == "stopping":
+        current, since = state_of(process, now, stopping)
+        if self.state == BLOCKED and current == STOPPING:
             self._cut_off.append((self.since, now))  # nobody hears of its end
         if current != self.state:
             self.state, self.since = current, since
@@ -110,11 +111,11 @@ class Story:
         if process is None or self.ended is not None:
             return
         self._note(process)
-        if self.state == "blocked":
+        if self.state == BLOCKED:
             self._cut_off.append((self.since, now))
         self._start = self.lines_of_its_start(with_unfinished=True)
         self.ended, self.exitcode, self.process = now, process.exitcode, None
-        self.state, self.since = "ended", now
+        self.state, self.since = ENDED, now
 
     def lines(self) -> Iterable[str]:
         pid, start = self.identity
@@ -127,7 +128,7 @@ class Story:
             start=start,
             role=self.role,
             name=self.name,
-            state=self.state or "running",
+            state=self.state or RUNNING,
             since=self.since,
             began=self.began,
             ended=self.ended,
@@ -172,24 +173,6 @@ class Story:
                 )
             )
         return lines
-
-
-def _state_of(process: WatchedProcess, now: float, stopping: bool) -> tuple[str, float]:
-    """What a living process is at, and since when."""
-    launch, pulse = process.launch, process.pulse
-    if stopping or process.is_dismissed:
-        return "stopping", now
-    if launch is None:
-        return "running", now
-    if launch.failure is not None or launch.has_expired:
-        return "failed", now
-    if not launch.has_acked and not launch.is_ready:
-        return "starting", launch.began
-    if not launch.is_ready and not launch.is_open:
-        return "background", now
-    if pulse is not None and pulse.seconds >= STANDSTILL:
-        return "blocked", now - pulse.seconds
-    return "serving", launch.ready or now
 
 
 class Journal:

@@ -17,12 +17,14 @@ from sanic.worker.process import WorkerProcess
 
 from .. import environment, platform
 from ..log import log
+from ..model import lifecycle
 from ..tree import causes, deaths
 from . import main_internals
 from .processes import WatchedProcess
 from .recycling import Usage
 from .respawns import Respawns
 from .retries import Retries
+from .worker_state import state_of
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
@@ -120,7 +122,7 @@ class Keeper:
             self.has_started
             and not self._predecessors
             and not self._due
-            and all(map(_serves, map(_watched, servers)))
+            and all(map(_is_ready, map(_watched, servers)))
         )
         self.is_up = self.is_up or self.is_content
         self._recycle(servers)
@@ -283,7 +285,7 @@ class Keeper:
         self._retries.forget(name)
         self._why[name] = ("worker.replaced", "a restart was ordered", "ordered")
         old = self._predecessors.pop(name, None)
-        if old is None and order is RestartOrder.STARTUP_FIRST and _serves(current):
+        if old is None and order is RestartOrder.STARTUP_FIRST and _is_ready(current):
             old = current
         elif order is RestartOrder.STARTUP_FIRST and old is not None:
             current.terminate()
@@ -340,16 +342,16 @@ class Keeper:
         from .notify import STARTING, UP, Situation  # here: asked only if there is somebody to tell
 
         now = time.monotonic()
-        serving = [watched for process in servers if (watched := self._who_serves(process))]
+        serving = [watched for process in servers if (watched := self._who_serves(process, now))]
         turns = any(watched.pulse and watched.pulse.turns(now) for watched in serving)
         if self.is_up:
             return Situation(UP, len(servers), len(serving), turns)
         due = max(map(self._start_due, servers), default=0.0)
         return Situation(STARTING, len(servers), len(serving), turns, due)
 
-    def _who_serves(self, process: WorkerProcess) -> WatchedProcess | None:
+    def _who_serves(self, process: WorkerProcess, now: float) -> WatchedProcess | None:
         candidates = _watched(process), self._predecessors.get(process.name)
-        return next((one for one in candidates if one is not None and _serves(one)), None)
+        return next((one for one in candidates if one is not None and _serves(one, now)), None)
 
     def _start_due(self, process: WorkerProcess) -> float:
         """When its start is over at the latest, or that of the next try. 0: it has no limit."""
@@ -392,8 +394,19 @@ def _watched(process: WorkerProcess) -> WatchedProcess:
     return current
 
 
-def _serves(watched: WatchedProcess) -> bool:
+def _is_ready(watched: WatchedProcess) -> bool:
+    """Whether its start is over and it lives. It may be blocked, and go on later."""
     return watched.launch is not None and watched.launch.is_ready and watched.exitcode is None
+
+
+def _serves(watched: WatchedProcess, now: float) -> bool:
+    if watched.pid is None or watched.exitcode is not None:
+        return False
+    state, _ = state_of(watched, now)
+    # Who has just been heard is not stopped: this is asked ten times a second, of each worker.
+    heard = watched.pulse is not None and watched.pulse.turns(now)
+    halted = not heard and _is_halted(watched.pid)
+    return lifecycle.observed(state, alive=True, halted=halted) in lifecycle.SERVES
 
 
 def _has_been_ready(watched: WatchedProcess) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..model.lifecycle import BLOCKED
 from ..state.view import STALE
 from ..tree.deaths import cause
 
@@ -125,7 +126,7 @@ class Process:
         if fields.get("doing") and self.ended is None:
             self.handlers.append(_handler_now(fields))
         since = _number(fields, "since")
-        self.blocked_since = since if self.state == "blocked" else None
+        self.blocked_since = since if member.recorded == BLOCKED else None
 
     @property
     def title(self) -> str:

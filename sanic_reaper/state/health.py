@@ -6,12 +6,11 @@ The endpoint and `sanic-reaper health` give the same answers, from what main has
 
 from __future__ import annotations
 
+from ..model.lifecycle import ANSWERS, BACKGROUND, FINISHING_START, STALLED, STOPPED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .view import Member, Server
-
-UP = ("serving", "background")
-"""States of a worker that answers, be it with 503 until its background work is done."""
 
 
 def live(server: Server, now: float) -> str:
@@ -33,7 +32,7 @@ def live(server: Server, now: float) -> str:
         return f"main's loop has stood still for {now - server.beat:.1f} s"
     if server.phase == "stopping":
         return "the server is stopping"
-    if not any(worker.state in UP for worker in server.workers):
+    if not any(worker.state in ANSWERS for worker in server.workers):
         return f"no worker serves{_list(server.workers)}"
     return ""
 
@@ -50,13 +49,17 @@ def ready(server: Server, now: float) -> str:
     if reason := live(server, now):
         return reason
     for worker in server.workers:
-        if worker.state == "background":
-            work = worker.fields.get("doing")
-            return f"{_title(worker)} still does background work{f': {work}' if work else ''}"
-        if worker.state == "blocked":
+        work = worker.fields.get("doing")
+        more = f": {work}" if work else ""
+        if worker.state == BACKGROUND:
+            return f"{_title(worker)} still does background work{more}"
+        if worker.state == FINISHING_START:
+            return f"{_title(worker)} has not finished its start{more}"
+        if worker.state == STOPPED:
+            return f"{_title(worker)} is stopped, by SIGSTOP or by a debugger"
+        if worker.state in STALLED:
             return f"the event loop of {_title(worker)} stands still"
-    # By name: the successor of one that still serves has the same.
-    serving = {worker.name for worker in server.workers if worker.state == "serving"}
+    serving = server.serving
     if len(serving) < server.wanted:
         others = [worker for worker in server.workers if worker.name not in serving]
         return f"{len(serving)} of {server.wanted} workers serve{_list(others)}"

@@ -10,6 +10,7 @@ import os
 from functools import cache
 
 from .. import environment, platform, state
+from ..model import lifecycle
 from ..tree import ownership
 from ..tree.process import Handle
 from ..tree.remains import is_detached, is_marked
@@ -17,13 +18,10 @@ from . import statedir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..platform.base import Identity, Row
     from . import Fields
-
-WORKER_STATES = ("starting", "background", "serving", "blocked", "failed", "stopping")
-"""What a worker is at that has not ended."""
 
 STALE = 5.0
 """Seconds without a beat after which main's loop is said to stand still. It beats each second."""
@@ -37,6 +35,9 @@ class Member:
         self.identity: Identity = (int(fields["pid"]), int(fields["start"]))
         self.role = fields.get("role", "process")
         self.name = fields.get("name", "?")
+        self.state = self.recorded
+        """Its state: what main has recorded, and since `Server.observe` also what the kernel says.
+        """
         self.imported: float | None = None
         self.ready: float | None = None
         self.handlers: list[Fields] = []
@@ -48,8 +49,9 @@ class Member:
         return None if value is None else float(value)
 
     @property
-    def state(self) -> str:
-        return self.fields.get("state", "running")
+    def recorded(self) -> str:
+        """The state that main has written down."""
+        return self.fields.get("state", lifecycle.RUNNING)
 
     @property
     def title(self) -> str:
@@ -163,8 +165,35 @@ class Server:
         return [
             one
             for one in self.members.values()
-            if one.role == "worker" and one.state not in ("ended", "stopping")
+            if one.role == "worker"
+            and one.recorded not in lifecycle.LEAVING
+            and one.state not in lifecycle.LEAVING
         ]
+
+    @property
+    def serving(self) -> set[str]:
+        """The names of the workers that serve. A worker that is replaced without downtime and its
+        successor have the same name."""
+        return {one.name for one in self.workers if one.state in lifecycle.SERVES}
+
+    def observe(self, row: Callable[[int], Row | None]) -> None:
+        """Correct the recorded states by the process table, which is newer: who was killed a moment
+        ago, or is stopped by SIGSTOP, does not serve.
+
+        Args:
+            row: what the table says of a pid.
+        """
+        main = row(self.main[0]) if self.is_here else None
+        if main is None or main.start != self.main[1]:
+            return  # there is no table to ask, or it shows us nobody else (hidepid)
+        for member in self.members.values():
+            if member.recorded == lifecycle.ENDED:
+                continue
+            pid, start = member.identity
+            found = row(pid)
+            alive = found is not None and found.start == start and found.alive
+            halted = found is not None and found.halted
+            member.state = lifecycle.observed(member.recorded, alive, halted)
 
     def turns(self, now: float) -> bool:
         """Whether main's loop does."""
@@ -276,7 +305,9 @@ def _read(directory: int, path: str, uid: int, run: str) -> Server:
     log = state.parse(_read_if_there(directory, run + state.END))
     kin = state.parse(_read_if_there(directory, run + state.KIN))
     beat = _read_if_there(directory, run + state.BEAT)
-    return Server(uid, path, records, log, kin, float(beat) if beat else None)
+    server = Server(uid, path, records, log, kin, float(beat) if beat else None)
+    server.observe(platform.row)
+    return server
 
 
 def _read_if_there(directory: int, name: str) -> bytes:

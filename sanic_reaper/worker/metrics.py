@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sanic_reaper import __version__
 
-from ..state.view import WORKER_STATES
+from ..model.lifecycle import GONE, LIVING
 from ..tree import causes
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def exposition(server: Server, now: float) -> str:
 
 def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
     workers = [
-        one for one in server.members.values() if one.role == "worker" and one.state != "ended"
+        one for one in server.members.values() if one.role == "worker" and one.state not in GONE
     ]
     yield _gauge(
         "info",
@@ -108,7 +108,7 @@ def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
 
 
 def _by_state(workers: Iterable[Member]) -> dict[str, int]:
-    found = dict.fromkeys(WORKER_STATES, 0)
+    found = dict.fromkeys(LIVING, 0)
     for worker in workers:
         found[worker.state] = found.get(worker.state, 0) + 1
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sanic_reaper import __version__
 
+from ..model.lifecycle import GONE
 from ..state import health
 
 TYPE_CHECKING = False
@@ -52,7 +53,7 @@ def document(server: Server, now: float) -> dict[str, object]:
         "processes": [
             _process(member, now, clock)
             for member in server.members.values()
-            if member.state != "ended"
+            if member.state not in GONE
         ],
         "counters": [
             {"name": name, "role": role, "cause": cause, "value": value}

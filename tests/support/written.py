@@ -15,7 +15,8 @@ def a_server(*workers: str, wanted: int = 2, age: float | None = 0.5, **more: ob
     """A server with these workers, whose main is this process, which lives.
 
     Args:
-        workers: of each its number and its state: `0 serving`; and what it does.
+        workers: of each its number and its state, and what it does: `0 serving`,
+            `0 finishing-start warm_up`.
         age: of main's last beat.
         more: other fields of the `server` record.
     """
@@ -43,7 +44,7 @@ def a_server(*workers: str, wanted: int = 2, age: float | None = 0.5, **more: ob
                 start=1,
                 role="worker",
                 name=f"Sanic-Server-{number}-0",
-                state=current,
+                state=current.replace("-", " "),
                 began=NOW - 50,
                 doing=doing[0] if doing else None,
             )

@@ -27,6 +27,23 @@ CASES = [
         "",
         "[101] still does background work: warm_up",
     ),
+    (
+        a_server("0 serving", "1 finishing-start warm_up"),
+        "",
+        "Sanic-Server-1-0 [101] has not finished its start: warm_up",
+    ),
+    (a_server("0 finishing-start", "1 starting"), "", "has not finished its start"),
+    (
+        a_server("0 serving", "1 stopped"),
+        "",
+        "Sanic-Server-1-0 [101] is stopped, by SIGSTOP or by a debugger",
+    ),
+    (
+        a_server("0 stopped", "1 blocked"),
+        "no worker serves; Sanic-Server-0-0 [100] is stopped, Sanic-Server-1-0 [101] is blocked",
+        ...,
+    ),
+    (a_server("0 zombie", "1 serving"), "", "1 of 2 workers serve"),
     (a_server("0 background", "1 background"), "", "Sanic-Server-0-0 [100] still does background"),
     (
         a_server("0 serving", "1 blocked"),

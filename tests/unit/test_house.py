@@ -10,29 +10,30 @@ import pytest
 import sanic_reaper
 
 PACKAGE = Path(sanic_reaper.__file__).parent
-LEAVES = {"environment", "internals", "log", "pid_one", "platform", "stderr"}
+LEAVES = {"environment", "internals", "log", "model", "pid_one", "platform", "stderr"}
 """They import nothing of the package."""
 
 BELOW = {
     "config": {"log"},
     "events": {"log"},
     "tree": {"environment", "platform"},
-    "state": {"environment", "log", "platform", "tree"},
+    "state": {"environment", "log", "model", "platform", "tree"},
     "watchdog": {"platform", "state", "stderr", "tree"},
-    "worker": {"config", "environment", "internals", "log", "platform", "state", "tree"},
+    "worker": {"config", "environment", "internals", "log", "model", "platform", "state", "tree"},
     "main": {
         "config",
         "environment",
         "events",
         "internals",
         "log",
+        "model",
         "platform",
         "state",
         "tree",
         "watchdog",
         "worker",
     },
-    "report": {"state", "tree"},
+    "report": {"model", "state", "tree"},
     "run": {"environment", "platform", "stderr", "tree"},
 }
 """The doors into the package (the extension, the command, the decorators) may import what they
