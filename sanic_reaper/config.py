@@ -153,8 +153,8 @@ KEYS = (
     "REAPER_ENDPOINT",
 )
 
-_OWN = ("REAPER_RUN", "REAPER_DETACHED", "REAPER_OWNER", "REAPER_MAIN", "REAPER_WITHOUT")
-"""Sanic turns every `SANIC_*` variable into a key: these are marks of ours, not settings."""
+_OWN = ("REAPER_WITHOUT",)
+"""Sanic turns every `SANIC_*` variable into a key. This one is for tests and is not a setting."""
 
 
 def unknown_keys(config: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,10 @@
 A mark survives exec, `setsid` and a change of parent, and `/proc/PID/environ` shows it: it is the
 evidence that remains when the family tree is broken. A process that was forked without exec bears
 the marks of main's own exec, so it has none; the tree covers that one.
+
+The names are in lower case. Sanic makes a key of `app.config` of each variable in upper case that
+begins with `SANIC_` or with a prefix of the user's (`Config.load_environment_vars`), and sanic-ext
+injects each key as a constant. No prefix matches a name in lower case.
 """
 
 from __future__ import annotations
@@ -13,17 +17,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RUN = "SANIC_REAPER_RUN"
+RUN = "sanic_reaper_run"
 """The id of one run of one server. Random, with no pid in it: `sanic --daemon` forks after it."""
 
-MAIN = "SANIC_REAPER_MAIN"
+MAIN = "sanic_reaper_main"
 """Who main is, in what its server executes: pid, creation time, name and directory of the app, with
 tabs between them. Set when main serves: a daemon that still forks would not know."""
 
-DETACHED = "SANIC_REAPER_DETACHED"
+DETACHED = "sanic_reaper_detached"
 """Stands in the place of `RUN` in a child that is meant to outlive the server."""
 
-OWNER = "SANIC_REAPER_OWNER"
+OWNER = "sanic_reaper_owner"
 """In what a worker starts: which worker, as `PID:CREATION TIME`. Its name is not enough: the worker
 that takes its place has the same."""
 

@@ -134,7 +134,7 @@ def family(server: Server) -> set[Process]:
 @signals(SIGTERM, SIGKILL)
 def test_a_server_that_has_inherited_the_mark_of_another(launch, new_box, signum):
     """Both were started from a shell of a third server's: neither takes the other for its own."""
-    box, env = new_box(), {"SANIC_REAPER_RUN": "0123456789abcdef"}
+    box, env = new_box(), {"sanic_reaper_run": "0123456789abcdef"}
     first = launch(SUPERVISED, box=box, env=env)
     second = launch(SUPERVISED, box=box, env=env)
     first.wait_serving()
@@ -154,7 +154,7 @@ while not mark.exists():
     time.sleep(0.02)
 getenv = ctypes.CDLL(None).getenv
 getenv.restype = ctypes.c_void_p
-ctypes.memmove(getenv(b"SANIC_REAPER_RUN"), mark.read_bytes(), 16)
+ctypes.memmove(getenv(b"sanic_reaper_run"), mark.read_bytes(), 16)
 time.sleep(600)
 """
 """Writes over its own environment, as the kernel shows it to others."""
@@ -169,7 +169,7 @@ def test_somebody_who_was_there_before_and_bears_the_mark(launch, new_box, tmp_p
     """The mark proves nothing for a process that is older than the server."""
     box, mark = new_box(), tmp_path / "mark"
     argv = [sys.executable, "-c", TAKES_THE_MARK, str(mark)]
-    env = {**os.environ, "SANIC_REAPER_RUN": "-" * 16}
+    env = {**os.environ, "sanic_reaper_run": "-" * 16}
     older = box.start(argv, output=tmp_path / "older", env=env).process
     # By a tick of the clock that creation times are told in, or nobody can tell.
     wait_until(lambda: ticks_since_boot() > older.start + 1, 5, "the clock to tick")
@@ -178,7 +178,7 @@ def test_somebody_who_was_there_before_and_bears_the_mark(launch, new_box, tmp_p
     run = run_id(server, older)
     mark.with_suffix(".new").write_text(run)
     mark.with_suffix(".new").rename(mark)
-    wait_until(lambda: older.environ["SANIC_REAPER_RUN"] == run, 5, "it to take the mark")
+    wait_until(lambda: older.environ["sanic_reaper_run"] == run, 5, "it to take the mark")
     server.send(signum)
     wait_only(server, older)
 
@@ -188,7 +188,7 @@ def test_the_mark_of_another_run(launch, new_box, tmp_path, signum):
     box = new_box()
     server = launch(SUPERVISED.with_(method="fork"), box=box)
     server.wait_serving()
-    other = sleeper(box, tmp_path / "sleeper", {**os.environ, "SANIC_REAPER_RUN": "f" * 16})
+    other = sleeper(box, tmp_path / "sleeper", {**os.environ, "sanic_reaper_run": "f" * 16})
     server.send(signum)
     wait_only(server, other)
 
@@ -228,7 +228,7 @@ def test_another_users_process_with_our_mark(launch, new_box, tmp_path, signum):
     worker = server.wait_serving()[0]
     mark = run_id(server)
     stranger = sleeper(
-        box, tmp_path / "sleeper", {**os.environ, "SANIC_REAPER_RUN": mark}, uid=NOBODY
+        box, tmp_path / "sleeper", {**os.environ, "sanic_reaper_run": mark}, uid=NOBODY
     )
     assert worker.alive
     server.send(signum)
@@ -238,7 +238,7 @@ def test_another_users_process_with_our_mark(launch, new_box, tmp_path, signum):
 def run_id(server: Server, *others: Process) -> str:
     """The id that this server's processes bear, read where anybody could read it."""
     for row in server.box.rows():
-        run = row.process.environ.get("SANIC_REAPER_RUN")
+        run = row.process.environ.get("sanic_reaper_run")
         if run and row.process not in others:
             return run
     raise AssertionError(f"nobody bears a mark\n{server.describe()}")

@@ -155,9 +155,9 @@ def test_a_detached_child_outlives_the_server(launch, method, signum):
     server = launch(SUPERVISED.with_(method=method, workers=1, children=kinds))
     server.wait_serving()
     wait_children(server, 2 + sum(DETACHED.values()))
-    spared = {p for p in server.children if "SANIC_REAPER_DETACHED" in p.environ}
+    spared = {p for p in server.children if "sanic_reaper_detached" in p.environ}
     assert len(spared) == sum(DETACHED.values())
-    assert not any("SANIC_REAPER_RUN" in process.environ for process in spared)
+    assert not any("sanic_reaper_run" in process.environ for process in spared)
 
     server.send(signum)
     server.exit_code()

@@ -185,7 +185,7 @@ def test_a_server_does_not_sweep_itself_nor_who_has_started_it(launch, new_box, 
     box = new_box()
     gone = box.start(["sleep", "0.1"], output=tmp_path / "gone").process
     wait_until(lambda: not gone.alive, 5, "it to end")
-    env = {**marks(gone), "SANIC_REAPER_MAIN": f"4000000\t{gone.start}\tSubject\t{SUBJECTS}"}
+    env = {**marks(gone), "sanic_reaper_main": f"4000000\t{gone.start}\tSubject\t{SUBJECTS}"}
     shell = ["sh", "-c", '"$0" app.py; echo "next line, after $?"', SCRIPT[0]]
     server = launch(SUPERVISED.with_(method="fork", workers=1), box=box, argv=shell, env=env)
     server.wait_serving()
@@ -224,7 +224,7 @@ def test_nobody_is_killed_for_another_users_word(launch, new_box, tmp_path):
 def marks(dead: Process) -> dict[str, str]:
     """As of a server whose main is gone: nobody was created when this one was, with its pid."""
     main = f"{dead.inner_pid}\t{dead.start - 1}\tForged\t/"
-    return {"SANIC_REAPER_RUN": "f" * 16, "SANIC_REAPER_MAIN": main}
+    return {"sanic_reaper_run": "f" * 16, "sanic_reaper_main": main}
 
 
 def forge(server: Server, place: Path, claimed: list[Process]) -> Path:

@@ -393,7 +393,7 @@ class _Play:
         spared = {process.pid for process in (*self.strangers, *that_took_pids(self.box))}
         if self.second is not None:
             spared.add(self.second.command.process.pid)
-        detached = {row.pid for row in rows if "SANIC_REAPER_DETACHED" in row.process.environ}
+        detached = {row.pid for row in rows if "sanic_reaper_detached" in row.process.environ}
         spared |= detached
         while more := {row.pid for row in rows if row.ppid in spared} - spared - {self.main.pid}:
             spared |= more

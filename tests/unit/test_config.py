@@ -173,7 +173,7 @@ def test_the_message_is_one_line(value, key):
 
 
 def test_misspelt_keys_are_found_and_nobody_elses():
-    config = dict.fromkeys([*KEYS, "REAPER_RUN", "REAPER_ORPHANS", "SOMETHING", "REAPERS"], 1)
+    config = dict.fromkeys([*KEYS, "REAPER_WITHOUT", "REAPER_ORPHANS", "SOMETHING", "REAPERS"], 1)
     assert unknown_keys(config) == ["REAPER_ORPHANS"]
 
 

@@ -34,7 +34,7 @@ def test_how_main_may_end(history, facts, codes):
 
 @pytest.mark.parametrize("state", ["S", "Z"])
 @pytest.mark.parametrize("name", ["sleep", "python"])
-@pytest.mark.parametrize("mark", [{}, {"SANIC_REAPER_RUN": "x"}], ids=["unmarked", "marked"])
+@pytest.mark.parametrize("mark", [{}, {"sanic_reaper_run": "x"}], ids=["unmarked", "marked"])
 @pytest.mark.parametrize("age", [0.5, 5.0])
 @pytest.mark.parametrize(
     "facts", [Facts(), Facts(killed_at=KILLED_AT), Facts(killed_at=KILLED_AT, unguarded=True)]

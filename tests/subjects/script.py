@@ -1,0 +1,42 @@
+"""A script that has more to do than to run its server: `python script.py MODE`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sanic import Sanic
+from subject import build, emit
+
+HOST, PORT = "127.0.0.1", int(os.environ["PORT"])
+MODE = sys.argv[1] if len(sys.argv) > 1 else os.environ["MODE"]
+os.environ["MODE"] = MODE  # for the workers, whose command line is another
+
+
+def serve() -> None:
+    app.run(HOST, PORT, workers=1, motd=False, access_log=False)
+
+
+def later_apps() -> None:
+    """Apps that are made when marks stand in the environment: what do they take for settings?"""
+    app.main_process_start(lambda _: say_settings("main"))
+    serve()
+
+
+def say_settings(where: str) -> None:
+    made = [Sanic(f"Later-{where}"), Sanic(f"Prefixed-{where}", env_prefix="sanic_")]
+    emit("settings", where=where, keys=[key for one in made for key in one.config if "REAP" in key])
+    for one in made:
+        Sanic.unregister_app(one)
+
+
+app = build("Script")
+if MODE == "later apps":
+    app.after_server_start(lambda _: say_settings("worker"))
+
+MODES = {
+    "later apps": later_apps,
+}
+
+if __name__ == "__main__":
+    MODES[MODE]()
