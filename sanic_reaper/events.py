@@ -43,7 +43,7 @@ class Event(NamedTuple):
     reason: str = ""
     """Why, in the words of the log."""
     exitcode: int | None = None
-    """Of a worker that died: negative where a signal has ended it."""
+    """Of a worker that died: negative where a signal has ended it. `None`: nobody knows."""
     seconds: float | None = None
     """How long a worker took until it was ready."""
     cause: str = ""

@@ -114,7 +114,7 @@ class Story:
         if self.state == BLOCKED:
             self._cut_off.append((self.since, now))
         self._start = self.lines_of_its_start(with_unfinished=True)
-        self.ended, self.exitcode, self.process = now, process.exitcode, None
+        self.ended, self.exitcode, self.process = now, process.status, None
         self.state, self.since = ENDED, now
 
     def lines(self) -> Iterable[str]:

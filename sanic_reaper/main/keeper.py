@@ -209,7 +209,8 @@ class Keeper:
         """It is dead: say so, and replace it, unless that has been done too often."""
         self._set(process, state=_end_of(process), serving=False)
         assert process.pid is not None
-        self._tell("worker.died", process.name, process.pid, words, process.exitcode, cause=cause)
+        status = _watched(process).status
+        self._tell("worker.died", process.name, process.pid, words, status, cause=cause)
         now = time.monotonic()
         pause = self._respawns.died(process.name, now) if self._settings.respawn else None
         if pause is None:
@@ -234,7 +235,8 @@ class Keeper:
         )
         log.error("%s\n    %s", words, reason)
         assert process.pid is not None
-        self._tell("worker.crashloop", process.name, process.pid, reason, process.exitcode)
+        status = _watched(process).status
+        self._tell("worker.crashloop", process.name, process.pid, reason, status)
 
     def _is_lost(self, process: WorkerProcess) -> bool:
         launch = _watched(process).launch
@@ -249,7 +251,7 @@ class Keeper:
         more = None
         if before is not None and self._oom_kills is not None:
             more = self._oom_kills - before
-        known = watched.exitcode, more, watched.killed_for
+        known = watched.status, more, watched.killed_for
         return deaths.cause(*known), causes.of_death(*known)
 
     def _set(self, process: WorkerProcess, state: ProcessState, **more: Any) -> None:
@@ -375,9 +377,7 @@ class Keeper:
                 log.debug("%s", words)
                 continue
             log.warning("%s%s", words, "; it can be restarted" if process.restartable else "")
-            self._tell(
-                "worker.died", process.name, watched.pid, words, watched.exitcode, cause=cause
-            )
+            self._tell("worker.died", process.name, watched.pid, words, watched.status, cause=cause)
 
     def is_younger(self, servers: Iterable[WorkerProcess], name: str, seconds: float) -> bool:
         """Whether the worker of that name serves for less than `seconds`, or not yet."""

@@ -9,18 +9,24 @@ import multiprocessing.process
 import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import multiprocessing.util
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sanic import Sanic
 from sanic.http.constants import HTTP
 from sanic.log import error_logger
 
+from .. import platform
 from ..internals import App
+from ..tree.process import UNKNOWN, answers
+
+if TYPE_CHECKING:
+    from ..platform.base import Identity
 
 
 def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,6 +141,20 @@ def managers() -> list[tuple[int, str]]:
         and child._popen.returncode is None  # or the pid may be another process's by now
         and not hasattr(child, "reaper_role")
     ]
+
+
+def identity_of(pid: int) -> Identity | None:
+    """The identity of a helper that `multiprocessing` knows by its pid alone.
+
+    Returns:
+        `None` where the pid belongs to nobody, or to a stranger: something in main may have reaped
+        the helper, and `multiprocessing` would not know that.
+    """
+    row = platform.row(pid)
+    if row is None:
+        return (pid, UNKNOWN) if answers(pid) else None
+    parents = {os.getpid(), *(server for server, _ in fork_server())}
+    return row.identity if row.ppid in parents else None
 
 
 def multiprocessing_children() -> set[int]:

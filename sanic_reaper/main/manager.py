@@ -4,6 +4,7 @@ What each override is for (line numbers of Sanic 25.12.1, `sanic/worker/manager.
 
 `wait_for_ack`     322: spins for ever once a stop signal came before every worker had acked, knows
                    one fixed limit of 30 s for all, and takes `sys.exit` in a listener for patience
+`terminate`        230: signals bare pids, which may be strangers' by now
 `kill`             368: `killpg` on main's own group: main, the launching script, the whole job
 `shutdown_signal`  390: talks to the SyncManager in the midst of talking to it
 `run`              209: joins without a limit
@@ -224,6 +225,13 @@ class SupervisedManager(WorkerManager):
             return self.transient[name]
         servers = [worker for worker in self.transient.values() if _is_server(worker)]
         return servers[-1] if servers else None
+
+    def terminate(self) -> None:
+        """Sanic's signals bare pids, which may be strangers' by now."""
+        if not self._shutting_down:
+            for process in self.processes:
+                with suppress(AttributeError):  # not started
+                    _watched(process).terminate()
 
     def shutdown(self) -> None:
         self._shutting_down = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing.context
+import signal
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,28 @@ class WatchedProcess(BaseProcess):
         return method
 
     @property
+    def status(self) -> int | None:
+        """In main: its exit code, if it has ended and somebody knows how."""
+        code = self.exitcode
+        return None if getattr(self._popen, "is_lost", False) else code  # type: ignore[attr-defined]
+
+    @property
+    def was_killed(self) -> bool:
+        """In main, of one that has ended: whether SIGKILL has ended it, as far as that is known."""
+        if self.status is None:
+            return self.killed_for is not None
+        return self.status == -signal.SIGKILL
+
+    def has_gone(self) -> None:
+        """In main: the watchdog has seen its end.
+
+        Main sees it too, unless something else has reaped it and the pid is another child's by now.
+        A fork server tells main in its own time.
+        """
+        if self.exitcode is None and self.method != "forkserver":
+            self._popen.lose()  # type: ignore[attr-defined]
+
+    @property
     def identity(self) -> Identity:
         assert self.pid is not None
         return (self.pid, self.reaper_start)
@@ -114,4 +137,10 @@ class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
 
 
 class WatchedForkServerProcess(WatchedProcess, multiprocessing.context.ForkServerProcess):
-    pass
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_forkserver import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)

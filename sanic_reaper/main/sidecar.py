@@ -15,7 +15,7 @@ from typing import Protocol
 from .. import platform
 from ..log import log
 from ..platform.base import Identity
-from ..tree.process import Handle
+from ..tree.process import Handle, send_to, start_of
 from ..watchdog.channel import Channel
 from ..watchdog.watch import FINISHED, GONE, Watch
 
@@ -64,6 +64,7 @@ class Watchdog:
                 start_new_session=True,
             )
             self._wake_at_our_end(its.fileno())
+        self.identity = (self._process.pid, start_of(self._process.pid))
         self._channel = Channel(ours.detach())
         self._heard: list[list[str]] = []
         self._is_there = False
@@ -119,7 +120,7 @@ class Watchdog:
     def alive(self) -> bool:
         """Whether it guards. One that somebody has stopped (SIGSTOP) is made to go on; one that has
         not read for so long that it has missed something is ended."""
-        if self._process.poll() is not None:
+        if self._process.poll() is not None or not self._channel.open:
             return False
         if self._channel.lost:
             self._kill("does not listen")
@@ -127,7 +128,7 @@ class Watchdog:
         row = platform.row(self._process.pid)
         if row is not None and row.stopped:
             log.warning("watchdog [%d] was stopped; SIGCONT", self._process.pid)
-            self._process.send_signal(signal.SIGCONT)
+            send_to(self.identity, signal.SIGCONT)
         return True
 
     def fileno(self) -> int:
@@ -139,7 +140,8 @@ class Watchdog:
 
     def end(self) -> None:
         """Give up on this one."""
-        self._process.kill()
+        if self._process.poll() is None:
+            send_to(self.identity, signal.SIGKILL)
         self._process.wait()
         self.close()
 

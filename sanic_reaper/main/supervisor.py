@@ -21,7 +21,7 @@ from ..internals import App
 from ..log import log
 from ..platform.base import Identity
 from ..state.control import Control
-from ..tree.process import UNKNOWN, children_of, start_of
+from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import startup
 from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
@@ -193,8 +193,10 @@ class Supervisor:
         except StopRequested:
             # Its start is an import, perhaps from a file system that hangs: a stop does not wait.
             for pid, name in main_internals.managers():
-                self._report_kill(name, pid, "is still starting", "INFO")
-                os.kill(pid, signal.SIGKILL)
+                identity = main_internals.identity_of(pid)
+                if identity is not None:
+                    self._report_kill(name, pid, "is still starting", "INFO")
+                    send_to(identity, signal.SIGKILL)
             if within_listener:
                 raise
             log.info("stopped before the server has started")
@@ -211,7 +213,9 @@ class Supervisor:
             ("forkserver", "service", main_internals.fork_server()),
         ):
             for pid, name in found:
-                identity = (pid, start_of(pid))
+                identity = main_internals.identity_of(pid)
+                if identity is None:
+                    continue
                 self._tell(word, *identity, name)
                 self._journal.registered(identity, role, name)
 
@@ -463,7 +467,10 @@ class Supervisor:
             self._zombies.add((int(rest[0]), int(rest[1])))
         elif word == "killed":
             self._wards.was_killed((int(rest[0]), int(rest[1])), rest[2], rest[3])
-        # "ended" is there to wake us: who has ended is known by its exit code.
+        elif word == "ended":
+            process = self._wards.find((int(rest[0]), int(rest[1])))
+            if process is not None:
+                process.has_gone()
 
     @property
     def news(self) -> list[int]:
@@ -489,7 +496,7 @@ class Supervisor:
                 process.contact.hear()
                 process.contact.close()
             self._journal.ended(process)
-            if process.exitcode == -signal.SIGKILL and self._stopping_since is not None:
+            if process.was_killed and self._stopping_since is not None:
                 self._killed.append(WORKER if process.is_server else PROCESS)
 
     @property
@@ -507,7 +514,7 @@ class Supervisor:
         if not self._began:
             # The kernel's own clock for creation times, read off a process created now.
             self._began = self._identify(watchdog.pid)
-        self._journal.registered((watchdog.pid, start_of(watchdog.pid)), "watchdog", "watchdog")
+        self._journal.registered(watchdog.identity, "watchdog", "watchdog")
         # Before it answers: main may be killed in this moment too.
         self._tell_everything()
 

@@ -41,15 +41,33 @@ class ManagerProcess(BaseProcess):
 
 
 class SpawnManagerProcess(ManagerProcess, multiprocessing.context.SpawnProcess):
-    pass
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_spawn_posix import Popen
+
+        from .popen import keeping  # main's alone
+
+        return keeping(Popen)(process)
 
 
 class ForkManagerProcess(ManagerProcess, multiprocessing.context.ForkProcess):
-    pass
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_fork import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)
 
 
 class ForkServerManagerProcess(ManagerProcess, multiprocessing.context.ForkServerProcess):
-    pass
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        from multiprocessing.popen_forkserver import Popen
+
+        from .popen import keeping
+
+        return keeping(Popen)(process)
 
 
 _CLASSES: Mapping[str, type[ManagerProcess]] = {

@@ -18,9 +18,10 @@ KILLS: Mapping[str, str] = {
 }
 """What the watchdog kills a process for, with the words of the log."""
 
-DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed")
+DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed", "unknown")
 """What a process has died of: an exit code, a signal, the kernel's OOM killer; or of us, because it
-hung, because its start has failed, or for another reason of `KILLS`."""
+hung, because its start has failed, or for another reason of `KILLS`. Unknown: something else has
+reaped it."""
 
 RESTARTS = (*DEATHS, "ordered", "lifetime", "requests", "memory")
 """What a worker was replaced for: the death of the one before, an order, or one of its limits."""
@@ -31,15 +32,17 @@ def of_kill(words: str) -> str:
     return next((cause for cause, said in KILLS.items() if said == words), "other")
 
 
-def of_death(exitcode: int, oom_kills: int | None = None, by_us: str | None = None) -> str:
+def of_death(exitcode: int | None, oom_kills: int | None = None, by_us: str | None = None) -> str:
     """One of `DEATHS`.
 
     Args:
         exitcode, oom_kills, by_us: as `deaths.cause` has them.
     """
-    if exitcode >= 0:
+    if exitcode is not None and exitcode >= 0:
         return "exit"
     if by_us is not None:
         cause = of_kill(by_us)
         return cause if cause in DEATHS else "killed"
+    if exitcode is None:
+        return "unknown"
     return "oom" if exitcode == -9 and oom_kills else "signal"

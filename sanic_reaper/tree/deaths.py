@@ -14,15 +14,19 @@ _MEANINGS = {
 }
 
 
-def cause(exitcode: int, oom_kills: int | None = None, by_us: str | None = None) -> str:
+def cause(exitcode: int | None, oom_kills: int | None = None, by_us: str | None = None) -> str:
     """What has ended a process.
 
     Args:
-        exitcode: as `multiprocessing` gives it: negative where a signal has ended it.
+        exitcode: as `multiprocessing` gives it: negative where a signal has ended it. `None`: the
+            process has ended, and nobody knows how.
         oom_kills: how many more processes of this cgroup the kernel's OOM killer has ended since
             the last death. `None`: not known.
         by_us: why the watchdog has killed it, if it has.
     """
+    if exitcode is None:
+        unknown = "exit status unknown: something in main has reaped it"
+        return f"killed: {by_us} ({unknown})" if by_us is not None else unknown
     if exitcode >= 0:
         return f"exit code {exitcode}"
     name = _name(-exitcode)

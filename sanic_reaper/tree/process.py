@@ -63,7 +63,7 @@ class Handle:
         """
         row = platform.row(self.pid)
         if row is None:
-            return _answers(self.pid)
+            return answers(self.pid)
         return row.start == self.start and row.alive
 
     def send(self, signum: int) -> bool:
@@ -87,6 +87,24 @@ class Handle:
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
+
+
+def send_to(identity: Identity, signum: int) -> bool:
+    """Send a signal to this process and to nobody else, whoever has its pid by now.
+
+    Returns:
+        `False` where the process has ended.
+
+    Raises:
+        PermissionError: the process runs as a user whom we may not signal.
+    """
+    handle = Handle.open(*identity)
+    if handle is None:
+        return False
+    try:
+        return handle.send(signum)
+    finally:
+        handle.close()
 
 
 def _spared(fd: int) -> int | None:
@@ -116,7 +134,8 @@ def children_of(pid: int) -> set[Identity]:
     return {row.identity for row in rows if row.ppid == pid}
 
 
-def _answers(pid: int) -> bool:
+def answers(pid: int) -> bool:
+    """Whether the pid belongs to anybody, zombies included."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

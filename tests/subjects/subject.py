@@ -231,6 +231,22 @@ def trap(name: str) -> None:
     signal.signal(signal.Signals[name], lambda *_: emit("trapped"))
 
 
+def reap(seconds: str) -> None:
+    """As an application does that thinks all children its own."""
+
+    def reap_all(signum: int, frame: object) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    signal.signal(signal.SIGCHLD, reap_all)
+
+
+def ignore_children(seconds: str) -> None:
+    """The kernel reaps in main's place then."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
@@ -262,6 +278,8 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "sys.exit": leave_quietly,
     "os._exit": drop_dead,
     "trap": trap,
+    "reap": reap,
+    "ignore-children": ignore_children,
 }
 
 

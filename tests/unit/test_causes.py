@@ -22,6 +22,9 @@ from sanic_reaper.tree import causes
         ((-signal.SIGKILL, 1, causes.KILLS["hung"]), "hung"),
         ((-signal.SIGKILL, 0, causes.KILLS["startup"]), "startup"),
         ((-signal.SIGKILL, 0, causes.KILLS["replaced"]), "killed"),
+        ((None,), "unknown"),
+        ((None, 1), "unknown"),
+        ((None, 0, causes.KILLS["hung"]), "hung"),
         ((-signal.SIGKILL, 0, "for no reason that we know"), "killed"),
     ],
 )

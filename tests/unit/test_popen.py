@@ -11,7 +11,7 @@ from multiprocessing.popen_fork import Popen
 
 import pytest
 
-from sanic_reaper.main.popen import keeping
+from sanic_reaper.main.popen import LOST, keeping
 from sanic_reaper.main.signals import StopRequested
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waitid(2) in each Python")
@@ -88,18 +88,58 @@ def test_it_waits_for_one_that_has_not_ended():
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_where_there_is_no_waitid_it_waits_as_multiprocessing_does(monkeypatch):
+@pytest.mark.parametrize("end", ENDS)
+def test_where_there_is_no_waitid_it_asks_waitpid(monkeypatch, end):
     """macOS, before Python 3.13."""
-
-    class Elsewhere(Popen):
-        pass
-
+    target, code = ENDS[end]
+    process = KeepingProcess(target=target)
+    ended(process)
     monkeypatch.delattr(os, "waitid")
-    assert keeping(Elsewhere) is Elsewhere
+    process.join()
+    assert process.exitcode == code
+
+
+@pytest.mark.parametrize("waitid", [True, False], ids=["waitid", "waitpid"])
+def test_one_that_something_else_has_reaped_has_ended(monkeypatch, waitid):
+    process = KeepingProcess(target=os._exit, args=(3,))
+    ended(process)
+    os.waitpid(process.pid, 0)
+    if not waitid:
+        monkeypatch.delattr(os, "waitid")
+    assert not process.is_alive()
+    process.join()
+    assert (process.exitcode, process._popen.is_lost) == (LOST, True)
+
+
+def test_a_child_of_main_does_not_take_its_siblings_for_ended():
+    """There waitid(2) fails in the same way: they are not its children."""
+    process = KeepingProcess(target=time.sleep, args=(60,))
+    process.start()
+    child = os.fork()
+    if child == 0:
+        os._exit(process._popen.poll() is not None)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize("send", ["terminate", "kill"])
+def test_whoever_has_its_pid_by_now_gets_no_signal(monkeypatch, send):
+    """By the creation time: a child that was reaped elsewhere, before anybody has noticed it."""
+    process = KeepingProcess(target=time.sleep, args=(60,))
+    process.start()
+    process._popen.start -= 1
+    getattr(process, send)()
+    process.join(0.2)
+    assert process.is_alive()
+    process._popen.start += 1
+    getattr(process, send)()
+    process.join()
+    assert process.exitcode in (-signal.SIGTERM, -signal.SIGKILL)
 
 
 def test_every_watched_process_has_it():
-    from sanic_reaper.main.processes import WatchedForkProcess, WatchedSpawnProcess
+    from sanic_reaper.main import contexts, sync_process
 
-    for watched in (WatchedForkProcess, WatchedSpawnProcess):
+    for watched in (*contexts._CLASSES.values(), *sync_process._CLASSES.values()):
         assert "_Popen" in vars(watched)

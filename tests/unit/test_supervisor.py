@@ -56,6 +56,9 @@ class Wedged:
 
 class Worker(multiprocessing.get_context("fork").Process):
     contact = launch = None
+    status = property(lambda self: self.exitcode)
+    was_killed = True
+    is_server = True
 
 
 def supervisor_of(earlier=frozenset()) -> Supervisor:
