@@ -24,7 +24,7 @@ class Worker:
     killed_for = None
     pulse = launch = None
     is_dismissed = False
-    exitcode = 3
+    status = 3
 
 
 class Written(NamedTuple):
@@ -53,7 +53,7 @@ def test_an_end_that_is_told_of_twice_is_one_end(written):
     written.journal.ended(worker)
     [row] = written.processes()
     assert (row["state"], row["exitcode"]) == ("ended", "3")
-    worker.exitcode = 4
+    worker.status = 4
     written.journal.ended(worker)
     assert written.processes() == [row]
 
