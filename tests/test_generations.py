@@ -124,6 +124,23 @@ def test_a_reload(launch, tmp_path, method, signum):
     server.wait_gone()
 
 
+@pytest.mark.smoke
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_reload_serves_the_new_code(launch, tmp_path, method):
+    """Not under fork: there a worker is a copy of main, which has imported the program before."""
+    program: Path = tmp_path / "program"
+    shutil.copytree(SUBJECTS, program, ignore=shutil.ignore_patterns("__pycache__"))
+    server = launch(SUPERVISED.with_(method=method, run={"auto_reload": True}), cwd=program)
+    old = server.wait_serving()
+    source = program / "app.py"
+    route = "@app.get('/new')\nasync def new(request):\n    return sanic.text('new')"
+    text = source.read_text().replace("app = build()", f"app = build()\n\n\n{route}")
+    source.write_text(text.replace("import os", "import os\n\nimport sanic"))
+    wait_replaced(server, old, 20)
+    wait_until(lambda: server.get("/new") == (200, "new"), 20, server.describe)
+    assert server.stop() == 0
+
+
 HALF_WAY = {"error": "raise RuntimeError('half-way')", "syntax error": "def half_way(:"}
 
 

@@ -65,6 +65,7 @@ def test_a_worker_that_is_not_up_in_time(launch, method, action):
     assert any(line.endswith(FRAMES[action]) for line in stack)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_an_import_counts_too(launch, method):
     server = launch(LIMITED.with_(method=method, importing="block"))

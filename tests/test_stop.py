@@ -104,7 +104,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", smoke_of(WAYS, "Ctrl+C"))
+@pytest.mark.parametrize("way", smoke_of(WAYS, "Ctrl+C", "service manager"))
 @methods
 def test_stop_listeners_run_once_and_to_their_end(launch, method, way):
     server = launch(SLOW_STOP.with_(method=method))

@@ -37,6 +37,8 @@ def quiet_start(method: str, tied: bool) -> Iterator[None]:
         blocked.add(signal.SIGTERM)
     with _environment(IMPORT_VARIABLES if method != "fork" else {}):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        if method == "forkserver":
+            main_internals.ensure_fork_server()
         program = ""
         if tied and method == "spawn" and is_main_thread():
             program = platform.early_death_signal(os.getpid(), signal.SIGKILL)

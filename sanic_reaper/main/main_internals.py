@@ -256,20 +256,31 @@ def main_module(method: str) -> tuple[str, ...]:
 _WAYS = ("init_main_from_name", "init_main_from_path")
 
 
-def spawning_without_main(method: str) -> AbstractContextManager[None]:
-    """In this, what this thread starts does not import main's own module.
-
-    A fork server asks where that is when it is started itself, and shall go on to preload what it
-    preloads: so it is started before.
-    """
-    if method == "forkserver":
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
+def spawning_without_main() -> AbstractContextManager[None]:
+    """In this, what this thread starts does not import main's own module."""
     return _changing(
         "get_preparation_data",
         lambda data: {key: value for key, value in data.items() if key not in _WAYS},
     )
+
+
+def ensure_fork_server() -> None:
+    """Start the fork server now, unless it runs: deaf to SIGTERM, and without main's own module.
+
+    CPython 3.13.15, 3.14.8 and 3.15 import the main module in the fork server (gh-126631). There an
+    import that hangs would hang main, which waits for its SyncManager, before any limit holds; and
+    a reload would fork workers with the old code. What the user preloads by name stays.
+    """
+    from multiprocessing import forkserver
+
+    wanted = getattr(forkserver._forkserver, "_preload_modules", [])
+    modules = [name for name in wanted if name not in ("__main__", FORK_SERVER_GUARD)]
+    forkserver.set_forkserver_preload([FORK_SERVER_GUARD, *modules])
+    forkserver.ensure_running()
+
+
+FORK_SERVER_GUARD = "sanic_reaper.main.fork_server"
+"""What makes a fork server deaf to SIGTERM when it is imported there."""
 
 
 def ensure_resource_tracker() -> None:

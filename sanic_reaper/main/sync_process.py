@@ -36,7 +36,7 @@ class ManagerProcess(BaseProcess):
         from .main_internals import spawning_without_main
 
         method: str = self._start_method  # type: ignore[attr-defined]
-        with quiet_start(method, tied=True), spawning_without_main(method):
+        with quiet_start(method, tied=True), spawning_without_main():
             super().start()
 
 

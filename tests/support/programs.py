@@ -9,13 +9,22 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Program(subprocess.Popen):  # type: ignore[type-arg]  # generic at run time, but not to inherit
+    """A child, and the first line that it has printed."""
+
+    said = ""
+
+
 @contextmanager
-def program(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A child of the tests that runs this Python, and prints a line when it has come so far."""
+def program(code: str, *arguments: str) -> Iterator[Program]:
+    """A child of the tests that runs this Python, and prints a line when it has come so far.
+
+    The line is the `said` of what is returned.
+    """
     command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with Program(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        process.said = process.stdout.readline().decode()
         try:
             yield process
         finally:
