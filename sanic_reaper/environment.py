@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RUN = "sanic_reaper_run"
-"""The id of one run of one server. Random, with no pid in it: `sanic --daemon` forks after it."""
+"""The id of one run of one server. It stands in the environment while that server runs."""
 
 MAIN = "sanic_reaper_main"
 """Who main is, in what its server executes: pid, creation time, name and directory of the app, with
 tabs between them. Set when main serves: a daemon that still forks would not know."""
 
 DETACHED = "sanic_reaper_detached"
-"""Stands in the place of `RUN` in a child that is meant to outlive the server."""
+"""Stands in the place of `RUN` in a child that is meant to outlive the server: the ids of the runs
+that spare it, with commas between them. A detached server may start a detached process itself."""
 
 OWNER = "sanic_reaper_owner"
 """In what a worker starts: which worker, as `PID:CREATION TIME`. Its name is not enough: the worker
@@ -35,31 +36,62 @@ WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PR
 """What the environment of a worker says of it: three variables of Sanic's, and one of ours."""
 
 
-def new_run() -> str:
-    """Give this server a new id and let everything it starts from now on inherit it."""
-    run = os.urandom(8).hex()
-    os.environ[RUN] = run
-    return run
+def expect_run() -> None:
+    """An app of this process has the Reaper: this process may run a server of its own."""
+    global _expected
+    _expected = True
 
 
-def run_that_begins() -> str:
-    """The id of the run that begins here.
+def begin_run() -> str:
+    """Give the run that begins here an id, and let what this process starts from now on inherit it.
 
-    Never that of a server which started this one, nor of one which ran in this process before.
+    Never the id of a server that started this process, nor of one that ran here before. An id
+    belongs to the process that made it: one that was forked from it makes its own.
     """
-    run = os.environ.get(RUN)
-    if run is None or run in _used:
-        run = new_run()
-    _used.add(run)
+    global _next
+    run = _next_run()
+    _next = None
+    _remember(RUN)
+    os.environ[RUN] = run
     return run
 
 
 def name_main(main: tuple[int, int], app: str, directory: str) -> None:
     """Let what this server executes from now on tell whose it is, also when main is gone."""
+    _remember(MAIN)
     os.environ[MAIN] = "\t".join((*map(str, main), app, directory))
 
 
-_used = {os.environ.get(RUN)}
+def end_run() -> None:
+    """Put back what stood in the environment before the run.
+
+    What this process starts from now on is not the server's.
+    """
+    for name in (RUN, MAIN):
+        before = _before.pop((os.getpid(), name), None)
+        if before:
+            os.environ[name] = before
+        elif before is not None:
+            os.environ.pop(name, None)
+
+
+def _remember(name: str) -> None:
+    _before.setdefault((os.getpid(), name), os.environ.get(name, ""))
+
+
+def _next_run() -> str:
+    global _next
+    if _next is None or _next[0] != os.getpid():
+        _next = (os.getpid(), os.urandom(8).hex())
+    return _next[1]
+
+
+_expected = False
+_next: tuple[int, str] | None = None
+"""The id that the next run of a process will have, and the pid of that process."""
+
+_before: dict[tuple[int, str], str | None] = {}
+"""What stood in the environment of a process before its run, by pid and name. Empty: nothing."""
 
 
 def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -79,12 +111,15 @@ def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
         A new dictionary; `base` is left as it is.
     """
     variables = dict(os.environ if base is None else base)
+    runs = variables.pop(DETACHED, "").split(",")
+    runs.append(variables.pop(RUN, "") or os.environ.get(RUN, ""))
+    if _expected and RUN not in os.environ:
+        runs.append(_next_run())  # the server of this process has not begun yet
     variables.pop(MAIN, None)
-    run = variables.pop(RUN, None) or os.environ.get(RUN)
     for name in WORKER_MARKS:
         variables.pop(name, None)
-    if run is not None:
-        variables[DETACHED] = run
+    if runs := [run for run in dict.fromkeys(runs) if run]:
+        variables[DETACHED] = ",".join(runs)
     return variables
 
 
@@ -94,7 +129,8 @@ def is_marked(environ: bytes, run: str) -> bool:
 
 
 def is_detached(environ: bytes, run: str) -> bool:
-    return _has(environ, DETACHED, run)
+    """Whether a raw environment says that its process is to outlive this run."""
+    return run.encode() in _value(environ, DETACHED).split(b",")
 
 
 def owner(environ: bytes) -> tuple[int, int] | None:

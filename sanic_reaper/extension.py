@@ -62,8 +62,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app: App = self.app
         if not platform.SUPPORTED:
             return
-        if environment.RUN not in os.environ:
-            environment.new_run()
+        environment.expect_run()
         if multiprocessing.parent_process() is None:
             _earlier_children.update(children_of(os.getpid()))
         server = app.ctx.reaper = _Server(app)
@@ -122,7 +121,9 @@ class _Server:
     def __init__(self, app: App) -> None:
         self.hooks: list[tuple[str | None, Callable[[Event], object]]] = []
         self._app = app
-        self._has_begun = False
+        self._begun_in = 0
+        """The pid of the process in which the server has begun. A process that was forked from it
+        may run a server too, and is supervised by itself."""
         self._supervisor: Supervisor | None = None
 
     @property
@@ -159,13 +160,13 @@ class _Server:
 
     def begin(self) -> Supervisor | None:
         """Read the settings and start to supervise, unless that is done. `None`: disabled."""
-        if not self._has_begun:
+        if self._begun_in != os.getpid():
             # Not above: a worker imports this module too, and has no use for main's half.
             from .events import Hooks
             from .main.supervisor import supervise
 
             self._supervisor = supervise(self._app, _earlier_children, Hooks(self.hooks))
-            self._has_begun = True
+            self._begun_in = os.getpid()
         return self._supervisor
 
     def main_process_start(self, app: App, *_: Any) -> None:
@@ -186,7 +187,7 @@ class _Server:
         hooks.append(self.main_process_stop)
 
     def main_process_stop(self, app: App, *_: Any) -> None:
-        supervisor, self._supervisor, self._has_begun = self._supervisor, None, False
+        supervisor, self._supervisor, self._begun_in = self._supervisor, None, 0
         if supervisor is not None:
             supervisor.finish()
 

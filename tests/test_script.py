@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from signal import SIGKILL, SIGTERM
 
-from support.marks import methods
-from support.server import SUPERVISED, Server, Subject
+from support.census import Process, descendants, holds, wait_until
+from support.http import get
+from support.load import Load
+from support.marks import methods, signals
+from support.server import BOUND, SUPERVISED, Server, Subject
 
 
 def run_script(launch, mode: str, subject: Subject = SUPERVISED, **options) -> Server:
@@ -22,3 +26,48 @@ def test_no_app_takes_a_mark_for_a_setting(launch, method):
     said = {event.more["where"]: event.more["keys"] for event in server.wait_for("settings", 2)}
     assert said == {"main": [], "worker": []}
     assert server.stop() == 0
+
+
+# -- two servers of one script --------------------------------------------------------------------
+
+
+def both_serving(launch, ports, method: str) -> tuple[Server, list[Process], int]:
+    """The launcher, its two mains, and the port of the second one."""
+    port = ports.take()
+    subject = SUPERVISED.with_(method=method)
+    server = run_script(launch, "two servers", subject, env={"SECOND_PORT": str(port)})
+    server.wait_for("all acked", 2)
+    mains = server.processes_of(server.wait_for("main_process_start", 2))
+    mains.sort(key=lambda main: get(server.port)[1] not in pids(main))
+    assert len(mains) == 2
+    return server, mains, port
+
+
+def pids(main: Process) -> list[str]:
+    return [str(row.process.inner_pid) for row in descendants(main)]
+
+
+@signals(SIGTERM, SIGKILL)
+@methods
+def test_two_servers_that_one_script_has_forked(launch, ports, method, signum):
+    """One is stopped or killed: the other answers each request, and the script's own child lives.
+
+    What identifies a run is inherited by fork: each process has to make its own."""
+    server, [first, second], port = both_serving(launch, ports, method)
+    doomed = [row.process for row in descendants(first)] + [first]
+    neighbours = [row.process for row in descendants(second)] + [second]
+    server._events.with_name(f"{server._events.name}.order").write_text("go on")
+    server.wait_for("launcher goes on")
+    wait_until(lambda: server.children, 10, server.describe)
+    [own] = server.children
+    with Load(port, clients=4, pause=0.01) as load:
+        first.send(signum)
+        wait_until(lambda: not any(one.alive for one in doomed), BOUND, server.describe)
+        assert holds(lambda: own.alive and all(one.alive for one in neighbours), 2), (
+            server.describe()
+        )
+    assert not load.failures
+    assert load.answers
+    second.send(SIGTERM)
+    wait_until(lambda: not any(one.alive for one in neighbours), BOUND, server.describe)
+    assert holds(lambda: own.alive and server.command.process.alive, 1)

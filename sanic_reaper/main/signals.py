@@ -71,10 +71,10 @@ class StopSignals:
         before: object = self._handle if self._before else signal.SIG_DFL
         wanted = self.handled if self._before else UNLESS_TAKEN
         others = (signum for signum in wanted if signum not in ALWAYS)
-        self.handled = (*ALWAYS, *(s for s in others if signal.getsignal(s) == before))
+        self.handled = (*ALWAYS, *(s for s in others if _handler(s) == before))
         for signum in self.handled:
             before = signal.signal(signum, self._handle)
-            self._before.setdefault(signum, before)
+            self._before.setdefault(signum, signal.SIG_DFL if _is_inherited(before) else before)
 
     def retire(self, is_over: Callable[[FrameType | None], bool]) -> None:
         """The server has stopped: signals mean nothing to it any more, and soon it is not there.
@@ -148,3 +148,14 @@ class StopSignals:
             self._held_back -= 1
         if self.received is not None:
             self._interrupt()
+
+
+def _handler(signum: int) -> Any:
+    """What handles a signal, but for the handler of a server from which this process was forked."""
+    handler = signal.getsignal(signum)
+    return signal.SIG_DFL if _is_inherited(handler) else handler
+
+
+def _is_inherited(handler: Any) -> bool:
+    owner = getattr(handler, "__self__", None)
+    return isinstance(owner, StopSignals) and owner._pid != os.getpid()

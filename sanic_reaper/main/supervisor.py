@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -72,7 +71,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         return None
     startup.refuse_misplaced()
     preflight.refuse_taken_routes(app, settings.endpoint)
-    run = environment.run_that_begins()
+    run = environment.begin_run()
     main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
     known = facts(
         app.name,
@@ -174,14 +173,20 @@ class Supervisor:
         """Take over what Sanic would start and stop workers with."""
         # Only now: it has started while the SyncManager did, which takes longer.
         self._confirm_sidecar()
-        manager = partial(SupervisedManager, supervisor=self)
-        self._replaced_manager = main_internals.substitute_worker_manager(manager)
+        self._replaced_manager = main_internals.substitute_worker_manager(self._make_manager)
         if app.config.INSPECTOR:
             from ..worker.inspector import add_commands  # most servers have none
 
             add_commands(app, self._journal.path, self._run)
         self._listeners.make_interruptible(app)
         preflight.refuse_taken_ports(self.settings.orphan_grace)
+
+    def _make_manager(self, *args: Any, **kwargs: Any) -> Any:
+        """A process that was forked from main may serve an app that does not have the Reaper."""
+        if os.getpid() != self._main[0]:
+            assert self._replaced_manager is not None
+            return self._replaced_manager(*args, **kwargs)
+        return SupervisedManager(*args, supervisor=self, **kwargs)
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -244,6 +249,8 @@ class Supervisor:
 
     def _exit(self) -> None:
         """The interpreter ends. It joins every thread first, and one of them may not end."""
+        if os.getpid() != self._main[0]:
+            return  # a process that was forked from main: it has inherited this
         by = max(self._deadline, time.monotonic() + EXIT_PATIENCE)
         self._tell("stop", by, by)
         if threading.current_thread() is threading.main_thread():

@@ -148,4 +148,4 @@ def mark() -> str:
     For a system on which a daemon that forked twice does not come to us. Elsewhere nothing is
     added to the environment of the command.
     """
-    return environment.new_run()
+    return environment.begin_run()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
+from children import NAP, popen
 from sanic import Sanic
 from subject import build, emit
 
@@ -13,8 +15,8 @@ MODE = sys.argv[1] if len(sys.argv) > 1 else os.environ["MODE"]
 os.environ["MODE"] = MODE  # for the workers, whose command line is another
 
 
-def serve() -> None:
-    app.run(HOST, PORT, workers=1, motd=False, access_log=False)
+def serve(port: int = PORT) -> None:
+    app.run(HOST, port, workers=1, motd=False, access_log=False)
 
 
 def later_apps() -> None:
@@ -30,12 +32,28 @@ def say_settings(where: str) -> None:
         Sanic.unregister_app(one)
 
 
+def two_servers() -> None:
+    """A launcher that forks its servers, and goes on with work of its own."""
+    for port in (PORT, int(os.environ["SECOND_PORT"])):
+        if os.fork() == 0:
+            serve(port)
+            os._exit(0)
+    while True:
+        time.sleep(0.1)
+        if not os.path.exists(os.environ["EVENTS"] + ".order"):
+            continue
+        popen(NAP)
+        emit("launcher goes on")
+        time.sleep(600)
+
+
 app = build("Script")
 if MODE == "later apps":
     app.after_server_start(lambda _: say_settings("worker"))
 
 MODES = {
     "later apps": later_apps,
+    "two servers": two_servers,
 }
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from sanic.config import Config
+from support.programs import said_by
 
 from sanic_reaper import environment
 
@@ -59,3 +62,91 @@ def test_sanic_takes_no_mark_for_a_setting(monkeypatch, prefix):
     assert {
         key for key in set(Config(env_prefix=prefix)) - before if "REAPER" in key.upper()
     } == set()
+
+
+# -- whose an id is -------------------------------------------------------------------------------
+
+PRELUDE = """
+import os
+from sanic_reaper import environment
+environment.expect_run()
+
+def forked(work):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, work().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(reading, 1000).decode()
+
+def detached_from():
+    return environment.detached_env().get(environment.DETACHED, "")
+"""
+
+
+def test_processes_that_one_script_forks_have_ids_of_their_own():
+    program = """
+before = detached_from()
+others = [forked(environment.begin_run) for _ in range(2)]
+own = environment.begin_run()
+print(len({*others, own}), own == before, os.environ[environment.RUN] == own)
+"""
+    assert said_by(PRELUDE + program) == ["3 True True"]
+
+
+def test_what_a_forked_process_detaches_before_it_serves_is_spared_by_its_own_server():
+    program = """
+def work():
+    detached = detached_from()
+    return str(detached == environment.begin_run())
+
+own = detached_from()
+print(forked(work), detached_from() == own)
+"""
+    assert said_by(PRELUDE + program) == ["True True"]
+
+
+def test_what_is_forked_from_a_server_is_the_servers():
+    program = "run = environment.begin_run()\nprint(forked(detached_from) == run)"
+    assert said_by(PRELUDE + program) == ["True"]
+
+
+def test_a_server_that_is_forked_from_a_server_puts_back_the_others_marks():
+    program = """
+run = environment.begin_run()
+
+def work():
+    environment.begin_run()
+    environment.end_run()
+    return os.environ[environment.RUN]
+
+print(forked(work) == run)
+environment.end_run()
+print(environment.RUN in os.environ)
+"""
+    assert said_by(PRELUDE + program) == ["True", "False"]
+
+
+@pytest.mark.parametrize("stood", [None, "of a server that has started this one"])
+def test_when_the_run_is_over_the_environment_is_as_it_was(monkeypatch, stood):
+    for name in (environment.RUN, environment.MAIN):
+        monkeypatch.delenv(name, raising=False)
+        if stood is not None:
+            monkeypatch.setenv(name, stood)
+    first = environment.begin_run()
+    environment.name_main((1, 2), "App", "/")
+    environment.end_run()
+    assert [os.environ.get(name) for name in (environment.RUN, environment.MAIN)] == [stood] * 2
+    assert environment.begin_run() not in (first, stood), "each run has an id of its own"
+    environment.end_run()
+
+
+def test_a_detached_server_may_detach_something_itself(monkeypatch):
+    """Both spare it: the server whose worker has started this one, and this one."""
+    monkeypatch.setenv(environment.DETACHED, "abc")
+    monkeypatch.setenv(environment.RUN, "def")
+    raw = f"{environment.DETACHED}={environment.detached_env()[environment.DETACHED]}".encode()
+    assert environment.is_detached(raw, "abc")
+    assert environment.is_detached(raw, "def")
+    assert not environment.is_detached(raw, "ab")
