@@ -18,13 +18,13 @@ import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from sanic import Sanic
+from sanic.http.constants import Stage
 from sanic.http.http1 import Http
 from sanic.models.futures import FutureListener
 
@@ -65,13 +65,19 @@ def primary_name() -> str | None:
 
 def substitute_worker_signals(
     set_up: Callable[[App, bool, bool, asyncio.AbstractEventLoop], None],
-    on_serving: Callable[[], None],
+    on_serving: Callable[[Callable[[], None] | None], None],
+    clean_up: Callable[[Callable[[], None]], None],
 ) -> None:
     """Replace how a worker sets up its signals, and learn when its loop starts to run for ever.
 
-    `_serve_http_1` looks both functions up in its module when it needs them. `set_up` receives
-    Sanic's arguments: app, run_multiple, register_sys_signals, loop. The third is true: where there
-    is a main process, Sanic takes nothing else (`prepare` of mixins/startup.py).
+    `_serve_http_1` looks both functions up in its module when it needs them.
+
+    Args:
+        set_up: receives Sanic's arguments: app, run_multiple, register_sys_signals, loop. The third
+            is true: where there is a main process, Sanic takes nothing else (`prepare` of
+            mixins/startup.py).
+        on_serving: receives the function with which Sanic ends the worker's connections, if any.
+        clean_up: is called instead of that function, with it.
     """
     from sanic.server import runners
 
@@ -90,9 +96,9 @@ def substitute_worker_signals(
         cleanup: Callable[[], None] | None,
         *more: Any,
     ) -> None:
-        on_serving()
-        gentle = partial(_close_gently, loop, cleanup) if cleanup is not None else None
-        run_for_ever(loop, before_stop, after_stop, gentle, *more)
+        on_serving(cleanup)
+        ending = partial(clean_up, cleanup) if cleanup is not None else None
+        run_for_ever(loop, before_stop, after_stop, ending, *more)
 
     vars(runners).update(
         _setup_system_signals=_setup_system_signals, _run_server_forever=_run_server_forever
@@ -100,58 +106,102 @@ def substitute_worker_signals(
     _let_stop_without_manager()
 
 
-def _close_gently(loop: asyncio.AbstractEventLoop, cleanup: Callable[[], None]) -> None:
-    """Give clients a moment to go by themselves: one may be sending a request just now.
+class Serving(NamedTuple):
+    """What a worker has open."""
 
-    `_cleanup` of `_serve_http_1` closes each connection on which nothing is under way as far as
-    Sanic has read. What the client has sent by then is lost, and it sees an error.
+    servers: Sequence[Any]
+    """The listening asyncio or uvloop servers."""
+    connections: Sequence[Collection[Any]]
+    """The live sets of Sanic's protocols: one of the primary app, one of each secondary app."""
+
+
+def what_it_serves(cleanup: Callable[[], None]) -> Serving:
+    """The servers and connections of this worker.
+
+    Args:
+        cleanup: `_cleanup` of `_serve_http_1`, in whose closure the primary app's are. Those of
+            secondary apps are in their `AsyncioServer`.
+
+    Returns:
+        As much of it as can be found.
     """
-    known = inspect.getclosurevars(cleanup).nonlocals
-    server, connections = known.get("http_server"), known.get("connections")
-    if server is not None and connections is not None:
-        server.close()
-        by = time.monotonic() + IDLE_PATIENCE
-        # First: who has been accepted a moment ago is not among them before the loop has turned.
-        _turn(loop, 0.01)
-        while connections and time.monotonic() < by:
-            _turn(loop, 0.02)
-        # Not only later, as `_cleanup` does: before that it waits for asyncio's server, which on
-        # Python 3.12 waits for every connection.
-        for connection in list(connections):
-            connection.close_if_idle()
-    cleanup()
+    known: Mapping[str, Any] = {}
+    if inspect.isfunction(cleanup):
+        known = inspect.getclosurevars(cleanup).nonlocals
+    servers = [known["http_server"]] if "http_server" in known else []
+    connections = [known["connections"]] if "connections" in known else []
+    for app in Sanic._app_registry.values():
+        for info in app.state.server_info:
+            secondary: Any = getattr(info, "server", None)  # its task closes it by itself
+            if getattr(secondary, "connections", None) is not None:
+                connections.append(secondary.connections)
+    return Serving(servers, connections)
 
 
-def _turn(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-    """Run a loop that has been stopped for a moment more.
-
-    It may have been told twice: a handler's error ends it (`SystemExit`), and main's SIGTERM for
-    that comes while it ends. The second word counts for the next run, once.
-    """
-    try:
-        loop.run_until_complete(asyncio.sleep(seconds))
-    except RuntimeError:
-        loop.run_until_complete(asyncio.sleep(seconds))
-
-
-IDLE_PATIENCE = 1.0
-"""Seconds for which a connection with nothing under way is still kept when a worker stops."""
-
-
-def end_keep_alive() -> None:
+def end_keep_alive(connections: Iterable[Any]) -> None:
     """From now on each response says `Connection: close`, and is its connection's last.
 
-    So clients that are busy move on to another worker before this one closes its connections.
-    `Http` looks the method up for each request. `app.config.KEEP_ALIVE` was the alternative: 24.12
-    does not look at it.
+    So clients that are busy move on to another worker before this one closes its connections. Only
+    requests that a client has sent ahead, and that are here already, are answered first.
+
+    `Http` looks the method up for each request, when its first bytes come; a request that is under
+    way has the old one, and is given the new one. `app.config.KEEP_ALIVE` was the alternative:
+    24.12 does not look at it. A response whose header has been sent has promised to keep the
+    connection: the client may use it once more, and is told then.
+
+    Args:
+        connections: those that are open now.
     """
     original: Callable[..., Awaitable[None]] = Http.http1_response_header
+    ahead: dict[Http, int] = {}
 
     async def http1_response_header(self: Http, *args: Any, **kwargs: Any) -> None:
-        self.keep_alive = False
+        self.keep_alive = self.keep_alive and _has_more(self, ahead)
         await original(self, *args, **kwargs)
 
     Http.http1_response_header = http1_response_header  # type: ignore[method-assign]
+    for protocol in connections:
+        http = getattr(protocol, "_http", None)
+        bound = getattr(http, "response_func", None)
+        if http is not None and getattr(bound, "__func__", None) is original:
+            http.response_func = http.http1_response_header
+
+
+def _has_more(http: Http, ahead: dict[Http, int]) -> bool:
+    """Whether one more request lies in the buffer of a connection, sent ahead (pipelining).
+
+    Args:
+        ahead: how many there are still. Counted once for each connection: a client that goes on
+            sending would hold up the stop.
+    """
+    if http.request_body:
+        return False  # what is in the buffer is the rest of this request
+    left = ahead.setdefault(http, http.recv_buffer.count(b"\r\n\r\n"))
+    ahead[http] = max(0, left - 1)
+    return left > 0 and bool(http.recv_buffer)
+
+
+def is_idle(protocol: Any) -> bool:
+    """Whether a connection has no request that is being received or answered."""
+    http = getattr(protocol, "_http", None)
+    return http is None or (http.stage is Stage.IDLE and not http.recv_buffer)
+
+
+def is_websocket(protocol: Any) -> bool:
+    return getattr(protocol, "websocket", None) is not None
+
+
+def cut_off(protocol: Any) -> None:
+    """End a connection whatever goes on on it, as `_cleanup` does when the grace period is over."""
+    if is_websocket(protocol):
+        protocol.websocket.fail_connection(code=1001)
+    else:
+        protocol.abort()
+
+
+def has_unfinished_tasks(app: App) -> bool:
+    """Whether a task of `app.add_task` with a name, which Sanic has cancelled, still cleans up."""
+    return any(task is not None and not task.done() for task in app._task_registry.values())
 
 
 def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:
@@ -177,7 +227,9 @@ def _let_stop_without_manager() -> None:
     """
     from sanic.worker.multiplexer import WorkerMultiplexer
 
-    original = WorkerMultiplexer.set_serving
+    original = getattr(WorkerMultiplexer, "set_serving", None)
+    if original is None:
+        return
 
     def set_serving(self: WorkerMultiplexer, serving: bool) -> None:
         if serving:

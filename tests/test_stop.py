@@ -12,6 +12,7 @@ from support.census import holds, wait_until
 from support.http import can_bind
 from support.marks import methods, signals, smoke_of
 from support.server import (
+    BOUND,
     ORPHAN_GRACE,
     SHELL_SCRIPT,
     SHUTDOWN_TIMEOUT,
@@ -357,19 +358,34 @@ def test_a_reader_that_has_gone_does_not_stop_the_stop(launch):
     server.wait_gone()
 
 
-def test_a_full_pipe_does_not_stop_the_stop(launch, tmp_path):
-    """A reader that has stalled: main hangs in the middle of its own log line."""
+@pytest.fixture
+def stalled(tmp_path):
+    """A pipe whose reader has stalled, once it is full: its path, and its descriptor."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     pipe = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        server = launch(SUPERVISED.with_(method="fork"), output=fifo)
-        server.wait_serving()
-        fill(pipe)
-        server.send(SIGTERM)
-        server.wait_gone()
-    finally:
-        os.close(pipe)
+    yield fifo, pipe
+    os.close(pipe)
+
+
+def test_a_full_pipe_does_not_stop_the_stop(launch, stalled):
+    """Main hangs in the middle of its own log line."""
+    fifo, pipe = stalled
+    server = launch(SUPERVISED.with_(method="fork"), output=fifo)
+    server.wait_serving()
+    fill(pipe)
+    server.send(SIGTERM)
+    server.wait_gone()
+
+
+def test_a_full_pipe_does_not_stop_a_server_that_could_not_start(launch, stalled):
+    """Main begins to stop before it says why."""
+    fifo, pipe = stalled
+    subject = SUPERVISED.with_(workers=1, listeners={"before_server_start": "block-raise:2"})
+    server = launch(subject.with_(method="fork"), output=fifo)
+    server.wait_for("holding")
+    fill(pipe)
+    server.wait_gone(2 + BOUND)
 
 
 def fill(pipe: int) -> None:

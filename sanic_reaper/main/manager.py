@@ -88,7 +88,6 @@ class SupervisedManager(WorkerManager):
                 self.monitor()  # type: ignore[no-untyped-call]
         except StopRequested:
             why = _reason(self._supervisor.signals.received)
-            log.info("%s", why)
         except StartFailed as failure:
             code, why = 1, str(failure)
         except NobodyLives:
@@ -97,11 +96,15 @@ class SupervisedManager(WorkerManager):
             # Every state is gone with it, so there is nothing to go on with.
             code, why = 1, f"the SyncManager has died ({error!r})"
         finally:
-            if code:
-                log.error("the server ends with exit code %d: %s", code, why)
-            self._supervisor.conclude(code, why)
+            # Before anything is logged: that may block, on a pipe that nobody reads. From here on
+            # the watchdog sees to it that main ends, too.
             self._shutting_down = True
             self._supervisor.stop()
+            if code:
+                log.error("the server ends with exit code %d: %s", code, why)
+            elif why:
+                log.info("%s", why)
+            self._supervisor.conclude(code, why)
             self._supervisor.wait_for_end()
             main_internals.retire(self.worker_state)
         if code == 1 or self._supervisor.forced:

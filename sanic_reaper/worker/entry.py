@@ -25,6 +25,7 @@ from .. import environment, internals, platform
 from ..internals import App
 from ..tree.process import start_of
 from . import startup
+from .draining import Draining
 from .guard import TERMINAL_SIGNALS, arm, main_lives
 from .reports import Reports
 from .startup import Startup
@@ -173,6 +174,7 @@ class _Drain(_Stop):
         self.first_pdeathsig = signal.SIGKILL if orders.pdeathsig else 0
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: Draining | None = None
         self._serving = False
         self._held = False
         self._stopped = False
@@ -180,12 +182,13 @@ class _Drain(_Stop):
     def install(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, _unheard)
-        internals.substitute_worker_signals(self._set_up, self._serve)
+        internals.substitute_worker_signals(self._set_up, self._serve, self._clean_up)
 
     def _set_up(
         self, app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._app, self._loop = app, loop
+        self._draining = Draining(app, loop)
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
         signal.signal(signal.SIGCONT, self._looked)
@@ -193,10 +196,12 @@ class _Drain(_Stop):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         arm(self._orders.main_pid, self._orders.pdeathsig)
 
-    def _serve(self) -> None:
+    def _serve(self, cleanup: Callable[[], None] | None) -> None:
         self._serving = True
         # Again: a change of user in a start listener has cleared it.
         arm(self._orders.main_pid, self._orders.pdeathsig)
+        if self._draining is not None:
+            self._draining.cleanup = cleanup
         # The start leaves more behind in the allocator's hands than we take ourselves.
         platform.give_back_memory()
         if self.beat is not None and self._loop is not None:
@@ -232,8 +237,18 @@ class _Drain(_Stop):
             self._loop.call_later(0.05, self._stop)
         elif not self._stopped:
             self._stopped = True
-            internals.end_keep_alive()
-            self._app.stop(terminate=False)
+            try:
+                self._app.stop(terminate=False)
+            except Exception:
+                self._loop.stop()  # what it does last
+                raise
+            # Only now: it is a courtesy. Nothing has run in the loop between the two.
+            assert self._draining is not None
+            self._draining.begin()
+
+    def _clean_up(self, cleanup: Callable[[], None]) -> None:
+        assert self._draining is not None
+        self._draining.clean_up(cleanup)
 
 
 class _Interrupt(_Stop):

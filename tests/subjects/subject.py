@@ -154,6 +154,11 @@ def block(seconds: str) -> None:
     time.sleep(float(seconds or 600))
 
 
+def block_and_fail(seconds: str) -> None:
+    block(seconds)
+    fail("")
+
+
 async def block_in_loop(seconds: str) -> None:
     block(seconds)
 
@@ -256,6 +261,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "block-first": block_first,
     "async-block": block_in_loop,
     "block-cleanup": block_and_clean_up,
+    "block-raise": block_and_fail,
     "async-cleanup": clean_up_in_loop,
     "hold_gil": hold_gil,
     "spin": spin,
@@ -324,6 +330,10 @@ def build(name: str = "Subject") -> Sanic:
         from sanic_reaper.worker import entry
 
         entry._LOOKED_BY = 600.0
+    if SUBJECT["other_names"]:
+        from sanic_reaper import internals
+
+        internals.Http = internals.Stage = object  # type: ignore[assignment,misc]
     if SUBJECT["replace_not_ready"]:
         from sanic_reaper import NotReady
 
@@ -556,6 +566,24 @@ def add_routes(app: Sanic) -> None:
     async def do(request: Request, action: str) -> HTTPResponse:
         emit("request")
         await perform(action)
+        return text("done")
+
+    @app.get("/stream/<seconds:float>")
+    async def stream(request: Request, seconds: float) -> None:
+        response = await request.respond()
+        await response.send("be")
+        emit("request")
+        await asyncio.sleep(seconds)
+        await response.send("gun")
+
+    @app.websocket("/echo")
+    async def echo(request: Request, socket: Any) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    @app.get("/task/<seconds:float>")
+    async def task(request: Request, seconds: float) -> HTTPResponse:
+        app.add_task(clean_up_in_loop(str(seconds)), name="cleaning")
         return text("done")
 
     @app.get("/health", ctx_reaper_exempt=True)

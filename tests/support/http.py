@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 HOST = "127.0.0.1"
 
@@ -36,6 +38,70 @@ class Exchange:
         return (int(head.split()[1]), body.decode()) if head else (0, "")
 
     def close(self) -> None:
+        self._socket.close()
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    """By their names in small letters."""
+    body: str
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it says that its connection ends with it."""
+        return self.headers["connection"] == "close"
+
+
+class KeptAlive:
+    """A connection that a client goes on using, as browsers, pools and proxies do."""
+
+    def __init__(self, port: int, timeout: float = 20) -> None:
+        self._socket = _connection(port, timeout)
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, *paths: str) -> None:
+        """Send one request, or several at once without waiting for an answer (pipelining)."""
+        self.send("".join(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n" for path in paths))
+
+    def send(self, content: str) -> None:
+        self._socket.sendall(content.encode())
+
+    def answer(self) -> Answer:
+        """Wait for the next one.
+
+        Raises:
+            EOFError: the connection has ended before its end.
+        """
+        status = self._line().split()[1]
+        headers = {}
+        while line := self._line():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        if headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(self._line(), 16):
+                body += self._file.read(size)
+                self._line()
+            self._line()
+        else:
+            body = self._file.read(int(headers["content-length"]))
+        return Answer(int(status), headers, body.decode())
+
+    def _line(self) -> str:
+        line = self._file.readline()
+        if not line.endswith(b"\r\n"):
+            raise EOFError
+        return line.decode().rstrip()
+
+    def wait_closed(self) -> float:
+        """Wait until the other side has closed it; return how long that took."""
+        began = time.monotonic()
+        assert self._file.read(1) == b"", "there was more to come"
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        self._file.close()
         self._socket.close()
 
 

@@ -67,6 +67,8 @@ class Subject:
     """What main starts."""
     replace_not_ready: bool = False
     """Whether the app has its own answer to a request that comes before background work is done."""
+    other_names: bool = False
+    """Whether what a worker touches in Sanic for a stop without failed requests is not there."""
     late: bool = False
     """Whether forked workers begin when main is dead."""
     successor_stops: bool = False

@@ -65,9 +65,3 @@ def test_a_sync_manager_is_substituted_where_there_is_one(monkeypatch):
 
     assert startup.Manager is test_a_sync_manager_is_substituted_where_there_is_one
     assert not hasattr(log, "Manager")
-
-
-def test_a_clean_up_of_another_kind_is_still_called():
-    called = []
-    internals._close_gently(None, lambda: called.append(1))
-    assert called == [1]

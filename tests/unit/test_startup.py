@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import pytest
 
-from sanic_reaper import internals
 from sanic_reaper.worker.explanations import explain, innermost
 from sanic_reaper.worker.handlers import Place, StartupTimeout
 from sanic_reaper.worker.startup import Startup
@@ -437,15 +436,3 @@ def test_a_handler_of_a_librarys_sits_in_its_own_file():
 def test_without_main_nobody_is_told():
     assert not Startup(0, 0).supervised
     assert Startup(0, 0).tell("anything") is False
-
-
-@pytest.mark.parametrize("policy", ["asyncio", "uvloop"])
-def test_a_loop_that_was_told_to_stop_twice_turns_once_more(policy):
-    """The second word is left over, and would end the next run before it has begun."""
-    loop = pytest.importorskip(policy).new_event_loop()
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    loop.stop()
-    internals._turn(loop, 0.01)
-    loop.run_until_complete(asyncio.sleep(0.01))
-    loop.close()
