@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 
+from . import untrusted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,21 +137,29 @@ def is_detached(environ: bytes, run: str) -> bool:
 
 def owner(environ: bytes) -> tuple[int, int] | None:
     """The process that a raw environment says it comes from."""
-    pid, _, start = _value(environ, OWNER).partition(b":")
-    return (int(pid), int(start)) if pid.isdigit() and start.isdigit() else None
+    pid, _, start = _text(environ, OWNER).partition(":")
+    try:
+        return untrusted.identity(pid, start)
+    except ValueError:
+        return None
 
 
 def run_of(environ: bytes) -> str:
     """The run that a raw environment belongs to, or "" for none."""
-    return _value(environ, RUN).decode("utf-8", "replace")
+    return _text(environ, RUN)
 
 
 def main_of(environ: bytes) -> tuple[tuple[int, int], str, str] | None:
     """Main as a raw environment tells of it: its identity, its app, the app's directory."""
-    words = _value(environ, MAIN).decode("utf-8", "replace").split("\t", 3)
-    if len(words) != 4 or not (words[0].isdigit() and words[1].isdigit()):
+    words = _text(environ, MAIN).split("\t", 3)
+    try:
+        return untrusted.identity(words[0], words[1]), words[2], words[3]
+    except (ValueError, IndexError):
         return None
-    return (int(words[0]), int(words[1])), words[2], words[3]
+
+
+def _text(environ: bytes, name: str) -> str:
+    return _value(environ, name).decode("utf-8", "replace")
 
 
 def _value(environ: bytes, name: str) -> bytes:

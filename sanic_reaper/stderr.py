@@ -6,6 +6,10 @@ import os
 import select
 import time
 
+from .untrusted import printable
+
+__all__ = ["log", "printable", "write"]
+
 
 def log(level: str, text: str) -> None:
     """One line as Sanic writes it."""
@@ -22,10 +26,3 @@ def write(line: str) -> None:
             os.write(2, f"{line}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass
-
-
-def printable(text: str) -> str:
-    """A process may call itself anything, a line break or an order to the terminal included."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

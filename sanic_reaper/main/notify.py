@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ..log import log
+from ..untrusted import whole
 
 STARTING, UP, STOPPING = "starting", "up", "stopping"
 
@@ -25,6 +26,10 @@ watchdog kills; that is reported, and the next try may have to wait, or the inte
 
 CLOSE = 1.0
 """Seconds by which a deadline may grow before that is news: there are `SLACK` of them."""
+
+
+SHORTEST_BEAT = 0.05
+"""Seconds between two beats of a worker's loop, however impatient the service manager is."""
 
 
 class Situation(NamedTuple):
@@ -131,7 +136,9 @@ class Notifier:
         Args:
             wanted: in seconds. 0: nobody does.
         """
-        return wanted or min(1.0, self.ping_every / 2)
+        if wanted or not self.ping_every:
+            return wanted
+        return max(SHORTEST_BEAT, min(1.0, self.ping_every / 2))
 
     def begin(self, limit: float | None) -> None:
         """The start begins. Until there are workers nobody has a deadline: they will have this one.
@@ -183,5 +190,7 @@ def ping_interval(environ: Mapping[str, str]) -> float:
     """
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
-    usec = environ.get("WATCHDOG_USEC", "")
-    return int(usec) / 2e6 if usec.isascii() and usec.isdigit() else 0.0
+    try:
+        return whole(environ.get("WATCHDOG_USEC", "")) / 2e6
+    except ValueError:
+        return 0.0

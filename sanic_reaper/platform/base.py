@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
+from ..untrusted import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -51,7 +53,11 @@ class Arrival:
 
 
 class Row:
-    """One process as the process table shows it at one moment."""
+    """One process as the process table shows it at one moment.
+
+    Attributes:
+        name: what the process calls itself, made printable: it goes into logs and to terminals.
+    """
 
     __slots__ = ("name", "pid", "ppid", "start", "state")
 
@@ -60,7 +66,7 @@ class Row:
         self.ppid = ppid
         self.start = start
         self.state = state
-        self.name = name
+        self.name = printable(name)
 
     @property
     def identity(self) -> Identity:

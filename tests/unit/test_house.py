@@ -10,14 +10,18 @@ import pytest
 import sanic_reaper
 
 PACKAGE = Path(sanic_reaper.__file__).parent
-LEAVES = {"environment", "internals", "log", "model", "pid_one", "platform", "stderr"}
+LEAVES = {"internals", "model", "pid_one", "untrusted"}
 """They import nothing of the package."""
 
 BELOW = {
     "config": {"log"},
+    "environment": {"untrusted"},
     "events": {"log"},
+    "log": {"untrusted"},
+    "platform": {"untrusted"},
+    "stderr": {"untrusted"},
     "tree": {"environment", "platform"},
-    "state": {"environment", "log", "model", "platform", "tree"},
+    "state": {"environment", "log", "model", "platform", "tree", "untrusted"},
     "watchdog": {"platform", "state", "stderr", "tree"},
     "worker": {"config", "environment", "internals", "log", "model", "platform", "state", "tree"},
     "main": {
@@ -30,6 +34,7 @@ BELOW = {
         "platform",
         "state",
         "tree",
+        "untrusted",
         "watchdog",
         "worker",
     },
