@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 
-from ..state import health, view
-from .terminal import print_json, printable
+from ..state import health, statedir, view
+from ..untrusted import printable, whole
+from .terminal import print_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..state.view import Server, Unread
 
 UNWELL = 1
 
 
 def main(arguments: Sequence[str]) -> int:
+    options = build_parser().parse_args(arguments)
+    own = os.geteuid()
+    uids = [own] if options.user is None else [options.user]
+    if options.all_users:
+        uids = list(statedir.users())
+    unread: list[Unread] = []
+    running = _running(view.servers(uids, unread), options.app)
+    decide = health.live if options.live else health.ready
+    found = {
+        f"{server.app} [{server.main[0]}]": decide(server, time.monotonic()) for server in running
+    }
+    well = bool(found) and not any(found.values())
+    notes = [str(one) for one in unread if one.seems_alive]
+    if options.json:
+        print_json("health", {"well": well, "servers": found, "unread": notes})
+        return 0 if well else UNWELL
+    if not found:
+        print(f"no server runs{_elsewhere(uids, options.app)}", file=sys.stderr)
+    for title, why in found.items():
+        if why:
+            print(printable(f"{title}: {why}"), file=sys.stderr)
+    for note in notes:
+        print(printable(note), file=sys.stderr)
+    return 0 if well else UNWELL
+
+
+def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sanic-reaper health",
         description="Whether the server of this user is well. Where several run, all have to be.",
@@ -28,21 +61,49 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="all workers that are wanted serve, and no background start is pending",
     )
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument(
+        "--user",
+        type=_uid,
+        metavar="NAME|UID",
+        help="judge the servers of this user (as root; default: those of the user who asks)",
+    )
+    whose.add_argument(
+        "--all-users", action="store_true", help="judge the servers of every user (as root)"
+    )
     parser.add_argument("--app", help="of this app alone")
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
-    options = parser.parse_args(arguments)
-    decide = health.live if options.live else health.ready
-    found = {
-        f"{server.app} [{server.main[0]}]": decide(server, time.monotonic())
-        for server in view.servers()
-        if server.lives and not server.is_over and options.app in (None, server.app)
-    }
-    well = bool(found) and not any(found.values())
-    if options.json:
-        print_json("health", {"well": well, "servers": found})
-    elif not found:
-        print("no server runs", file=sys.stderr)
-    for title, why in found.items():
-        if why and not options.json:
-            print(printable(f"{title}: {why}"), file=sys.stderr)
-    return 0 if well else UNWELL
+    return parser
+
+
+def _uid(text: str) -> int:
+    try:
+        uid = whole(text, 0, statedir.MOST_UID)
+    except ValueError:
+        import pwd  # here, for its size: a probe is called every few seconds
+
+        try:
+            uid = pwd.getpwnam(text).pw_uid
+        except (KeyError, ValueError):
+            raise ArgumentTypeError(f"there is no user {text!r}") from None
+    if os.geteuid() not in (0, uid):
+        raise ArgumentTypeError("only root can see the servers of another user")
+    return uid
+
+
+def _running(servers: Sequence[Server], app: str | None) -> list[Server]:
+    return [
+        server
+        for server in servers
+        if server.lives and not server.is_over and app in (None, server.app)
+    ]
+
+
+def _elsewhere(uids: Sequence[int], app: str | None) -> str:
+    """Whose servers run, where root has asked for those of somebody who has none."""
+    others = sorted(set(statedir.users()) - set(uids))
+    having = sorted({server.uid for server in _running(view.servers(others), app)})
+    if not having:
+        return ""
+    names = ", ".join(map(str, having))
+    return f" as user {uids[0]}; servers run as user {names}: see --user and --all-users"

@@ -57,7 +57,7 @@ def look() -> list[Picture]:
     for server in servers:
         server.observe(table.get)
     pictures = [Picture.of(server, table, now) for server in servers]
-    known = {server.run for server in servers}
+    known = {(server.uid, server.run) for server in servers}
     uids = list(statedir.users())
     pictures += [Picture.of_stray(stray, table) for stray in view.strays(table, uids, known)]
     return [picture for picture in pictures if picture.is_worth_showing]

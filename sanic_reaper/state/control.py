@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +30,10 @@ MOST = 8
 
 LONGEST = 200
 """Bytes of a question."""
+
+
+LONGEST_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer that are taken. A stack of a thousand threads has one."""
 
 
 class Control:
@@ -194,6 +199,25 @@ class Question:
         self._connection.close()
 
 
+def _answer(connection: socket.socket, until: float) -> bytes:
+    """All that is said until the other end hangs up. It may be anybody's, where root asks.
+
+    Raises:
+        TimeoutError: it goes on after this moment on the monotonic clock.
+        OSError: it is more than any stack.
+    """
+    parts, size = [], 0
+    while part := connection.recv(65536):
+        parts.append(part)
+        size += len(part)
+        if size > LONGEST_ANSWER:
+            raise OSError(f"the answer is longer than {LONGEST_ANSWER} bytes")
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        if time.monotonic() > until:
+            raise TimeoutError
+    return b"".join(parts)
+
+
 def ask_for_stack(directory: str, run: str, wanted: str) -> str:
     """Where a worker is: every thread's stack, the innermost line first.
 
@@ -206,18 +230,16 @@ def ask_for_stack(directory: str, run: str, wanted: str) -> str:
         LookupError: the server has no such worker.
         OSError: nobody answers, or it can't be asked now. The error says why.
     """
-    os.close(statedir.open_directory(directory, os.stat(directory).st_uid))
+    os.close(statedir.open_directory(directory, os.lstat(directory).st_uid))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(PATIENCE)
         try:
             connection.connect(f"{directory}/{run}{state.SOCKET}")
-            connection.sendall(wanted.encode() + b"\n")
-            parts = []
-            while part := connection.recv(65536):
-                parts.append(part)
+            connection.sendall(wanted.encode("utf-8", "replace") + b"\n")
+            content = _answer(connection, time.monotonic() + PATIENCE)
         except TimeoutError:
             raise TimeoutError(f"main has not answered within {PATIENCE:g} s") from None
-    word, _, text = b"".join(parts).decode("utf-8", "replace").partition("\n")
+    word, _, text = content.decode("utf-8", "replace").partition("\n")
     if word == "unknown":
         raise LookupError(text)
     if word != "ok":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from .. import platform
+from ..untrusted import printable
 from . import view
 
 TYPE_CHECKING = False
@@ -96,7 +97,7 @@ def explain(address: Address) -> str:
     """Who has taken it, for one line of the log."""
     found = [_describe(pid) for pid in holders(address[1])]
     what = " and ".join(found) if found else "a process that we may not look into"
-    return f"{address[0]}:{address[1]} is taken by {what}"
+    return printable(f"{address[0]}:{address[1]} is taken by {what}")
 
 
 def _describe(pid: int) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from .. import platform
+from ..untrusted import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,14 @@ NAME = "sanic-reaper"
 
 LONGEST = 4 * 1024 * 1024
 """Bytes of a file that are read. What is longer is not ours."""
+
+
+HOMES = (("/run/user", ""), ("/tmp", f"{NAME}-"))
+"""Where root finds the directories of other users, and what stands before the uid in their names.
+"""
+
+MOST_UID = 2**32 - 2
+"""The highest number that a user can have."""
 
 
 class Untrusted(OSError):
@@ -166,12 +176,25 @@ def read(directory: int, name: str) -> bytes:
             raise Untrusted(f"{name} is no file of this user's")
         if status.st_size > LONGEST:
             raise Untrusted(f"{name} is too long")
-        parts = []
-        while part := os.read(fd, 65536):
+        parts, left = [], LONGEST
+        while left > 0 and (part := os.read(fd, min(left, 65536))):
             parts.append(part)
+            left -= len(part)  # somebody may go on writing
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def age_of(directory: int, name: str) -> float | None:
+    """Seconds since a file was written, by the clock on the wall. `None`: there is none.
+
+    The clock may be set: a moment that is far in the future counts as one that is far in the past.
+    """
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return None
+    return abs(time.time() - status.st_mtime)
 
 
 def remove(path: str, *names: str) -> None:
@@ -194,12 +217,22 @@ def users() -> Iterator[int]:
     yield own
     if own != 0:
         return
-    for parent, prefix in (("/run/user", ""), ("/tmp", f"{NAME}-")):
+    found = {own}
+    for parent, prefix in HOMES:
         try:
-            entries = os.listdir(parent)
+            with os.scandir(parent) as entries:
+                found.update(filter(None, (_user_of(entry, prefix) for entry in entries)))
         except OSError:
             continue
-        for entry in entries:
-            uid = entry.removeprefix(prefix)
-            if entry.startswith(prefix) and uid.isdigit() and int(uid) != own:
-                yield int(uid)
+    yield from sorted(found - {own})
+
+
+def _user_of(entry: os.DirEntry[str], prefix: str) -> int | None:
+    """Whose directory this is. Its name says so, and its owner: anybody may make one in /tmp, and
+    call it what he likes."""
+    try:
+        uid = whole(entry.name.removeprefix(prefix), 0, MOST_UID)
+        is_his = entry.name.startswith(prefix) and entry.stat(follow_symlinks=False).st_uid == uid
+    except (OSError, ValueError):
+        return None
+    return uid if is_his else None

@@ -67,7 +67,7 @@ def leftovers(
     """What is left of the runs of these users whose main is gone."""
     servers = list(servers)
     found = [_of_server(server) for server in servers if not server.lives]
-    known = {server.run for server in servers}
+    known = {(server.uid, server.run) for server in servers}
     found += [_of_stray(stray) for stray in view.strays(table, uids, known)]
     return [leftover for leftover in found if leftover.find(table)]
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from itertools import islice
 
 from .. import environment, platform, state
 from ..model import lifecycle
 from ..tree import ownership
 from ..tree.process import Handle
 from ..tree.remains import is_detached, is_marked
-from . import statedir
+from ..untrusted import printable
+from . import records, statedir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Member:
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
-        self.identity: Identity = (int(fields["pid"]), int(fields["start"]))
+        self.identity = records.identity_of(fields)
         self.role = fields.get("role", "process")
         self.name = fields.get("name", "?")
         self.state = self.recorded
@@ -64,17 +66,21 @@ class Server:
     Args:
         uid: the user whose directory it stands in.
         directory: that directory.
-        records: those of its state.
+        written: the records of its state.
         log: those of the watchdog, from the time when main was gone.
         kin: those of the watchdog on what the workers have started.
         beat: when main's loop has last turned.
+
+    Raises:
+        OtherVersion: another version of sanic-reaper has written this.
+        ValueError: there is no server among the records.
     """
 
     def __init__(
         self,
         uid: int,
         directory: str,
-        records: Iterable[tuple[str, Fields]],
+        written: Iterable[tuple[str, Fields]],
         log: Iterable[tuple[str, Fields]] = (),
         kin: Iterable[tuple[str, Fields]] = (),
         beat: float | None = None,
@@ -83,7 +89,9 @@ class Server:
         self.directory = directory
         self.beat = beat
         self.fields: Fields = {}
-        self.kin = {(int(fields["pid"]), int(fields["start"])) for _, fields in kin}
+        self.kin = {
+            records.identity_of(fields) for kind, fields in records.believable(kin) if kind == "kin"
+        }
         """What the workers have started, as far as the watchdog has seen it."""
         self.members: dict[Identity, Member] = {}
         self.events: list[Fields] = []
@@ -91,16 +99,16 @@ class Server:
         """By name, whatever the role and the cause."""
         self.counts: dict[tuple[str, str, str], float] = {}
         """By name, role and cause: see `journal.Counted`."""
-        self.end = list(log)
+        self.end = list(records.believable(log))
         """What the watchdog has written since main was gone: `log`, `ended`, and at last `gone`."""
         self.log = [fields for kind, fields in self.end if kind == "log"]
-        for kind, fields in records:
+        for kind, fields in records.believable(written):
             self._take(kind, fields)
-        if int(self.fields.get("version", 0)) != state.VERSION:
-            raise ValueError("another version of the format")
+        if not self.fields:
+            raise ValueError("it tells of no server")
         self.run = self.fields["run"]
         self.app = self.fields["app"]
-        self.main: Identity = (int(self.fields["pid"]), int(self.fields["start"]))
+        self.main = records.identity_of(self.fields)
 
     def _take(self, kind: str, fields: Fields) -> None:
         if kind == "server":
@@ -115,7 +123,9 @@ class Server:
             self.counters[name] = self.counters.get(name, 0.0) + value
             self.counts[name, fields.get("role", ""), fields.get("cause", "")] = value
         elif kind in ("start", "handler", "standstill"):
-            owner = self.members[int(fields["pid"]), int(fields["start"])]
+            owner = self.members.get(records.identity_of(fields))
+            if owner is None:
+                return
             if kind == "handler":
                 owner.handlers.append(fields)
             elif kind == "standstill":
@@ -126,7 +136,7 @@ class Server:
 
     @property
     def phase(self) -> str:
-        return self.fields.get("phase", "starting")
+        return self.fields["phase"]
 
     @property
     def wanted(self) -> int:
@@ -243,24 +253,80 @@ def _is_in(table: Mapping[int, Row], identity: Identity) -> bool:
 
 
 def _lives(identity: Identity, uid: int) -> bool:
-    return Handle(*identity, None).alive() and platform.uid(identity[0]) == uid
+    """Whether a process lives that a file of this user's tells of. It is to be that user's, or
+    anybody could say so of any process; but a server of root's may have given up being root."""
+    return Handle(*identity, None).alive() and uid in (0, platform.uid(identity[0]))
 
 
 # -- finding them -------------------------------------------------------------------------------
 
 
-def servers(uids: Iterable[int] | None = None) -> list[Server]:
+MOST_FILES = 10_000
+"""Entries of a user's directory that are looked at."""
+
+MOST_RUNS = 100
+"""Runs of another user's that are read,"""
+
+MOST_BYTES = 16 * 1024 * 1024
+"""and bytes of their files: what a user writes shall not keep root busy, or fill its memory."""
+
+
+FRESH = 60.0
+"""Seconds since its last sign of life for which a server of another version counts as running."""
+
+
+class Unread:
+    """A state file that could not be understood.
+
+    Args:
+        path: where it lies.
+        why: for people to read.
+        age: seconds since its server has last shown a sign of life. `None`: unknown.
+    """
+
+    def __init__(self, path: str, why: str, age: float | None) -> None:
+        self.path, self.why, self.age = path, why, age
+
+    @property
+    def seems_alive(self) -> bool:
+        """Whether somebody writes beside that file, as a running server does each second."""
+        return self.age is not None and self.age < FRESH
+
+    def __str__(self) -> str:
+        return f"{self.path} is not understood: {self.why}"
+
+
+def servers(uids: Iterable[int] | None = None, unread: list[Unread] | None = None) -> list[Server]:
     """Every run of which something can be read, the oldest first.
 
     Args:
         uids: whose; those that this process may see, where none are given.
+        unread: is given the files of servers that can't be understood.
     """
-    found: dict[str, Server] = {}
+    found: dict[tuple[int, str], Server] = {}
     for uid in statedir.users() if uids is None else uids:
+        room = Room(uid)
         for path in statedir.places(uid):
-            for server in _in_directory(path, uid):
-                found.setdefault(server.run, server)
+            for server in _in_directory(path, room, [] if unread is None else unread):
+                key = (uid, server.run)
+                if key not in found or _is_fresher(server, found[key]):
+                    found[key] = server
     return sorted(found.values(), key=lambda server: server.began)
+
+
+def _is_fresher(one: Server, other: Server) -> bool:
+    """A main that can't write to its directory any more goes on in another one."""
+    return (one.beat or 0.0) > (other.beat or 0.0)
+
+
+class Room:
+    """How much of a user's files is read: all of our own."""
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+        is_own = uid == os.geteuid()
+        self.runs = MOST_FILES if is_own else MOST_RUNS
+        self.bytes = MOST_FILES * statedir.LONGEST if is_own else MOST_BYTES
 
 
 def load(path: str, uid: int, run: str) -> Server:
@@ -271,50 +337,69 @@ def load(path: str, uid: int, run: str) -> Server:
     """
     directory = statedir.open_directory(path, uid)
     try:
-        return _read(directory, path, uid, run)
-    except (ValueError, KeyError) as error:
+        return _read(directory, path, Room(uid), run)
+    except ValueError as error:
         raise OSError(f"{path}/{run}{state.STATE} is not to be understood: {error}") from error
     finally:
         os.close(directory)
 
 
-def _in_directory(path: str, uid: int) -> Iterator[Server]:
+def _in_directory(path: str, room: Room, unread: list[Unread]) -> Iterator[Server]:
     try:
-        directory = statedir.open_directory(path, uid)
+        directory = statedir.open_directory(path, room.uid)
     except OSError:
         return
     try:
-        for name in os.listdir(directory):
-            if name.endswith(state.STATE) and not name.startswith("."):
-                server = _load(directory, path, uid, name.removesuffix(state.STATE))
-                if server is not None:
-                    yield server
+        for run in runs_in(directory):
+            room.runs -= 1
+            if room.runs < 0 or room.bytes < 0:
+                return
+            try:
+                yield _read(directory, path, room, run)
+            except OSError:
+                continue  # no longer there, or no file of its user's
+            except ValueError as error:
+                file = printable(f"{path}/{run}{state.STATE}")
+                age = statedir.age_of(directory, run + state.BEAT)
+                unread.append(Unread(file, str(error), age))
     finally:
         os.close(directory)
 
 
-def _load(directory: int, path: str, uid: int, run: str) -> Server | None:
-    try:
-        return _read(directory, path, uid, run)
-    except (OSError, ValueError, KeyError):
-        return None  # no longer there, no file of ours, or of another version
+def runs_in(directory: int) -> list[str]:
+    """The ids of the runs of which there is a state file in an open directory."""
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in islice(entries, MOST_FILES)]
+    return [
+        name.removesuffix(state.STATE)
+        for name in names
+        if name.endswith(state.STATE) and not name.startswith(".")
+    ]
 
 
-def _read(directory: int, path: str, uid: int, run: str) -> Server:
-    records = state.parse(statedir.read(directory, run + state.STATE))
-    log = state.parse(_read_if_there(directory, run + state.END))
-    kin = state.parse(_read_if_there(directory, run + state.KIN))
-    beat = _read_if_there(directory, run + state.BEAT)
-    server = Server(uid, path, records, log, kin, float(beat) if beat else None)
+def _read(directory: int, path: str, room: Room, run: str) -> Server:
+    """Raises: OSError, ValueError."""
+
+    def content(end: str) -> bytes:
+        found = statedir.read(directory, run + end)
+        room.bytes -= len(found)
+        return found
+
+    def content_if_there(end: str) -> bytes:
+        try:
+            return content(end)
+        except FileNotFoundError:
+            return b""
+
+    beat = records.moment(content_if_there(state.BEAT))
+    written = state.parse(content(state.STATE))
+    log = state.parse(content_if_there(state.END))
+    kin = state.parse(content_if_there(state.KIN))
+    server = Server(room.uid, path, written, log, kin, beat)
+    if server.run != run:
+        raise ValueError("it tells of another run")
     server.observe(platform.row)
     return server
-
-
-def _read_if_there(directory: int, name: str) -> bytes:
-    try:
-        return statedir.read(directory, name)
-    except FileNotFoundError:
-        return b""
 
 
 class Stray:
@@ -326,12 +411,14 @@ class Stray:
         self.processes: dict[Identity, str] = {}
 
 
-def strays(table: Mapping[int, Row], uids: Iterable[int | None], known: set[str]) -> list[Stray]:
+def strays(
+    table: Mapping[int, Row], uids: Iterable[int | None], known: set[tuple[int, str]]
+) -> list[Stray]:
     """Processes whose marks say that their main is one that is gone.
 
     Args:
         uids: whose processes are looked at.
-        known: runs that a file tells of.
+        known: runs that a file tells of: its user, its id.
     """
     wanted, (_, here) = set(uids), _here()
     found: dict[str, Stray] = {}
@@ -341,7 +428,7 @@ def strays(table: Mapping[int, Row], uids: Iterable[int | None], known: set[str]
             continue
         environ = platform.environ(row.pid)
         run, main = environment.run_of(environ), environment.main_of(environ)
-        if not run or run in known or main is None or row.start < main[0][1]:
+        if not run or (uid, run) in known or main is None or row.start < main[0][1]:
             continue
         # Of another PID namespace, the pid in the mark says nothing to us.
         if Handle(*main[0], None).alive() or state.namespace(row.pid) != here:

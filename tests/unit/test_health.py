@@ -137,7 +137,8 @@ SHOP = f"Shop [{os.getpid()}]"
 def test_all_have_to_be_well_and_each_that_is_not_is_told(monkeypatch, capsys, phases, well, said):
     beat = NOW - time.monotonic()
     servers = [a_server(*TWO, app=app, phase=phase, age=beat) for app, phase in phases.items()]
-    monkeypatch.setattr(command.view, "servers", lambda: servers)
+    monkeypatch.setattr(command.view, "servers", lambda *_: servers)
+    monkeypatch.setattr(command.statedir, "users", lambda: [os.geteuid()])
     assert cli.main(["health", "--ready", "--json"]) == (not well)
     out, error = capsys.readouterr()
     data = json.loads(out)

@@ -174,19 +174,49 @@ def test_what_is_not_there_can_be_removed(place):
     assert list(place.iterdir()) == []
 
 
-@pytest.mark.parametrize(("me", "found"), [(0, [0, 1000, 4711]), (1000, [1000])])
-def test_whose_servers_one_may_see(monkeypatch, me, found):
-    """Root those of all who have left a directory, wherever a user's is."""
-    there = {"/run/user": ["0", "1000", "lost+found"], "/tmp": [f"{statedir.NAME}-4711", "4712"]}
-    monkeypatch.setattr(statedir.os, "geteuid", lambda: me)
-    monkeypatch.setattr(statedir.os, "listdir", there.__getitem__)
-    assert list(statedir.users()) == found
+@needs_root
+@pytest.mark.root
+def test_root_sees_those_whose_directory_is_their_own(tmp_path, monkeypatch):
+    """A name alone is nobody's word: anybody may make a directory in /tmp, and call it anything."""
+    run, temporary = tmp_path / "run", tmp_path / "tmp"
+    homes = ((str(run), ""), (str(temporary), f"{statedir.NAME}-"), (str(tmp_path / "none"), ""))
+    monkeypatch.setattr(statedir, "HOMES", homes)
+    there = {
+        run: {"0": 0, "1000": 1000, "lost+found": 0, "1001": NOBODY, "²": NOBODY},
+        temporary: {"sanic-reaper-4711": 4711, "4712": 4712, "sanic-reaper-²": NOBODY},
+    }
+    for parent, names in there.items():
+        parent.mkdir()
+        for name, owner in names.items():
+            (parent / name).mkdir()
+            os.chown(parent / name, owner, -1)
+    for name in ("sanic-reaper-٣", "sanic-reaper-" + "9" * 200, "sanic-reaper--1", "sanic-reaper-"):
+        (temporary / name).mkdir()
+    assert list(statedir.users()) == [0, 1000, 4711]
 
 
-def test_no_directory_of_users(monkeypatch):
-    def refuse(path):
-        raise FileNotFoundError(path)
+def test_an_ordinary_user_sees_his_own(monkeypatch):
+    monkeypatch.setattr(statedir.os, "geteuid", lambda: 1000)
+    assert list(statedir.users()) == [1000]
 
-    monkeypatch.setattr(statedir.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(statedir.os, "listdir", refuse)
+
+@needs_root
+@pytest.mark.root
+def test_no_directory_of_users(tmp_path, monkeypatch):
+    monkeypatch.setattr(statedir, "HOMES", ((str(tmp_path / "none"), ""),))
     assert list(statedir.users()) == [0]
+
+
+def test_a_file_that_somebody_goes_on_writing_is_read_to_a_bound(place, monkeypatch):
+    statedir.make()
+    (place / "long").write_bytes(b"x" * 10)
+    monkeypatch.setattr(statedir, "LONGEST", 100_000)
+    reading = os.read
+
+    def read_and_grow(fd: int, size: int) -> bytes:
+        with (place / "long").open("ab") as file:
+            file.write(b"x" * 50_000)
+        return reading(fd, size)
+
+    monkeypatch.setattr(statedir.os, "read", read_and_grow)
+    assert len(read(place, "long")) <= 100_000
