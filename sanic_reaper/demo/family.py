@@ -10,10 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from .patience import Patience
 from .results import Leftover
 
 MARKER = "DEMO_SERVER"  # the environment variable that tells which server a process belongs to
 SPINS = 20.0  # per cent of a core above which a main process that only waits is busy for nothing
+WANTS = 60.0  # the same of what it used or would have used: on a busy machine it gets less
 
 
 class Family:
@@ -45,19 +47,20 @@ class Family:
     def living(self) -> list[psutil.Process]:
         return [process for process in self.members if is_alive(process)]
 
-    def wait_until_gone(self, deadline: float) -> float | None:
-        """Return the time at which nobody lived any more, or None at the deadline."""
-        while (now := time.monotonic()) < deadline:
+    def wait_until_gone(self, patience: Patience) -> float | None:
+        """Return after how many seconds nobody lived any more, or None if their time is over."""
+        while not patience.is_over:
             if not self.living():
+                elapsed = patience.elapsed
                 self.look()  # one may have been born while the others died
                 if not self.living():
-                    return now
+                    return elapsed
             time.sleep(0.002)
         return None
 
     def kill(self) -> None:
         """Kill everyone, and look again until nobody is left: the dying may still fork."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         self.look()
         while (living := self.living()) and time.monotonic() < deadline:
             for process in living:
@@ -82,14 +85,15 @@ LETTERS = {psutil.STATUS_RUNNING: "R", psutil.STATUS_STOPPED: "T"} | dict.fromke
 def state_of_main(left: Sequence[Leftover]) -> str:
     for process in left:
         if process.role == "main":
-            return "spins" if process.cpu > SPINS else "idle"
+            spins = process.cpu > SPINS or process.cpu + process.starved > WANTS
+            return "spins" if spins else "idle"
     return "gone"
 
 
-def describe(process: psutil.Process, role: str, cpu: float) -> Leftover:
+def describe(process: psutil.Process, role: str, cpu: float, starved: float = 0.0) -> Leftover:
     try:
-        state = LETTERS.get(process.status(), "S")
-        return Leftover(process.pid, process.ppid(), state, cpu, role, command_of(process))
+        state, command = LETTERS.get(process.status(), "S"), command_of(process)
+        return Leftover(process.pid, process.ppid(), state, cpu, role, command, starved)
     except psutil.NoSuchProcess:  # it went while we looked
         return Leftover(process.pid, 0, "Z", cpu, role, "<gone>")
 

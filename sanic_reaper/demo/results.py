@@ -6,7 +6,6 @@ import signal
 from dataclasses import dataclass
 
 WORKERS = 2  # as in slow_start.py
-SETTLE = 2.0  # seconds after the signal until what still lives counts as left behind
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Leftover:
     cpu: float  # per cent of a core since the signal
     role: str
     command: str
+    starved: float = 0.0  # per cent of that time in which it could have run and had no CPU
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Outcome:
     """What one server left behind."""
 
     started: bool  # False: it never came to the state in which its row would hurt it
+    start: float = 0.0  # seconds until it came to that state, or was given up
+    waited: float = 0.0  # seconds from the signal until its processes were counted
     left: int = 0  # processes that still live
     port_held: bool = False
     main: str = "gone"  # or "spins", "idle"
@@ -63,6 +65,11 @@ class Outcome:
     exit_code: int | None = None  # of main, negative for a signal; None: main still lives
     processes: tuple[Leftover, ...] = ()  # those left, and the defunct among them
     output: str = ""  # the last words of a server that did not start
+
+    @property
+    def measured(self) -> bool:
+        """Whether it came to be hurt, or failed by itself. If not, the machine was too busy."""
+        return self.started or self.exit_code is not None
 
     @property
     def clean(self) -> bool:

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 from urllib.request import ProxyHandler, build_opener
@@ -20,14 +21,16 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 
 from .family import MARKER, Family, cpu_seconds, describe, role_of, state_of_main
-from .results import SETTLE, WORKERS, Leftover, Outcome, Result, Row
+from .patience import END_LIMIT, START_LIMIT, Patience, to_answer, to_settle
+from .results import WORKERS, Leftover, Outcome, Result, Row
 
 DELAY = 60  # seconds that a worker loads in the rows that hurt a start: none of them ends by itself
-START_LIMIT = 20.0  # seconds until a server must be in the state that its row asks for
 
 # Main looks for its workers' acks ten times a second, and nothing tells from outside when it has
-# seen the last one. A server that has answered for this long is past that.
+# seen the last one. A server is past that when it has answered for this long, and main has slept
+# and woken up this often since: on a busy machine it is the second that takes longer.
 ACK_TIME = 0.3
+ACK_TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,11 @@ class Server:
         self.row = row
         self.port = port
         self.family = Family(f"{stage.marker}-{row.name}-{reaper}")
+        self.reaper = reaper
+        self.began = time.monotonic()
+        self.start = 0.0  # seconds until it was ready
         self.answers_since: float | None = None
+        self.turns_before = 0
         self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         settings = {
             MARKER: self.family.marker,
@@ -78,63 +85,88 @@ class Server:
     def is_ready(self) -> bool:
         """Whether the server is in the state in which its row hurts it."""
         self.family.look()
+        self.start = time.monotonic() - self.began
         if not self.row.serving:
-            return self.said().count("Loading for") == WORKERS
+            return self.said().count("Loading for") >= WORKERS
         if self.said().count("Loaded") < WORKERS or not answers(self.port):
             return False
-        self.answers_since = self.answers_since or time.monotonic()
-        return time.monotonic() - self.answers_since > ACK_TIME
+        if self.answers_since is None:
+            self.answers_since, self.turns_before = time.monotonic(), self.turns()
+        answering = time.monotonic() - self.answers_since
+        # Longer where the start took long: the other worker may not have got so far.
+        turned = self.turns() - self.turns_before
+        return turned >= ACK_TURNS and answering > max(ACK_TIME, self.start / 8)
+
+    def turns(self) -> int:
+        """How often main has gone to sleep."""
+        with suppress(psutil.Error):
+            return int(psutil.Process(self.main.pid).num_ctx_switches().voluntary)
+        return 0
 
     def said(self) -> str:
         return os.pread(self.output.fileno(), 1 << 20, 0).decode(errors="replace")
 
-    def hurt_workers(self) -> Outcome:
+    def hurt_workers(self, reaper: float) -> Outcome:
         """Kill all workers, and wait until somebody answers again or the time is over."""
         self.family.look()
-        struck = time.monotonic()
         # By what Sanic has logged: under fork a worker looks like main from outside.
         pids = {int(pid) for pid in re.findall(r"Starting worker \[(\d+)\]", self.said())}
-        for process in self.family.living():
-            if process.pid in pids:
-                process.send_signal(signal.SIGKILL)
+        struck = [process for process in self.family.living() if process.pid in pids]
+        patience = Patience(to_answer(self.start, reaper), [self.main.pid])
+        for process in struck:
+            process.send_signal(signal.SIGKILL)
         answered = None
-        while answered is None and time.monotonic() < struck + SETTLE:
-            answered = time.monotonic() if answers(self.port) else None
+        while answered is None and not patience.is_over:
+            answered = patience.elapsed if answers(self.port, 5.0) else None
+            time.sleep(0.01)
         return Outcome(
             started=True,
+            start=round(self.start, 3),
+            waited=round(patience.elapsed, 3),
             port_held=is_held(self.port),
             main="idle",
             is_to_answer=True,
-            answers_after=None if answered is None else round(answered - struck, 3),
+            answers_after=None if answered is None else round(answered, 3),
         )
 
-    def hurt(self) -> Outcome:
-        """Send the signal, wait until all are gone or their time is over, and count."""
+    def hurt(self, reaper: float = 0.0) -> Outcome:
+        """Send the signal, wait until all are gone or their time is over, and count.
+
+        Args:
+            reaper: seconds that the Reaper's server took for the same. 0: this is that server.
+        """
         if self.row.to_workers:
-            return self.hurt_workers()
+            return self.hurt_workers(reaper)
         self.family.look()
         used = {process: cpu_seconds(process) for process in self.family.living()}
-        struck = time.monotonic()
+        seconds = END_LIMIT if self.reaper else to_settle(self.start, reaper - self.row.limit)
+        patience = Patience(self.row.limit + seconds, [process.pid for process in used])
         if self.row.signal is not None and self.row.to_group:
             os.killpg(self.main.pid, self.row.signal)
         elif self.row.signal is not None:
             self.main.send_signal(self.row.signal)
-        gone = self.family.wait_until_gone(struck + self.row.limit + SETTLE)
-        shown = self.leftovers(used, time.monotonic() - struck)
+        gone = self.family.wait_until_gone(patience)
+        waited = patience.elapsed
+        shown = self.leftovers(used, patience)
         left = [process for process in shown if process.state != "Z"]
+        if gone is None and not left:
+            gone = waited  # in the moment in which they were counted
         return Outcome(
             started=True,
+            start=round(self.start, 3),
+            waited=round(waited, 3),
             left=len(left),
             port_held=is_held(self.port),
             main=state_of_main(left),
             cpu=round(sum((process.cpu for process in left), 0.0), 1),
-            gone_after=None if gone is None else round(gone - struck, 3),
+            gone_after=None if gone is None else round(gone, 3),
             exit_code=self.main.poll(),
             processes=tuple(shown),
         )
 
-    def leftovers(self, used: dict[psutil.Process, float], elapsed: float) -> list[Leftover]:
+    def leftovers(self, used: dict[psutil.Process, float], patience: Patience) -> list[Leftover]:
         """Who is left, in the order of their birth."""
+        elapsed = patience.elapsed
         self.main.poll()  # waited for: a main that is gone shall not look defunct for our sake
         self.family.look()
         left = []
@@ -142,24 +174,26 @@ class Server:
             if process.is_running():
                 cpu = max(0.0, cpu_seconds(process) - used.get(process, 0.0)) / elapsed
                 role = "main" if process.pid == self.main.pid else role_of(process)
-                left.append(describe(process, role, round(100 * cpu, 1)))
+                starved = patience.without_cpu(process.pid) / elapsed
+                left.append(describe(process, role, round(100 * cpu, 1), round(100 * starved, 1)))
         return left
 
 
 def play(row: Row, stage: Stage, say: Callable[[str], None]) -> Result:
-    """Run one row: both servers start, then the Reaper's is hurt, then the plain one."""
+    """Run one row: with the Reaper, then as plain Sanic. One after the other, for each is measured,
+    and Sanic itself ends a start that takes half a minute."""
     first, second = free_ports(2)
-    with (
-        Server(row, stage, reaper=True, port=first) as reaper,
-        Server(row, stage, reaper=False, port=second) as plain,
-    ):
-        say("two servers start")
-        late = wait_until_ready([reaper, plain])
+    say("a server with the Reaper starts")
+    with Server(row, stage, reaper=True, port=first) as server:
+        late = wait_until_ready([server])
         say("what does the Reaper leave?")
-        with_reaper = did_not_start(reaper) if reaper in late else reaper.hurt()
+        reaper = did_not_start(server) if late else server.hurt()
+    say("a server without the Reaper starts")
+    with Server(row, stage, reaper=False, port=second) as server:
+        late = wait_until_ready([server])
         say("what does plain Sanic leave?")
-        without = did_not_start(plain) if plain in late else plain.hurt()
-        return Result(row, plain=without, reaper=with_reaper)
+        plain = did_not_start(server) if late else server.hurt(reaper.waited)
+    return Result(row, plain=plain, reaper=reaper)
 
 
 def wait_until_ready(servers: Sequence[Server]) -> list[Server]:
@@ -174,7 +208,9 @@ def wait_until_ready(servers: Sequence[Server]) -> list[Server]:
 
 
 def did_not_start(server: Server) -> Outcome:
-    return Outcome(started=False, exit_code=server.main.poll(), output=server.said()[-2000:])
+    exit_code = server.main.poll()
+    start = round(time.monotonic() - server.began, 3)
+    return Outcome(started=False, start=start, exit_code=exit_code, output=server.said()[-2000:])
 
 
 class CannotRun(Exception):
@@ -216,10 +252,10 @@ def is_held(port: int) -> bool:
         return False
 
 
-def answers(port: int) -> bool:
+def answers(port: int, timeout: float = 1.0) -> bool:
     without_proxy = build_opener(ProxyHandler({}))
     try:
-        with without_proxy.open(f"http://127.0.0.1:{port}/", timeout=1) as answer:
+        with without_proxy.open(f"http://127.0.0.1:{port}/", timeout=timeout) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, HTTPException):
         return False

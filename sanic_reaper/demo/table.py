@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from textwrap import wrap
 
 from sanic_reaper import __version__
 
-from .results import SETTLE, WORKERS, Leftover, Outcome, Result, Row
+from .patience import SLOW_START, START_LIMIT
+from .results import WORKERS, Leftover, Outcome, Result, Row
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Style:
 
 
 EVENT = "{:<9}{:<15}"
-PLAIN = "{:>4}  {:<6}{:<8}{:>5}    "
+PLAIN = "{:>4}  {:<6}{:<9}{:>5}{:>8}  "
 REAPER = "{:>4}  {:<6}{:>8}"
 PROCESS = "{:>8}{:>8}  {:<4}{:>6}  {:<18}{}"
 
@@ -41,9 +43,9 @@ PROCESS = "{:>8}{:>8}  {:<4}{:>6}  {:<18}{}"
 def render_head(start_method: str, style: Style) -> list[str]:
     program = ", ".join(f"{name} {number}" for name, number in versions().items())
     title = f"{program}; {start_method}, {WORKERS} workers"
-    plain = PLAIN.format("left", "port", "main", "CPU")
+    plain = PLAIN.format("left", "port", "main", "CPU", "after")
     reaper = REAPER.format("left", "port", "gone in")
-    over = f"plain Sanic, after {SETTLE:g} s".ljust(len(plain)) + "with the Reaper"
+    over = "plain Sanic".ljust(len(plain)) + "with the Reaper"
     return [
         style.dim(title),
         "",
@@ -63,22 +65,32 @@ def render_row(result: Result, style: Style) -> str:
 
 def render_plain(outcome: Outcome) -> str:
     if not outcome.started:
-        return PLAIN.format("?", "", "no start", "")
+        return PLAIN.format("?", "", no_start(outcome), "", "")
     if outcome.is_to_answer:
         main = "silent" if outcome.answers_after is None else "answers"
-        return PLAIN.format("", port_of(outcome), main, "")
+        return PLAIN.format("", port_of(outcome), main, "", time_of(outcome, outcome.answers_after))
     cpu = f"{outcome.cpu:.0f} %" if outcome.cpu >= 1 else ""
-    return PLAIN.format(outcome.left, port_of(outcome), outcome.main, cpu)
+    return PLAIN.format(
+        outcome.left, port_of(outcome), outcome.main, cpu, time_of(outcome, outcome.gone_after)
+    )
 
 
 def render_reaper(outcome: Outcome) -> str:
     if not outcome.started:
-        return REAPER.format("?", "", "no start")
+        return REAPER.format("?", "", no_start(outcome))
     if outcome.is_to_answer:
-        again = "never" if outcome.answers_after is None else f"{outcome.answers_after:.2f} s"
-        return REAPER.format("", port_of(outcome), again)
-    gone_in = "never" if outcome.gone_after is None else f"{outcome.gone_after:.2f} s"
-    return REAPER.format(outcome.left, port_of(outcome), gone_in)
+        return REAPER.format("", port_of(outcome), time_of(outcome, outcome.answers_after))
+    return REAPER.format(outcome.left, port_of(outcome), time_of(outcome, outcome.gone_after))
+
+
+def no_start(outcome: Outcome) -> str:
+    """The server failed, or was still on its way when its time was over."""
+    return "failed" if outcome.measured else "too slow"
+
+
+def time_of(outcome: Outcome, seconds: float | None) -> str:
+    """When it happened, or how long it was waited for in vain."""
+    return f"> {outcome.waited:.0f} s" if seconds is None else f"{seconds:.2f} s"
 
 
 def port_of(outcome: Outcome) -> str:
@@ -94,14 +106,33 @@ def render_end(results: Sequence[Result], style: Style, width: int) -> list[str]
     reaper = [(result.row, result.reaper) for result in results]
     asked = any(result.row.to_workers for result in results)
     note = "* all workers are killed; the time is that until somebody answers again"
+    said = [*speed(results), verdict("Plain Sanic", plain), verdict("The Reaper", reaper)]
     return [
         *([style.dim(note)] if asked else []),
         *render_example("plain Sanic", plain, style, width),
         *render_example("the Reaper", reaper, style, width),
         "",
-        render_verdict("Plain Sanic", plain),
-        render_verdict("The Reaper", reaper),
+        *(line for text in said for line in wrap(text, width)),
     ]
+
+
+def speed(results: Sequence[Result]) -> list[str]:
+    """A word on the machine, where it is busy or slow."""
+    outcomes = [outcome for result in results for outcome in (result.plain, result.reaper)]
+    slowest = max((outcome.start for outcome in outcomes if outcome.started), default=0.0)
+    said = []
+    if slowest >= SLOW_START:
+        said.append(
+            f"This machine is busy or slow: a server took {slowest:.0f} s to start. So everything "
+            "was waited for longer, and the times say more of the machine than of the servers."
+        )
+    if late := sum(not outcome.measured for outcome in outcomes):
+        what = "1 server was" if late == 1 else f"{late} servers were"
+        said.append(
+            f"This machine is too busy to measure everything: {what} not ready within "
+            f"{START_LIMIT:.0f} s."
+        )
+    return said
 
 
 def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> list[str]:
@@ -116,22 +147,37 @@ def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> l
     return []
 
 
-def render_verdict(name: str, outcomes: Outcomes) -> str:
-    if silent := [outcome for _, outcome in outcomes if outcome.is_to_answer and not outcome.clean]:
-        others = [(row, outcome) for row, outcome in outcomes if outcome not in silent]
-        deaf = "does not answer any more when workers die."
-        return f"{render_verdict(name, others)} It {deaf}" if others else f"{name} {deaf}"
-    dirty = [outcome for _, outcome in outcomes if not outcome.clean]
-    if not dirty:
-        gone = [outcome.gone_after or 0.0 for _, outcome in outcomes if not outcome.is_to_answer]
-        if not gone:
-            return f"{name} answers again when workers die."
-        return f"{name} left nothing, and was gone in {max(gone):.2f} s at most."
-    if not all(outcome.started for outcome in dirty):
+def verdict(name: str, outcomes: Outcomes) -> str:
+    """What became of one side, in sentences. What was not measured says nothing of anybody."""
+    measured = [outcome for _, outcome in outcomes if outcome.measured]
+    if not measured:
+        return f"{name} was not measured."
+    if not all(outcome.started for outcome in measured):
         return f"{name} did not start."
+    ending = [outcome for outcome in measured if not outcome.is_to_answer]
+    sentences = []
+    if ending:
+        sentences.append(f"{name} {what_was_left(ending)}")
+    for outcome in measured:
+        if outcome.is_to_answer:
+            sentences.append(f"{'It' if ending else name} {how_it_went_on(outcome)}")
+    return " ".join(sentences)
+
+
+def what_was_left(outcomes: Sequence[Outcome]) -> str:
+    dirty = [outcome for outcome in outcomes if not outcome.clean]
+    if not dirty:
+        slowest = max(outcome.gone_after or 0.0 for outcome in outcomes)
+        return f"left nothing, and was gone in {slowest:.2f} s at most."
     left = sum(outcome.left for outcome in dirty)
-    where = f"in {len(dirty)} of {len(outcomes)} rows"
-    return f"{name} left {left} processes, {where}. They have been killed."
+    what, they = ("1 process", "It has") if left == 1 else (f"{left} processes", "They have")
+    return f"left {what}, in {len(dirty)} of {len(outcomes)} rows. {they} been killed."
+
+
+def how_it_went_on(outcome: Outcome) -> str:
+    if outcome.answers_after is None:
+        return f"did not answer within {outcome.waited:.0f} s after its workers had died."
+    return f"answered again {outcome.answers_after:.2f} s after its workers had died."
 
 
 def render_tree(processes: Sequence[Leftover], style: Style, width: int) -> list[str]:
@@ -161,7 +207,6 @@ def render_json(results: Sequence[Result], start_method: str, seconds: float) ->
             "versions": versions(),
             "start_method": start_method,
             "workers": WORKERS,
-            "settle": SETTLE,
             "seconds": round(seconds, 1),
             "clean": all(result.reaper.clean for result in results),
             "rows": [

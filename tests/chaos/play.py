@@ -7,20 +7,19 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.box import Box, isolation
 from support.census import Process, Row, descendants, wait_until
 from support.http import Ports, get
+from support.programs import burning
 from support.server import ORPHAN_GRACE, SHUTDOWN_TIMEOUT, SLACK, START, SUPERVISED, Server
 from support.strangers import sleeper, take_pid, that_took_pids
 
@@ -36,8 +35,6 @@ LOOKALIKE = Path(__file__).with_name("lookalike")
 ENDED = re.compile(r"main ended with (\d+)")
 CAPABILITIES = "+dac_override,+dac_read_search"
 """With them an ordinary user reads this Python wherever it lies. Limits bind him all the same."""
-
-BURNER = [sys.executable, "-I", "-S", "-c", "while True: pass"]
 
 
 @dataclass
@@ -62,7 +59,7 @@ def play(history: History, ports: Ports) -> Outcome:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     box = Box()
     try:
-        with _burning(history.burning):
+        with burning(history.burning):
             _Play(history, outcome, box, folder, ports).run()
     except AssertionError as error:
         outcome.violations.append(f"it could not be played: {error}")
@@ -71,17 +68,6 @@ def play(history: History, ports: Ports) -> Outcome:
         shutil.rmtree(folder)
     outcome.seconds = time.monotonic() - began
     return outcome
-
-
-@contextmanager
-def _burning(number: int) -> Iterator[None]:
-    burners = [subprocess.Popen(BURNER) for _ in range(number)]
-    try:
-        yield
-    finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
 
 
 class _Play:

@@ -31,6 +31,19 @@ def program(code: str, *arguments: str) -> Iterator[Program]:
             process.kill()
 
 
+@contextmanager
+def burning(number: int) -> Iterator[None]:
+    """So many processes take the machine's cores from everybody else."""
+    command = [sys.executable, "-I", "-S", "-c", "while True: pass"]
+    burners = [subprocess.Popen(command) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+
+
 def executed(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """One that has ended, and what it has printed."""
     command = [sys.executable, "-c", code, *map(str, arguments)]

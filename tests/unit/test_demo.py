@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,20 @@ import psutil
 import pytest
 from support.census import identify, wait_until
 from support.http import Ports
-from support.programs import program, said_by
+from support.programs import burning, program, said_by
 
 from sanic_reaper.demo import Screen, servers
-from sanic_reaper.demo.family import MARKER, SPINS, Family, command_of, role_of, state_of_main
+from sanic_reaper.demo import patience as demo_patience
+from sanic_reaper.demo.family import (
+    MARKER,
+    SPINS,
+    WANTS,
+    Family,
+    command_of,
+    role_of,
+    state_of_main,
+)
+from sanic_reaper.demo.patience import LONGEST, Patience, to_answer, to_settle
 from sanic_reaper.demo.results import ROWS, Leftover, Outcome, Result, Row
 from sanic_reaper.demo.servers import Server, Stage, did_not_start, wait_until_ready
 
@@ -71,8 +82,8 @@ print(getsignal(SIGHUP) == SIG_IGN, getsignal(SIGTERM) == SIG_DFL)
 # -- what is seen of processes --------------------------------------------------------------------
 
 
-def leftover(role: str, cpu: float) -> Leftover:
-    return Leftover(10, 1, "S", cpu, role, "python slow_start.py")
+def leftover(role: str, cpu: float, starved: float = 0.0) -> Leftover:
+    return Leftover(10, 1, "S", cpu, role, "python slow_start.py", starved)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +93,8 @@ def leftover(role: str, cpu: float) -> Leftover:
         ([leftover("Server-0-0", 90.0)], "gone"),
         ([leftover("Server-0-0", 90.0), leftover("main", SPINS)], "idle"),
         ([leftover("main", SPINS + 1), leftover("Server-0-0", 0.0)], "spins"),
+        ([leftover("main", SPINS, starved=WANTS - SPINS)], "idle"),
+        ([leftover("main", SPINS, starved=WANTS - SPINS + 1)], "spins"),
     ],
 )
 def test_what_main_is_at(left, state):
@@ -133,12 +146,62 @@ def test_who_was_born_while_the_others_died_is_waited_for(monkeypatch):
         with program(SLEEP) as second:
             first.kill()
             first.wait()
-            assert family.wait_until_gone(time.monotonic() + 0.1) is None
+            assert family.wait_until_gone(Patience(0.1, [])) is None
             assert second.pid in {process.pid for process in family.living()}
-            before = time.monotonic()
+            patience = Patience(20, [])
             Timer(0.05, second.kill).start()
-            gone = family.wait_until_gone(before + 20)
-            assert before < gone <= time.monotonic()
+            gone = family.wait_until_gone(patience)
+            assert 0 < gone <= patience.elapsed
+
+
+# -- how long is waited ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "reaper", "settle", "answer"),
+    [
+        (1.2, 0.5, 2.0, 10.0),
+        (6.0, 0.5, 9.0, 18.0),  # the machine is slow
+        (1.2, 4.0, 12.0, 12.0),  # it has become slow since
+        (100.0, 1.0, LONGEST, LONGEST),
+    ],
+)
+def test_who_is_waited_for_and_how_long(start, reaper, settle, answer):
+    assert to_settle(start, reaper) == settle
+    assert to_answer(start, reaper) == answer
+
+
+def test_who_sleeps_uses_up_his_time():
+    with program(SLEEP) as process:
+        patience = Patience(0.2, [process.pid])
+        assert not patience.is_over
+        wait_until(lambda: patience.is_over, 30, "the end of its time")
+        assert patience.elapsed < 30
+
+
+def test_who_is_kept_waiting_for_a_cpu_does_not(monkeypatch):
+    """What the kernel counts, here for a process that gets none at all."""
+    waited = iter(range(1000))
+    monkeypatch.setattr(demo_patience, "seconds_without_cpu", lambda pid: float(next(waited)))
+    patience = Patience(0.05, [1])
+    patience.began -= 40.0
+    assert patience.elapsed > 40
+    assert patience.is_over, "it could run for 39 s of them"
+    waited = iter([0.0, *[100.0] * 1000])
+    patience = Patience(0.05, [1])
+    patience.began -= 40.0
+    assert not patience.is_over
+    patience.began -= LONGEST
+    assert patience.is_over, "but not for ever"
+
+
+def test_the_kernel_counts_who_is_kept_waiting():
+    with burning(2 * (os.cpu_count() or 1)), program("print(flush=True)\nwhile True: pass") as busy:
+        before = demo_patience.seconds_without_cpu(busy.pid)
+        wait_until(
+            lambda: demo_patience.seconds_without_cpu(busy.pid) > before + 0.1, 60, "some waiting"
+        )
+    assert demo_patience.seconds_without_cpu(busy.pid) == 0.0, "and nothing of who is gone"
 
 
 # -- how a program is started, and hurt -----------------------------------------------------------
@@ -182,7 +245,7 @@ def serve(tmp_path):
     ids=["the group", "main", "nobody"],
 )
 def test_who_gets_the_signal_of_a_row(serve, monkeypatch, row, settle, left, main, roles):
-    monkeypatch.setattr(servers, "SETTLE", settle)
+    monkeypatch.setattr(servers, "END_LIMIT", settle)
     server = serve(row)
     assert wait_until_ready([server]) == []
     outcome = server.hurt()
@@ -205,11 +268,14 @@ def test_a_server_that_fails_is_not_waited_for(serve):
     began = time.monotonic()
     assert wait_until_ready([bad]) == [bad]
     assert time.monotonic() - began < servers.START_LIMIT / 2
-    assert did_not_start(bad) == Outcome(started=False, exit_code=3, output="no such module\n")
+    failed = did_not_start(bad)
+    assert failed.measured
+    assert (failed.started, failed.exit_code, failed.output) == (False, 3, "no such module\n")
 
 
 def test_a_server_that_is_too_slow_is_given_up(serve, monkeypatch):
     monkeypatch.setattr(servers, "START_LIMIT", 0.1)
     slow = serve(ROWS[0], SLEEP)
     assert wait_until_ready([slow]) == [slow]
-    assert did_not_start(slow).exit_code is None
+    late = did_not_start(slow)
+    assert (late.started, late.measured, late.exit_code) == (False, False, None)
