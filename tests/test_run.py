@@ -18,6 +18,7 @@ from pathlib import Path
 from signal import (
     SIGALRM,
     SIGCHLD,
+    SIGCONT,
     SIGHUP,
     SIGINT,
     SIGKILL,
@@ -393,6 +394,58 @@ def sleeps(box: Box) -> list[Process]:
     return [row.process for row in box.rows() if row.name == "sleep" and row.state not in "ZX"]
 
 
+HELPERS = [sys.executable, str(SUBJECTS / "command.py"), "helpers"]
+
+
+def helpers(box: Box) -> list[Process]:
+    """Python's resource tracker and fork server: of what lives, those that name the module."""
+    found = [row.process for row in box.rows() if row.state not in "ZX"]
+    modules = "multiprocessing.resource_tracker", "multiprocessing.forkserver"
+    return [one for one in found if any(name in " ".join(one.command) for name in modules)]
+
+
+@pytest.mark.parametrize("grace", ["0", "10"])
+def test_helpers_that_exit_by_themselves_are_waited_for_in_silence(job, grace):
+    one = job(*RUN, "--grace", grace, "--", *HELPERS)
+    command = one.wait_ready()
+    late = helpers(one.box)
+    assert len(late) == 2, one.describe()
+    for helper in late:
+        helper.freeze()
+    one.run.send(SIGTERM)
+    wait_until(lambda: not command.look(), DONE, one.describe)
+    assert holds(lambda: one.run.alive and all(helper.alive for helper in late), 0.5), "it waits"
+    for helper in late:
+        helper.send(SIGCONT)
+    assert one.wait_end() == 7
+    [line] = one.output().splitlines()
+    assert line.startswith("ready ")
+
+
+def test_helpers_that_do_not_exit_are_killed_and_reported(job):
+    one = job(*RUN, "--grace", "0.2", "--", *HELPERS)
+    one.wait_ready()
+    for helper in helpers(one.box):
+        helper.freeze()
+    one.run.send(SIGTERM)
+    assert one.wait_end() == 7
+    assert len(one.lines("SIGKILL to")) == 2
+    assert not one.lines("SIGTERM to")
+    assert one.lines("has left processes behind: 2 ended, 0 given up")
+
+
+@pytest.mark.parametrize("what", ["child", "impostor"])
+def test_who_has_the_command_line_of_a_helper_and_is_none_is_ended_like_the_rest(job, what):
+    """A child of the fork server was forked without exec: it has the fork server's command line."""
+    one = job(*RUN, "--grace", "60", "--", *HELPERS, what)
+    one.wait_ready()
+    assert len(helpers(one.box)) == 3, one.describe()
+    one.run.send(SIGTERM)
+    assert one.wait_end() == 7
+    assert len(one.lines("SIGTERM to python")) == 1, one.output()
+    assert one.lines("has left processes behind: 1 ended, 0 given up")
+
+
 @pytest.mark.parametrize("grace", ["0", "0.5", "60"])
 def test_grace(job, grace):
     one = job(*RUN, "--grace", grace, "--", *LEAVER, "deaf")
@@ -703,6 +756,8 @@ def test_a_server_stops(launch, method, subject):
     server.wait_gone(1)
     assert len(server.events("after_server_stop done")) == 2
     assert "Traceback" not in server.output()
+    assert "after the end of" not in server.output()
+    assert "left processes behind" not in server.output()
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])

@@ -12,6 +12,12 @@ plain integers.
                                        `table()` can tell
 `keep_reserve()`                       keep what this needs, should nothing be left to open it with
 `environ(pid)`                         its environment as bytes, `b""` where it may not be read
+`command(pid)`                         its command line, an item an argument; `[]` where it may not
+                                       be read
+`channel(pid, fd)`                     what a descriptor of another process is: `pipe`, `socket`,
+                                       or "" for anything else, and nothing; `?` where that is
+                                       not known
+`is_exiting(pid)`                      whether it has begun to end, and is no zombie yet
 `uid(pid)`                             the user that it runs as, or `None`
 `exit_fd(pid)`                         a descriptor that turns readable when the process ends
 `send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
@@ -53,6 +59,9 @@ table = backend.table
 subtree = backend.subtree
 keep_reserve = backend.keep_reserve
 environ = backend.environ
+command = backend.command
+channel = backend.channel
+is_exiting = backend.is_exiting
 uid = backend.uid
 exit_fd = backend.exit_fd
 send = backend.send

@@ -72,6 +72,21 @@ def environ(pid: int) -> bytes:
     return b"\0".join(f"{key}={value}".encode() for key, value in variables.items())
 
 
+def command(pid: int) -> list[bytes]:
+    try:
+        return [word.encode() for word in psutil.Process(pid).cmdline()]
+    except (psutil.Error, OSError):
+        return []
+
+
+def channel(pid: int, fd: int) -> str:
+    return "?"
+
+
+def is_exiting(pid: int) -> bool:
+    return False
+
+
 def uid(pid: int) -> int | None:
     try:
         return psutil.Process(pid).uids().effective

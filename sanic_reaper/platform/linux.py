@@ -167,6 +167,32 @@ def environ(pid: int) -> bytes:
         return b""
 
 
+def command(pid: int) -> list[bytes]:
+    """The arguments with which the process was executed."""
+    try:
+        return _read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
+    except OSError as error:
+        _has_ended(error)
+        return []
+
+
+def channel(pid: int, fd: int) -> str:
+    try:
+        kind = os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0]
+    except OSError:
+        return ""
+    return kind if kind in ("pipe", "socket") else ""
+
+
+def is_exiting(pid: int) -> bool:
+    """Its memory and its descriptors are gone by then, or about to be: PF_EXITING in the flags of
+    proc(5), field 9 (include/linux/sched.h)."""
+    try:
+        return bool(int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[6]) & 0x4)
+    except (OSError, IndexError):
+        return False
+
+
 def uid(pid: int) -> int | None:
     try:
         return os.stat(f"/proc/{pid}").st_uid

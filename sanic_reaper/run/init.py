@@ -13,12 +13,14 @@ import time
 
 from .. import platform
 from ..tree.process import Handle, children_of, start_of
-from ..tree.remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains
-from . import terminal
+from ..tree.remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains, Target
+from . import helpers, terminal
 from .routing import GROUP, NOBODY, TAKEN, route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..platform.base import Arrival, Identity, Row
     from .command import Command
     from .report import Report
@@ -35,6 +37,43 @@ child, and then their child's group."""
 class Descendants(Remains):
     """What comes from the command. Unlike a server's, none of it is spared for being detached: when
     an init ends, a container or a service ends with it."""
+
+    def __init__(self, me: Handle, mark: str, report: Callable[[str, int, str, str], None]) -> None:
+        super().__init__(me, mark, select.poll(), report, lambda identity, name, why: None, NEVER)
+        self._leaving: dict[Identity, float] = {}
+        """Those that exit by themselves, and have until then to do so: they are neither signalled
+        nor told of. `NEVER`: until the grace is over."""
+
+    @property
+    def left_behind(self) -> int:
+        """How many were left behind, and have ended."""
+        unheard = sum(identity in self._leaving for identity in self.targets)
+        return self.ended + len(self.targets) - unheard - len(self.given_up)
+
+    def _aim(self, identity: Identity, name: str | None, evidence: str, now: float) -> None:
+        super()._aim(identity, name, evidence, now)
+        target = self.targets.get(identity)
+        if target is None:
+            return
+        patience = helpers.patience_with(identity[0])
+        if patience or not target.handle.alive():
+            self._leaving[identity] = now + patience
+
+    def _press(
+        self, identity: Identity, target: Target, now: float, deadline: float, asking: bool
+    ) -> None:
+        until = self._leaving.get(identity)
+        if until is not None:
+            if now < until and now < max(deadline, target.asked_at + helpers.PATIENCE):
+                return
+            del self._leaving[identity]
+            target.asked_at = now  # it is asked now, if there is time for that
+        super()._press(identity, target, now, deadline, asking)
+
+    def _let_go(self, target: Target) -> None:
+        super()._let_go(target)
+        if self._leaving.pop(target.handle.identity, None) is not None:
+            self.ended -= 1
 
     def _is_detached(self, row: Row) -> bool:
         return False
@@ -66,9 +105,7 @@ class Init:
         self._report = report
         self._roots = {me.identity: "run"}
         self._spared = set() if me.pid == 1 else self._children()
-        self._descendants = Descendants(
-            me, mark, select.poll(), self._tell, lambda identity, name, evidence: None, NEVER
-        )
+        self._descendants = Descendants(me, mark, self._tell)
         for identity in self._spared:
             self._descendants.spare(identity)
         self._status: int | None = None
@@ -238,9 +275,7 @@ class Init:
         return time.monotonic() - self._ended_at
 
     def _report_end(self, command: Command) -> None:
-        rest = self._descendants
-        left = len(rest.given_up)
-        ended = rest.ended + len(rest.targets) - left
+        ended, left = self._descendants.left_behind, len(self._descendants.given_up)
         self._report.end(command.name, command.pid, self._status or 0, ended, left, self._elapsed())
 
     def _tell(self, level: str, signum: int, who: str, evidence: str) -> None:

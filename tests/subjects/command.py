@@ -4,6 +4,9 @@ record [FAMILY]   each signal that arrives; with FAMILY a child in the same proc
 read              each line that it reads, and each signal that a person at a keyboard can send
 leave NAME...     starts children (`children.py`), and leaves them with exit code 7 at SIGTERM
 orphans NUMBER    has so many orphans that end at once, and says when they do
+helpers [WHAT]    has Python's resource tracker and fork server; exit code 7 at SIGTERM. WHAT is
+                  `child`: it leaves a child of the fork server; `impostor`: a process of its own
+                  that has the command line of a resource tracker, and is none
 notify            tells a service manager that it is ready, and waits
 """
 
@@ -60,6 +63,24 @@ def leave(*names: str) -> None:
     for name in names:
         CHILDREN[name]()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+    say("ready", os.getpid())
+    time.sleep(WAIT)
+
+
+def helpers(what: str = "") -> None:
+    import multiprocessing
+    import subprocess
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+    child = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(WAIT,))
+    child.start()
+    if what != "child":
+        child.kill()
+        child.join()
+    if what == "impostor":
+        code = f"import time; time.sleep({WAIT})"
+        tracker = "from multiprocessing.resource_tracker import main;main(99)"
+        subprocess.Popen([sys.executable, "-c", f"{code}  # {tracker}"])
     say("ready", os.getpid())
     time.sleep(WAIT)
 
