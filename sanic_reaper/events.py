@@ -86,9 +86,17 @@ class Hooks:
             return
         with self._lock:
             self._untold.append(event)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="reaper-hooks", daemon=True)
-                self._thread.start()
+            self._have_it_told()
+
+    def _have_it_told(self) -> None:
+        """By a thread, unless one is at it."""
+        if self._thread is not None:
+            return
+        self._thread = threading.Thread(target=self._run, name="reaper-hooks", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads for now: it is told along with the next event
+            self._thread = None
 
     def _run(self) -> None:
         while True:

@@ -22,8 +22,8 @@ class Watcher(Protocol):
     def starting(self, process: WatchedProcess) -> AbstractContextManager[Orders]:
         """What to start it in, and what to tell it."""
 
-    def replaced(self, process: WatchedProcess) -> None:
-        """It has been told to end, while the server goes on."""
+    def replaced(self, process: WatchedProcess, was_asked: bool) -> None:
+        """It is to end, while the server goes on; and whether main could tell it so."""
 
 
 class Supervision(Watcher, Protocol):

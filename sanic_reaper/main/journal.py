@@ -282,6 +282,11 @@ class Journal:
         """How the server ends."""
         self._outcome = (code, words[:LONGEST])
 
+    @property
+    def is_concluded(self) -> bool:
+        """Whether it is known how the server ends."""
+        return self._outcome is not None
+
     # -- writing it -------------------------------------------------------------------------------
 
     def hurry(self) -> None:

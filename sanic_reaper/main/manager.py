@@ -30,6 +30,7 @@ from ..log import log
 from . import advice, main_internals
 from .contexts import Context, WatchedContext
 from .keeper import Keeper, NobodyLives, StartFailed
+from .outcome import outcome_of
 from .processes import WatchedProcess
 from .signals import StopRequested
 
@@ -95,6 +96,12 @@ class SupervisedManager(WorkerManager):
         except (EOFError, ConnectionError) as error:
             # Every state is gone with it, so there is nothing to go on with.
             code, why = 1, f"the SyncManager has died ({error!r})"
+        except Exception as error:
+            code, why = outcome_of(error)
+            log.exception("unexpected error in the main process: %r", error)
+        except BaseException as error:  # an exit, out of a signal handler of the user's
+            code, why = outcome_of(error)
+            raise
         finally:
             # Before anything is logged: that may block, on a pipe that nobody reads. From here on
             # the watchdog sees to it that main ends, too.

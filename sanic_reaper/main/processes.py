@@ -64,10 +64,14 @@ class WatchedProcess(BaseProcess):
                 gc.freeze()
 
     def terminate(self) -> None:
-        super().terminate()
         self.is_dismissed = True
+        try:
+            super().terminate()
+            was_asked = True
+        except PermissionError:  # main has become another user, and the watchdog has not
+            was_asked = False
         if self._watcher is not None:
-            self._watcher.replaced(self)
+            self._watcher.replaced(self, was_asked)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_watcher": None}

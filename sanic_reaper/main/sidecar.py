@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -128,7 +129,8 @@ class Watchdog:
         row = platform.row(self._process.pid)
         if row is not None and row.stopped:
             log.warning("watchdog [%d] was stopped; SIGCONT", self._process.pid)
-            send_to(self.identity, signal.SIGCONT)
+            with suppress(PermissionError):  # main has become another user
+                send_to(self.identity, signal.SIGCONT)
         return True
 
     def fileno(self) -> int:
@@ -139,10 +141,11 @@ class Watchdog:
         self.end()
 
     def end(self) -> None:
-        """Give up on this one."""
-        if self._process.poll() is None:
-            send_to(self.identity, signal.SIGKILL)
-        self._process.wait()
+        """Give up on this one. One that main may not signal ends when its channel is closed."""
+        with suppress(PermissionError):
+            if self._process.poll() is None:
+                send_to(self.identity, signal.SIGKILL)
+            self._process.wait()
         self.close()
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
@@ -30,10 +31,12 @@ from .goodbye import HELPER, PROCESS, WORKER, goodbye
 from .journal import Journal, facts
 from .listeners import MainListeners
 from .manager import SupervisedManager
+from .outcome import outcome_of
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
-from .sync_manager import guarded_manager
+from .steps import Steps
+from .sync_manager import guarded_manager, shut_down
 from .wards import Wards
 
 if TYPE_CHECKING:
@@ -53,6 +56,10 @@ EXIT_PATIENCE = 5.0
 
 HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed."""
+
+
+LAST_WORDS = 0.25
+"""Seconds before the end of the stop's time in which main waits for leftovers no more."""
 
 
 def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | None:
@@ -125,6 +132,8 @@ class Supervisor:
         self._began = 0
         self._is_blind = False
         self._is_finishing = False
+        self._is_over = False
+        self._steps = Steps()
         self._exit_code = 0
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
@@ -150,6 +159,8 @@ class Supervisor:
         for finished in _finished:
             finished.release()
         _finished.clear()
+        # First, so that whatever fails from here on, main has a deadline for its exit.
+        main_internals.at_exit(self._exit)
         self.signals.install()
         self._journal.open()
         self._control.open(self._journal.path)
@@ -200,8 +211,7 @@ class Supervisor:
             for pid, name in main_internals.managers():
                 identity = main_internals.identity_of(pid)
                 if identity is not None:
-                    self._report_kill(name, pid, "is still starting", "INFO")
-                    send_to(identity, signal.SIGKILL)
+                    self._end(identity, name, "is still starting", "INFO")
             if within_listener:
                 raise
             log.info("stopped before the server has started")
@@ -228,29 +238,65 @@ class Supervisor:
         """Main has nothing more to do: have what workers left behind ended, and say how it went."""
         if self._sidecar is None:
             return
-        self.stop()
-        self.register_helpers()
+        for purpose, step in (
+            ("note how the server ends", self._note_failure),
+            ("tell the watchdog of the stop", self.stop),
+            ("tell the watchdog of the helpers", self.register_helpers),
+            ("have leftover processes killed", self._clear_leftovers),
+            ("shut the SyncManagers down", self._shut_down_managers),
+            ("say how the stop went", self._say_goodbye),
+            ("write down that the server has stopped", self._write_last),
+            ("close its socket", self._control.close),
+            ("give the listeners back", self._listeners.restore),
+            ("let the hooks end", self.hooks.finish),
+            ("give the WorkerManager back", self._restore_manager),
+            ("give the signals back", self._retire),
+            ("let the watchdog go", self._let_go),
+        ):
+            self._steps.attempt(purpose, step)
+        _finished.append(self)
+
+    def _note_failure(self) -> None:
+        """Where main has failed before its loop began, the exception is just passing by."""
+        error = sys.exc_info()[1]
+        if error is not None and not self._journal.is_concluded:
+            self.conclude(*outcome_of(error))
+
+    def _clear_leftovers(self) -> None:
         self._is_finishing = True
         self._tell("finish")
-        while self._left_behind is None and time.monotonic() < self._deadline:
-            self.turn(wait=0.02)
-        self._shut_down_managers()
-        self._say_goodbye()
+        # Not to the last moment, which is when the watchdog kills a main that is late.
+        by = self._deadline - min(LAST_WORDS, self.settings.shutdown_timeout / 8)
+        while self._left_behind is None and time.monotonic() < by:
+            self._take_turn(0.02)
+
+    def _take_turn(self, wait: float) -> None:
+        """In a stop: if a turn fails, the next one may not."""
+        if not self._steps.attempt("look after its processes", partial(self.turn, wait)):
+            time.sleep(max(wait, 0.02))
+
+    def _write_last(self) -> None:
         self._journal.enter("stopped")
         self._journal.write(time.monotonic())
-        self._control.close()
-        self._listeners.restore()
-        self.hooks.finish()
+
+    def _restore_manager(self) -> None:
         if self._replaced_manager is not None:
             main_internals.substitute_worker_manager(self._replaced_manager)
-        _finished.append(self)
+
+    def _retire(self) -> None:
         self.signals.retire(main_internals.has_left_serve)
-        main_internals.at_exit(self._exit)
+
+    def _let_go(self) -> None:
+        """What the script does from here on is no business of the watchdog's, until it exits."""
+        self._is_over = True
+        self._tell("over")
 
     def _exit(self) -> None:
         """The interpreter ends. It joins every thread first, and one of them may not end."""
-        if os.getpid() != self._main[0]:
-            return  # a process that was forked from main: it has inherited this
+        if self._sidecar is None or os.getpid() != self._main[0]:
+            return  # another server has begun here; or a child that main has forked
+        if not self._is_over:  # a listener of the user's has raised, and ours was never called
+            self.finish()
         by = max(self._deadline, time.monotonic() + EXIT_PATIENCE)
         self._tell("stop", by, by)
         if threading.current_thread() is threading.main_thread():
@@ -270,21 +316,25 @@ class Supervisor:
         log.info("%s", goodbye(elapsed, self._exit_code, self._killed, left_behind))
 
     def _shut_down_managers(self) -> None:
-        """Let each SyncManager of Sanic's shut down in the time that is left for that.
-
-        Its own shutdown waits for the manager's answer, without a limit.
-        """
+        """Let each SyncManager of Sanic's shut down in the time that is left for that."""
         for manager in self._managers:
-            thread = threading.Thread(target=manager.shutdown, daemon=True)
-            thread.start()
-            thread.join(HELPER_PATIENCE)
-            if thread.is_alive():
+            if not shut_down(manager, HELPER_PATIENCE):
                 process = manager._process
-                self._report_kill(process.name, process.pid, "does not shut down")
+                identity = (process.pid, process._popen.start)
+                self._end(identity, process.name, "does not shut down")
                 self._killed.append(HELPER)
-                process.kill()
-                thread.join(HELPER_PATIENCE)
+                process.join(HELPER_PATIENCE)
         self._managers.clear()
+
+    def _end(self, identity: Identity, name: str, why: str, level: str = "WARNING") -> None:
+        """SIGKILL to a process; by the watchdog's hand where main has become another user."""
+        try:
+            was_sent = send_to(identity, signal.SIGKILL)
+        except PermissionError:
+            self._tell("kill_other", *identity, name, why)
+        else:
+            if was_sent:
+                self._report_kill(name, identity[0], why, level)
 
     # -- what the processes report (interfaces.Watcher) --------------------------------------------
 
@@ -351,10 +401,12 @@ class Supervisor:
         due = process.launch.due if process.launch is not None else 0.0
         self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
 
-    def replaced(self, process: WatchedProcess) -> None:
+    def replaced(self, process: WatchedProcess, was_asked: bool) -> None:
         if process in self._processes:
             by = time.monotonic() + self.settings.shutdown_timeout
             self._tell("end", *process.identity, by)
+            if not was_asked:
+                self._tell("ask", *process.identity)
             self._journal.dismissed(process)
 
     def wants(self, workers: int, has_started: bool) -> None:
@@ -416,17 +468,15 @@ class Supervisor:
     def wait_for_end(self) -> None:
         killed: set[WatchedProcess] = set()
         while alive := [process for process in self._processes if process.exitcode is None]:
-            self.turn()
+            self._take_turn(0.0)
             connection.wait([process.sentinel for process in alive], 0.05)
             if time.monotonic() > self._deadline:
                 # The watchdog should have done this a second ago. It lives, or there would be
                 # another one: a debugger holds it.
                 for process in set(alive) - killed:
-                    assert process.pid is not None
                     killed.add(process)
-                    self._report_kill(process.name, process.pid, "outlives the watchdog's time")
-                    process.kill()
-        self.turn()
+                    self._end(process.identity, process.name, "outlives the watchdog's time")
+        self._take_turn(0.0)
 
     # -- the watchdog -----------------------------------------------------------------------------
 
@@ -563,6 +613,8 @@ class Supervisor:
             self._tell("kill")
         if self._is_finishing:
             self._tell("finish")
+        if self._is_over:
+            self._tell("over")
 
     def _replace_sidecar(self) -> None:
         assert self._sidecar is not None

@@ -32,6 +32,9 @@ DUMP = 1.0
 ANSWER = 1.0
 """Seconds that main has to find out where an expired worker is, before that is done from here."""
 
+LAST_WORDS = 5.0
+"""Seconds that main has, when nothing is left, to shut down its SyncManagers and to say so."""
+
 HANG_UP = 1.0
 """Seconds that main may live on after it closed the channel; then it has let us go."""
 
@@ -120,6 +123,7 @@ class Watch:
         self.drain_by = NEVER
         self.deadline = NEVER
         self.forced = False
+        self.is_over = False
         self.server_began = 0
         self.predecessors: set[Identity] = set()
         self.members: dict[Identity, Member] = {}
@@ -256,6 +260,11 @@ class Watch:
             self._state = rest[0]
         elif word == "seen":
             del self._unseen[: int(rest[0])]
+        elif word == "over":
+            # What main does from here on is the script's business. It tells us when it exits.
+            self.is_over, self.deadline = True, NEVER
+        elif word == "kill_other":
+            self._kill_other((int(rest[0]), int(rest[1])), rest[2], rest[3])
         elif member := self.members.get((int(rest[0]), int(rest[1]))):
             if word == "due" and member.dump_at is None and member.kill_at is None:
                 member.ready_by = float(rest[2]) or None
@@ -267,6 +276,8 @@ class Watch:
                 member.dump_at = time.monotonic()
             elif word == "hung":
                 self._expect_stack(member, KILLS["hung"])
+            elif word == "ask":
+                self._ask(member)
             elif word == "end":
                 member.end_by = float(rest[2])
                 member.since = (time.monotonic(), "it was replaced")
@@ -454,6 +465,15 @@ class Watch:
         self._tell_of(member.handle.identity, member.name, why)
         self._signal(member.handle, signal.SIGKILL)
 
+    def _kill_other(self, identity: Identity, name: str, why: str) -> None:
+        """A helper that main would kill, and may not, since it has become another user."""
+        handle = Handle.open(*identity)
+        if handle is not None:
+            who = f"{name} [{handle.pid}]"
+            self._report_signal("WARNING", signal.SIGKILL, who, f"registered by main, {why}")
+            self._signal(handle, signal.SIGKILL)
+            handle.close()
+
     # -- what is left behind ----------------------------------------------------------------------
 
     def _roots(self) -> dict[Identity, str]:
@@ -484,9 +504,9 @@ class Watch:
             if not self._orderly:
                 self._leave_word("gone")
         else:
-            # What main does from here on is the script's business. It tells us when it exits.
             self.phase = FINISHED
-            self.deadline = NEVER
+            if not self.is_over:  # main has a little more to do, and says when that is done
+                self.deadline = max(self.deadline, now + LAST_WORDS)
             self.channel.send("done", self.remains.ended - self._cleared)
 
     def _self_ending(self) -> set[Identity]:

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import sys
@@ -43,6 +44,7 @@ LISTENERS = (
     "main_process_stop",
 )
 OS_EXIT_CODE = 9
+NOBODY = 65534
 
 
 # -- what a listener, a handler or an import may do -----------------------------------------------
@@ -252,6 +254,19 @@ def ignore_children(seconds: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
+def become_nobody(seconds: str) -> None:
+    os.chmod(os.environ["EVENTS"], 0o666)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def become_nobody_alone(seconds: str) -> None:
+    """And neither a process nor a thread can be started any more."""
+    become_nobody(seconds)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
@@ -285,6 +300,8 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "os._exit": drop_dead,
     "trap": trap,
     "reap": reap,
+    "setuid": become_nobody,
+    "setuid-alone": become_nobody_alone,
     "ignore-children": ignore_children,
 }
 

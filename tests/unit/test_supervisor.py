@@ -60,6 +60,11 @@ class Worker(multiprocessing.get_context("fork").Process):
     was_killed = True
     is_server = True
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        assert self.pid is not None
+        return self.pid, start_of(self.pid)
+
 
 def supervisor_of(earlier=frozenset()) -> Supervisor:
     settings, journal = Settings.read({}), Journal("run", {}, (0, 0), 0.0)
@@ -124,7 +129,7 @@ def test_a_watchdog_that_cannot_be_started_is_tried_ever_more_rarely(lines, monk
 def test_a_process_that_is_not_registered_is_not_told_of_when_it_is_replaced():
     supervisor = supervisor_of()
     supervisor._sidecar = InlineWatch(*supervisor._charge)
-    supervisor.replaced(Worker(name="Sanic-Server-0-0"))
+    supervisor.replaced(Worker(name="Sanic-Server-0-0"), was_asked=True)
     assert not supervisor._sidecar._inbox
 
 
