@@ -272,7 +272,7 @@ class Supervisor:
 
     def _take_turn(self, wait: float) -> None:
         """In a stop: if a turn fails, the next one may not."""
-        if not self._steps.attempt("look after its processes", partial(self.turn, wait)):
+        if not self._steps.attempt("look after its processes", lambda: self.turn(wait)):
             time.sleep(max(wait, 0.02))
 
     def _write_last(self) -> None:
