@@ -153,9 +153,9 @@ MUTATIONS = [
     ),
     Mutation(
         "main is no subreaper",
-        "main/supervisor.py",
-        "            platform.become_subreaper()\n",
-        "            pass\n",
+        "main/preflight.py",
+        "        platform.become_subreaper()\n",
+        "        pass\n",
         "test_descendants.py::test_orphans_that_main_adopts_leave_no_zombie "
         "test_descendants.py::test_a_child_of_a_worker",
     ),

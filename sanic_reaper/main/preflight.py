@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .. import platform
 from ..config import BAD_CONFIGURATION
 from ..events import Hooks
 from ..internals import App
@@ -52,3 +53,24 @@ def refuse_taken_routes(app: App, prefix: str) -> None:
     if prefix and (taken := main_internals.routes_under(app, prefix)):
         log.error("REAPER_ENDPOINT = %r is not allowed: the app has a route %s", prefix, taken[0])
         raise SystemExit(BAD_CONFIGURATION)
+
+
+def ask_the_kernel() -> None:
+    """Have orphans below main become main's children, and say what the kernel does not do here."""
+    missing = []
+    try:
+        platform.become_subreaper()
+    except OSError as error:
+        missing.append(
+            f"main does not adopt orphans ({error}): a daemon that a worker has started may be "
+            "missed"
+        )
+    try:
+        platform.check_parent_death_signal()
+    except OSError as error:
+        missing.append(
+            f"no parent death signal ({error}): when main dies, the watchdog alone stops the "
+            "workers"
+        )
+    if missing:
+        log.warning("%s", "; ".join(missing))

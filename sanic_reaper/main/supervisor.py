@@ -14,7 +14,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from .. import environment, platform
+from .. import environment
 from ..config import Settings
 from ..events import Hooks
 from ..internals import App
@@ -167,14 +167,7 @@ class Supervisor:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            platform.become_subreaper()
-        except OSError as error:
-            log.warning(
-                "no parent death signal and no subreaper (%s): the watchdog alone ends workers "
-                "when main dies, and may miss a daemon that they have started",
-                error,
-            )
+        preflight.ask_the_kernel()
         self._predecessors = children_of(self._main[0])
         self._start_sidecar()
         if self.notifier is not None:

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..worker.guard import TERMINAL_SIGNALS, arm, main_lives
+from ..worker.guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 
 if TYPE_CHECKING:
     from ..platform.base import Identity
@@ -116,15 +116,16 @@ def enter_manager(charge: Charge) -> None:
     def orphaned(signum: int, frame: FrameType | None) -> None:
         nonlocal last_moment
         last_moment = time.monotonic() + charge.grace
-        signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
+        alarm_in(_LOOK_EVERY)
 
     def look(signum: int, frame: FrameType | None) -> None:
         if threading.active_count() <= alone or time.monotonic() >= last_moment:
             end(signum, frame)
+        alarm_in(_LOOK_EVERY)
 
     def end(signum: int, frame: FrameType | None) -> None:
         if not main_lives(*charge.main):
-            signal.setitimer(signal.ITIMER_REAL, 0)  # or it interrupts what follows
+            alarm_in(0)  # or it interrupts what follows
             # By default its directory would stay in /tmp; its own way out takes 0.3 s.
             _remove_temporary_directory()
             os._exit(0)

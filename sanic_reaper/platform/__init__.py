@@ -22,6 +22,7 @@ plain integers.
 `exit_fd(pid)`                         a descriptor that turns readable when the process ends
 `send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
+`check_parent_death_signal()`          raise `OSError` where there is no such signal
 `early_death_signal(parent, signum)`   Python that does the same in a process that has imported
                                        nothing yet; `""` where there is none
 `next_signal(signums, seconds)`        take the next of these signals, all of them blocked; `None`
@@ -66,6 +67,7 @@ uid = backend.uid
 exit_fd = backend.exit_fd
 send = backend.send
 parent_death_signal = backend.parent_death_signal
+check_parent_death_signal = backend.check_parent_death_signal
 early_death_signal = backend.early_death_signal
 next_signal = backend.next_signal
 reader_signal = backend.reader_signal

@@ -110,6 +110,10 @@ def parent_death_signal(signum: int) -> None:
     _absent("parent death signal")
 
 
+def check_parent_death_signal() -> None:
+    _absent("parent death signal")
+
+
 def early_death_signal(parent: int, signum: int) -> str:
     return ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 
 from .base import SCARCE, WITHOUT, Arrival, Row, is_hidden
 
@@ -22,17 +23,19 @@ SUPPORTED = True
 NEEDS_SITE_PACKAGES = False
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def _read(path: str, in_pieces: bool = False) -> bytes:
+def _read(path: str, in_pieces: bool = False, at: int | None = None) -> bytes:
     """The whole of a small file below /proc, with three system calls and no buffer of Python's.
 
     Args:
         in_pieces: whether a read may return less than was asked for and than there is: the kernel
             writes a long list entry by entry, and never half of one (seq_file).
+        at: a descriptor of the directory that the path begins in.
     """
-    fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
     try:
         content = os.read(fd, 4096)
         while content and (in_pieces or len(content) % 4096 == 0):
@@ -43,6 +46,19 @@ def _read(path: str, in_pieces: bool = False) -> bytes:
         return content
     finally:
         os.close(fd)
+
+
+def _read_own_stat() -> bytes:
+    """What others read in /proc of this process.
+
+    An emulator (qemu-user) makes up some files of a process for that process itself, with a
+    creation time that can be a tick off. It looks at the path, and not at a descriptor.
+    """
+    directory = _sparingly(os.open, "/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _read(f"{os.getpid()}/stat", at=directory)
+    finally:
+        os.close(directory)
 
 
 def keep_reserve() -> None:
@@ -56,15 +72,15 @@ def keep_reserve() -> None:
 _reserve: list[int] = []
 
 
-def _sparingly(call: Callable[..., T], *arguments: object) -> T:
+def _sparingly(call: Callable[..., T], *arguments: object, **options: object) -> T:
     """Call what needs a descriptor, with the last one if need be."""
     try:
-        return call(*arguments)
+        return call(*arguments, **options)
     except OSError as error:
         if error.errno != errno.EMFILE or not _reserve:
             raise
     os.close(_reserve.pop())
-    return call(*arguments)
+    return call(*arguments, **options)
 
 
 def _has_ended(error: OSError) -> None:
@@ -88,7 +104,7 @@ def _row(pid: int) -> Row | None:
     if is_hidden(pid):
         return None
     try:
-        stat = _read(f"/proc/{pid}/stat")
+        stat = _read_own_stat() if pid == os.getpid() else _read(f"/proc/{pid}/stat")
     except OSError as error:
         _has_ended(error)
         return None
@@ -230,7 +246,7 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(code, f"prctl({option}, {argument}): {os.strerror(code)}")
 
 
-def _call_in_libc(name: str, *arguments: int) -> int | None:
+def _call_in_libc(name: str, *arguments: int | bytes) -> int | None:
     """Call a function by what `ctypes` itself is made of: 120 KB less in each worker.
 
     Returns:
@@ -254,6 +270,20 @@ def parent_death_signal(signum: int) -> None:
     fork clears it, and so does a change of credentials (prctl(2), PR_SET_PDEATHSIG).
     """
     _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def check_parent_death_signal() -> None:
+    """Find out whether this process may ask for such a signal, without changing what it has asked.
+
+    Raises:
+        OSError: it may not, or the kernel has none.
+    """
+    asked = bytes(bytearray(4))  # the kernel writes into it: not one that others may share
+    result = _call_in_libc("prctl", _PR_GET_PDEATHSIG, asked)
+    if result == 0 or "prctl" in WITHOUT:
+        parent_death_signal(int.from_bytes(asked, sys.byteorder))
+    elif result is not None:
+        raise OSError(errno.EPERM, "prctl is denied")
 
 
 def early_death_signal(parent: int, signum: int) -> str:

@@ -75,10 +75,19 @@ class Handle:
         Raises:
             PermissionError: it runs as a user whom we may not signal.
         """
-        if self.fd is None and not self.alive():
+        if self.fd is not None:
+            try:
+                platform.send(self.pid, self.fd, signum)
+                return True
+            except ProcessLookupError:
+                return False
+            except OSError:
+                # It runs as another user, or a sandbox denies this very call: kill(2) tells.
+                pass
+        if not self.alive():
             return False
         try:
-            platform.send(self.pid, self.fd, signum)
+            platform.send(self.pid, None, signum)
         except ProcessLookupError:
             return False
         return True

@@ -26,7 +26,7 @@ from ..internals import App
 from ..tree.process import start_of
 from . import startup
 from .draining import Draining
-from .guard import TERMINAL_SIGNALS, arm, main_lives
+from .guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 from .reports import Reports
 from .startup import Startup
 
@@ -116,7 +116,7 @@ def _unheard(signum: int, frame: FrameType | None) -> None:
 def _end_in(seconds: float) -> None:
     """Let the kernel end this process, in whatever state it is by then."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    alarm_in(max(seconds, 0.001))
 
 
 def _show_stack_on_abort() -> None:

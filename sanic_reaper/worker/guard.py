@@ -6,6 +6,7 @@ A SyncManager's process has this in memory and little else of ours, and nothing 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -32,6 +33,17 @@ def arm(main_pid: int, signum: int) -> None:
     if parent is not None and os.getppid() != main_pid:
         with contextlib.suppress(OSError, AttributeError):
             platform.reader_signal(parent.sentinel, signum)
+
+
+def alarm_in(seconds: float) -> None:
+    """Have the kernel send SIGALRM to this process after so many seconds, once. 0: do not.
+
+    Where a sandbox denies setitimer(2), the alarm comes at the next whole second.
+    """
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    except OSError:
+        signal.alarm(math.ceil(seconds))
 
 
 def main_lives(pid: int, start: int) -> bool:

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .guard import alarm_in
 from .handlers import StartupTimeout
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class _Alarm:
     def _wind() -> None:
         at = min((alarm._at for alarm in _Alarm._set), default=float("inf"))
         seconds = max(at - time.monotonic(), 0.001) if at < float("inf") else 0.0
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        alarm_in(seconds)
 
     def __exit__(self, *_: object) -> None:
         if self not in _Alarm._set:

@@ -173,7 +173,7 @@ def test_an_environment_that_fills_a_page_is_read():
 
 
 def test_of_a_file_that_turns_out_empty_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(linux, "_read", lambda path: b"")
+    monkeypatch.setattr(linux, "_read", lambda path, at=None: b"")
     assert linux.row(os.getpid()) is None
     assert linux.resident(os.getpid()) == 0
     assert linux.cpu_seconds(os.getpid()) == 0.0

@@ -1,0 +1,62 @@
+"""In a sandbox that denies a system call: the server starts, stops in time, and leaves nothing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import pytest
+from support import seccomp
+from support.server import SCRIPT, SHUTDOWN_TIMEOUT, SUPERVISED, Server
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in seccomp.NUMBERS,
+    reason="knows the numbers of the system calls of Linux on x86_64 and aarch64 alone",
+)
+
+LAUNCHER = str(Path(seccomp.__file__))
+
+CALLS = {
+    "pidfd_open": "pidfd_open",
+    "pidfd_send_signal": "pidfd_send_signal",
+    "waitid": "waitid",
+    "setitimer": "setitimer",
+    "prlimit": "prlimit64",
+    "prctl": "prctl",
+    "PR_SET_PDEATHSIG": "prctl:0=1",
+    "PR_SET_CHILD_SUBREAPER": "prctl:0=36",
+    "F_SETOWN": "fcntl:1=8",
+    "F_SETSIG": "fcntl:1=10",
+}
+"""What the Reaper calls and CPython, for a server, does not; by the name of the test."""
+
+
+def complaints(server: Server) -> list[str]:
+    return [
+        line
+        for line in server.output().splitlines()
+        if "[reaper]" in line and ("WARNING" in line or "ERROR" in line)
+    ]
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_denied_system_call(launch, call, error, method):
+    argv = [sys.executable, LAUNCHER, CALLS[call], error, *SCRIPT]
+    subject = SUPERVISED.with_(method=method, children=["plain"])
+    for signum in (SIGTERM, SIGKILL):
+        server = launch(subject, argv=argv)
+        server.wait_serving()
+        said = complaints(server)
+        assert len(said) <= 1, said
+        server.send(signum)
+        if signum == SIGTERM:
+            assert server.exit_code() == 0
+            server.wait_gone(SHUTDOWN_TIMEOUT)
+            assert complaints(server) == said
+        server.wait_gone()
+        assert "Traceback" not in server.output()
+        assert "another user" not in server.output()
