@@ -50,12 +50,15 @@ COMMANDS = {
     "run": Command("sanic_reaper.run", "run a command under an init; leave nothing of it behind"),
 }
 
+USAGE = 2
+
 EXIT_CODES = """\
 exit codes:
   0    all is well
   1    the command found what should not be (demo: the Reaper left something behind)
   2    the command could not do its work: wrong usage, or something is missing
   130  interrupted
+  141  nobody reads the output any more (`ps | head`)
 `run` has those of the command that it runs.
 """
 
@@ -63,14 +66,37 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] not in COMMANDS:
+    # `run` gives the streams to its command as they are, closed ones too.
+    if words[:1] != ["run"] or words[1:2] in (["-h"], ["--help"]):
+        from .commands import streams
+
+        streams.prepare()
+    try:
+        try:
+            return _run(words)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, not at the interpreter's end: it may fail
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        from .commands import streams
+
+        code = streams.exit_code_for(error)
+        if code is None:
+            raise
+        return code
+
+
+def _run(words: list[str]) -> int:
+    if not words:
+        build_parser().print_help()
+        return USAGE
+    if words[0] not in COMMANDS:
         chosen = build_parser().parse_args(words)
         words = [chosen.command, *chosen.arguments]
     command = import_module(COMMANDS[words[0]].module)
-    try:
-        return int(command.main(words[1:]))
-    except KeyboardInterrupt:
-        return 130
+    return int(command.main(words[1:]))
 
 
 def build_parser() -> ArgumentParser:

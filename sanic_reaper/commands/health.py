@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 
 from ..state import health, statedir, view
 from ..untrusted import printable, whole
+from .streams import complain
 from .terminal import print_json
 
 TYPE_CHECKING = False
@@ -37,12 +37,12 @@ def main(arguments: Sequence[str]) -> int:
         print_json("health", {"well": well, "servers": found, "unread": notes})
         return 0 if well else UNWELL
     if not found:
-        print(f"no server runs{_elsewhere(uids, options.app)}", file=sys.stderr)
+        complain(f"no server runs{_elsewhere(uids, options.app)}")
     for title, why in found.items():
         if why:
-            print(printable(f"{title}: {why}"), file=sys.stderr)
+            complain(printable(f"{title}: {why}"))
     for note in notes:
-        print(printable(note), file=sys.stderr)
+        complain(printable(note))
     return 0 if well else UNWELL
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from ..report.account import Account
 from ..state import statedir, view
+from .streams import complain
 from .terminal import NOTHING_FOUND, USAGE, painter, print_json
 
 EXIT_CODES = f"""\
@@ -28,15 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     found = view.servers()
     server = _last(found, chosen.app)
     if server is None:
-        print(f"sanic-reaper: {_where(found, chosen.app)}", file=sys.stderr)
+        complain(f"sanic-reaper: {_where(found, chosen.app)}")
         return NOTHING_FOUND
     account = Account(server, time.monotonic(), server.lives, server.is_here)
-    try:
-        return _show(account, chosen)
-    except BrokenPipeError:  # `report | head`
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return _show(account, chosen)
 
 
 def build_parser() -> ArgumentParser:
@@ -114,7 +110,7 @@ def _write(path: str, content: bytes) -> int:
     try:
         write_whole(path, content)
     except OSError as error:
-        print(f"sanic-reaper: {path}: {error.strerror or error}", file=sys.stderr)
+        complain(f"sanic-reaper: {path}: {error.strerror or error}")
         return USAGE
     print(f"{path}: {len(content)} bytes")
     return 0

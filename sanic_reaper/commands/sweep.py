@@ -11,6 +11,7 @@ from .. import platform
 from ..state import statedir, view
 from ..state.ports import listening
 from ..state.sweeping import Leftover, end, leftovers
+from .streams import complain
 from .terminal import USAGE, columns, print_json, printable, seconds, size
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _agrees() -> bool:
     if not sys.stdin.isatty():
-        print("nobody is there to be asked: --yes ends them", file=sys.stderr)
+        complain("nobody is there to be asked: --yes ends them")
         raise SystemExit(USAGE)
     return input("end them? [y/N] ").strip().lower() in ("y", "yes")
 

