@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from signal import SIGINT, SIGKILL, SIGTERM
+from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
 import pytest
@@ -182,6 +182,24 @@ def test_the_server_survives_the_death_of_its_fork_server(launch):
     fork_server.send(SIGKILL)
     wait_until(lambda: not fork_server.alive, 5, "the fork server to die")
     server.send(SIGKILL)
+    server.wait_gone()
+
+
+@pytest.mark.smoke
+def test_a_stop_without_its_fork_server(launch):
+    """Main can't know then that its SyncManager lives, and does not shut it down."""
+    server = launch(SUPERVISED.with_(method="forkserver"))
+    worker, _ = server.wait_serving()
+    row = worker.look()
+    assert row is not None
+    fork_server = next(r.process for r in server.box.rows() if r.pid == row.ppid)
+    # A worker whose parent is gone can't tell how it ends, and is replaced by the next fork server.
+    server.send(SIGSTOP)
+    fork_server.send(SIGKILL)
+    wait_until(lambda: not fork_server.alive, 5, "the fork server to die")
+    server.send(SIGTERM)
+    server.send(SIGCONT)
+    assert server.exit_code() >= 0, "main has been killed"
     server.wait_gone()
 
 

@@ -199,6 +199,18 @@ def fork_server() -> list[tuple[int, str]]:
     return [(pid, "fork server")] if pid else []
 
 
+def do_not_wait_for_tracker() -> None:
+    """For the interpreter's exit: have it not wait for the resource tracker.
+
+    The tracker exits when nobody has its pipe any more. CPython 3.12.10 to 3.13.14 waits for that
+    without a limit in `ResourceTracker.__del__`, and later releases for a second (gh-146313): a
+    SyncManager that main could not shut down would hold main up until the watchdog kills it.
+    """
+    tracker = type(multiprocessing.resource_tracker._resource_tracker)
+    if "__del__" in vars(tracker):
+        del tracker.__del__  # type: ignore[attr-defined,unused-ignore]
+
+
 def ensure_temporary_directory() -> None:
     """Make the directory for sockets now: a `Process` made later is told where it is.
 

@@ -161,6 +161,7 @@ class Supervisor:
         _finished.clear()
         # First, so that whatever fails from here on, main has a deadline for its exit.
         main_internals.at_exit(self._exit)
+        main_internals.at_exit(main_internals.do_not_wait_for_tracker)
         self.signals.install()
         self._journal.open()
         self._control.open(self._journal.path)
