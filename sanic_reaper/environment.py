@@ -23,8 +23,9 @@ RUN = "sanic_reaper_run"
 """The id of one run of one server. It stands in the environment while that server runs."""
 
 MAIN = "sanic_reaper_main"
-"""Who main is, in what its server executes: pid, creation time, name and directory of the app, with
-tabs between them. Set when main serves: a daemon that still forks would not know."""
+"""Who main is, in what its server executes: pid, creation time, name and directory of the app, and
+the PID namespace in which that pid means main, with tabs between them. Set when main serves: a
+daemon that still forks would not know."""
 
 DETACHED = "sanic_reaper_detached"
 """Stands in the place of `RUN` in a child that is meant to outlive the server: the ids of the runs
@@ -58,10 +59,10 @@ def begin_run() -> str:
     return run
 
 
-def name_main(main: tuple[int, int], app: str, directory: str) -> None:
+def name_main(main: tuple[int, int], app: str, directory: str, namespace: str = "") -> None:
     """Let what this server executes from now on tell whose it is, also when main is gone."""
     _remember(MAIN)
-    os.environ[MAIN] = "\t".join((*map(str, main), app, directory))
+    os.environ[MAIN] = "\t".join((*map(str, main), app, directory, namespace))
 
 
 def end_run() -> None:
@@ -149,13 +150,30 @@ def run_of(environ: bytes) -> str:
     return _text(environ, RUN)
 
 
-def main_of(environ: bytes) -> tuple[tuple[int, int], str, str] | None:
-    """Main as a raw environment tells of it: its identity, its app, the app's directory."""
-    words = _text(environ, MAIN).split("\t", 3)
+class Main:
+    """A main process, as a raw environment tells of it.
+
+    Attributes:
+        identity: its pid and creation time.
+        app: the name of its app.
+        directory: in which that app runs.
+        namespace: the PID namespace in which its pid means something. "": not told.
+    """
+
+    def __init__(self, identity: tuple[int, int], app: str, directory: str, namespace: str) -> None:
+        self.identity, self.app, self.directory = identity, app, directory
+        self.namespace = namespace
+
+
+def main_of(environ: bytes) -> Main | None:
+    """Who a raw environment says that main is. `None`: it does not."""
+    pid, start, app, rest = (*_text(environ, MAIN).split("\t", 3), "", "", "", "")[:4]
+    directory, tab, namespace = rest.rpartition("\t")
     try:
-        return untrusted.identity(words[0], words[1]), words[2], words[3]
-    except (ValueError, IndexError):
+        identity = untrusted.identity(pid, start)
+    except ValueError:
         return None
+    return Main(identity, app, directory if tab else rest, namespace if tab else "")
 
 
 def _text(environ: bytes, name: str) -> str:

@@ -220,3 +220,43 @@ def test_the_image_starts_a_server_not_a_shell():
     assert words["USER"] == "10001:10001" == compose()["services"]["app"]["user"]
     assert os.access(DEPLOYMENT / "entrypoint.sh", os.X_OK)
     assert (DEPLOYMENT / "entrypoint.sh").read_text().endswith('\nexec "$@"\n')
+
+
+# -- two of them that share a directory ------------------------------------------------------------
+
+
+@pytest.mark.skipif("namespace" not in isolation()[0], reason="may not make a PID namespace")
+def test_two_containers_that_share_a_runtime_directory(launch, new_box):
+    """Neither sees the other's processes, and each leaves the other's files alone: when it starts,
+    stops, is killed, and starts once more."""
+    subject = FORKED.with_(workers=1).with_config(REAPER_ENDPOINT="/reaper")
+    box = new_box()
+    shared = {"XDG_RUNTIME_DIR": str(box.folder), "TMPDIR": str(box.tmp)}
+    first = launch(subject.with_(children=["setsid"]), box=box, env=shared)
+    first.wait_serving()
+    place = box.folder / "sanic-reaper"
+    wait_until(lambda: list(place.glob("*.kin")), 20, first.describe)
+    ours = {path: path.stat().st_ino for path in place.iterdir() if path.suffix == ".socket"}
+
+    def assert_well(server: Server) -> None:
+        assert server.get("/reaper/ready") == (200, "ok\n")
+        assert server.ask("health", "--ready").code == 0
+        assert server.ask("dump", "Sanic-Server-0-0").code == 0
+        assert {path: path.stat().st_ino for path in ours} == ours
+        assert list(place.glob("*.kin"))
+
+    wait_until(lambda: first.ask("health", "--ready").code == 0, 20, first.describe)
+    assert_well(first)
+    other = new_box()
+    for end in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        second = launch(subject, box=other, env=shared)
+        second.wait_serving()
+        wait_until(lambda server=second: server.ask("health", "--ready").code == 0, 20, "it to be")
+        assert_well(first)
+        [shown] = second.ask("ps", "--json").data["servers"]
+        assert shown["main"] == second.main.inner_pid
+        second.send(end)
+        second.exit_code()
+        other.wait_empty(SHUTDOWN_TIMEOUT + SLACK)
+        assert_well(first)
+    assert first.stop() == 0

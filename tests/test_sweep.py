@@ -16,6 +16,8 @@ from support.marks import methods
 from support.server import SCRIPT, SUBJECTS, SUPERVISED, Server
 from support.strangers import sleeper
 
+from sanic_reaper.environment import MAIN, RUN
+
 NOBODY = 65534
 UNARMED = SUPERVISED.with_config(REAPER_PDEATHSIG="")
 """Its workers outlive main and watchdog. (That they don't is the kernel's doing, by default.)"""
@@ -193,6 +195,22 @@ def test_a_server_does_not_sweep_itself_nor_who_has_started_it(launch, new_box, 
     server.send(SIGTERM)
     assert server.exit_code() == 0
     assert "next line, after 0" in server.output()
+
+
+def test_who_was_started_by_a_main_of_another_pid_namespace_is_let_live(launch, tmp_path):
+    """A worker runs something in a sandbox of its own: seen from there its main has no pid."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    box = server.box
+    gone = marks(server.watchdog)
+    orphan = sleeper(box, tmp_path / "orphan", env={**os.environ, **gone})
+    other = {RUN: "d" * 16, MAIN: f"{gone[MAIN]}\tpid:[1]"}
+    sandboxed = sleeper(box, tmp_path / "sandboxed", env={**os.environ, **other})
+    assert server.ask("sweep", "--yes", "--all-apps").code == 0
+    assert not orphan.alive, "its main was of this one, and is gone"
+    assert sandboxed.alive
+    sandboxed.send(SIGKILL)
+    assert server.stop() == 0
 
 
 @needs_root

@@ -14,7 +14,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from .. import environment
+from .. import environment, state
 from ..config import Settings
 from ..events import Hooks
 from ..internals import App
@@ -88,7 +88,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         multiprocessing.get_start_method(allow_none=True) or "",
         main_internals.address(app),
     )
-    environment.name_main(main, app.name, os.getcwd())
+    environment.name_main(main, app.name, os.getcwd(), state.namespace())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
     if settings.sweep:
         preflight.sweep(app.name, hooks)

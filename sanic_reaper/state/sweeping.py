@@ -66,7 +66,7 @@ def leftovers(
 ) -> list[Leftover]:
     """What is left of the runs of these users whose main is gone."""
     servers = list(servers)
-    found = [_of_server(server) for server in servers if not server.lives]
+    found = [_of_server(server) for server in servers if server.is_gone]
     known = {(server.uid, server.run) for server in servers}
     found += [_of_stray(stray) for stray in view.strays(table, uids, known)]
     return [leftover for leftover in found if leftover.find(table)]
@@ -198,11 +198,11 @@ KEPT_FOR = 7 * 86400.0
 
 def _forget_old(app: str, directory: str, servers: Iterable[Server]) -> None:
     """Of this app the last run is kept, for its report, until this one has something to tell."""
-    over = [server for server in servers if not server.lives]
+    over = [server for server in servers if server.is_gone]
     same = [
         server
         for server in over
-        if server.app == app and server.fields.get("directory") == directory
+        if server.is_here and (server.app, server.fields["directory"]) == (app, directory)
     ]
     for server in over:
         old = not server.is_here or time.monotonic() - server.began > KEPT_FOR

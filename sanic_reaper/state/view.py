@@ -29,6 +29,10 @@ STALE = 5.0
 """Seconds without a beat after which main's loop is said to stand still. It beats each second."""
 
 
+GONE_AFTER = 600.0
+"""Seconds without a beat after which a server that can't be seen from here is taken for gone."""
+
+
 class Member:
     """One process of a server, from what main has written of it."""
 
@@ -88,6 +92,9 @@ class Server:
         self.uid = uid
         self.directory = directory
         self.beat = beat
+        self.silent_for: float | None = None
+        """Seconds since main has last written its beat, by the clock on the wall, which other PID
+        namespaces, other boots and other machines have too. `None`: unknown."""
         self.fields: Fields = {}
         self.kin = {
             records.identity_of(fields) for kind, fields in records.believable(kin) if kind == "kin"
@@ -153,8 +160,20 @@ class Server:
 
     @property
     def lives(self) -> bool:
-        """Whether main does."""
+        """Whether main does. `False` also where nobody can know: see `is_gone`."""
         return self.is_here and _lives(self.main, self.uid)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether main is known to be gone, so that what it has left may be ended, or tidied up.
+
+        Of another PID namespace, or another machine that shares the directory, no pid can be asked:
+        there it is gone that has not beaten for long. A paused container goes on one day: it finds
+        out that its files are missing, and writes them anew.
+        """
+        if self.is_here:
+            return not Handle(*self.main, None).alive()
+        return self.silent_for is not None and self.silent_for > GONE_AFTER
 
     @property
     def is_over(self) -> bool:
@@ -399,6 +418,8 @@ def _read(directory: int, path: str, room: Room, run: str) -> Server:
     if server.run != run:
         raise ValueError("it tells of another run")
     server.observe(platform.row)
+    ages = (statedir.age_of(directory, run + end) for end in (state.BEAT, state.STATE))
+    server.silent_for = min((age for age in ages if age is not None), default=None)
     return server
 
 
@@ -420,7 +441,7 @@ def strays(
         uids: whose processes are looked at.
         known: runs that a file tells of: its user, its id.
     """
-    wanted, (_, here) = set(uids), _here()
+    wanted = set(uids)
     found: dict[str, Stray] = {}
     for row in table.values():
         uid = platform.uid(row.pid)
@@ -428,11 +449,20 @@ def strays(
             continue
         environ = platform.environ(row.pid)
         run, main = environment.run_of(environ), environment.main_of(environ)
-        if not run or (uid, run) in known or main is None or row.start < main[0][1]:
+        if not run or (uid, run) in known or main is None or row.start < main.identity[1]:
             continue
-        # Of another PID namespace, the pid in the mark says nothing to us.
-        if Handle(*main[0], None).alive() or state.namespace(row.pid) != here:
+        if not _is_stray(row, main):
             continue
-        stray = found.setdefault(f"{uid}:{run}", Stray(run, *main, uid))
+        new = Stray(run, main.identity, main.app, main.directory, uid)
+        stray = found.setdefault(f"{uid}:{run}", new)
         stray.processes[row.identity] = "bears this run's mark"
     return list(found.values())
+
+
+def _is_stray(row: Row, main: environment.Main) -> bool:
+    """Whether main is known to be gone: of a process of another PID namespace, or one that a main
+    of another namespace has started (a container's own `unshare`), the mark's pid says nothing."""
+    _, here = _here()
+    if main.namespace not in ("", here) or state.namespace(row.pid) != here:
+        return False
+    return not Handle(*main.identity, None).alive()

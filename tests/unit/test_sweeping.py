@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from support.census import identify
 from support.programs import program
+from support.written import a_server
 
 from sanic_reaper import platform, state
 from sanic_reaper.state import statedir, sweeping, view
@@ -66,8 +67,49 @@ def test_other_apps_keep_theirs(place):
 
 def test_what_is_old_goes(place):
     leave(place, "old", app="Bakery", began=time.monotonic() - 8 * DAY)
-    leave(place, "of another boot", app="Bakery", boot="another")
     assert forget(place) == set()
+
+
+ELSEWHERE = {
+    "another boot": {"boot": "another"},
+    "another PID namespace": {"namespace": "pid:[1]"},
+    "this app in another PID namespace": {"namespace": "pid:[1]", "app": "Shop"},
+}
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+@pytest.mark.parametrize(
+    ("ages", "goes"),
+    [
+        ((0, 0), False),
+        ((3 * DAY, 60), False),
+        ((view.GONE_AFTER / 2, DAY), False),
+        ((view.GONE_AFTER + 60, view.GONE_AFTER + 60), True),
+        ((-2 * DAY, -2 * DAY), True),  # the clock was set back
+    ],
+    ids=["fresh", "its beat is", "its state is", "silent", "in the future"],
+)
+def test_who_can_not_be_seen_from_here_is_judged_by_the_age_of_its_beat(place, where, ages, goes):
+    """Containers that share a directory, or machines."""
+    leave(place, "run", **{"app": "Bakery", **ELSEWHERE[where]})
+    for end, age in zip((state.STATE, state.BEAT), ages, strict=True):
+        os.utime(place / f"run{end}", (time.time() - age,) * 2)
+    assert forget(place) == (set() if goes else {"run"})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a second user")
+@pytest.mark.root
+@pytest.mark.parametrize("uid", [0, 65534])
+def test_a_server_that_has_given_up_being_root_lives(uid):
+    """Root's word is taken for it. Another user's is not taken for a process of somebody else's."""
+    code = "import os, time; os.setuid(65533); print(flush=True); time.sleep(60)"
+    with program(code) as main:
+        identity = identify(main.pid)
+        fields = {**a_server().fields, "pid": str(main.pid), "start": str(identity.start)}
+        server = view.Server(uid, "/nowhere", [("server", fields)])
+        assert server.lives is (uid == 0)
+        assert not server.is_gone
+        assert sweeping.leftovers([server], platform.table(), []) == []
 
 
 def test_who_lives_is_not_touched(place):

@@ -87,7 +87,7 @@ def test_whatever_stands_in_an_environment(raw):
     environment.owner(raw)
     found = environment.main_of(raw)
     if found is not None:
-        Handle(*found[0], None).alive()
+        Handle(*found.identity, None).alive()
 
 
 @pytest.mark.parametrize("pid", [*WRONG, "0", "4194305"])
