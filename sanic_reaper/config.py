@@ -37,7 +37,8 @@ class Settings:
     enabled: bool
     """Whether the Reaper does anything."""
     startup_timeout: float | None
-    """From the start of a worker, imports included, to its ack. `None`: no limit."""
+    """From the start of a worker, imports included, until its `after_server_start` handlers are
+    through. `None`: no limit."""
     shutdown_timeout: float
     """From the stop signal to the last SIGKILL."""
     orphan_grace: float
@@ -45,7 +46,7 @@ class Settings:
     pdeathsig: int
     """What the kernel sends a worker when its parent dies. 0: nothing."""
     handler_timeout: float
-    """What a `before_server_start` handler may take that has no limit of its own. 0: no limit."""
+    """What a handler of its start may take that has no limit of its own. 0: no limit."""
     slow_handler: float
     """After this a handler that still runs is reported, once. 0: never."""
     startup_retries: int

@@ -1,4 +1,4 @@
-"""What users say of their `before_server_start` handlers: checked when their module is imported."""
+"""What users say of their start handlers: checked when their module is imported."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ from .log import log
 from .worker import startup
 from .worker.handlers import Background, Handler, describe
 
+PLACES = {
+    "startup_timeout": ("before_server_start", "after_server_start"),
+    # It begins when the handlers of `after_server_start` are through, wherever it is registered.
+    "background": ("before_server_start",),
+}
+"""The events whose handlers each decorator is for."""
+
 
 def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:
-    """Limit one `before_server_start` handler, in place of `REAPER_HANDLER_TIMEOUT`.
+    """Limit one handler of `before_server_start` or `after_server_start`, in place of
+    `REAPER_HANDLER_TIMEOUT`.
 
         @app.before_server_start
         @startup_timeout(30)
@@ -130,13 +138,16 @@ def refuse_misplaced() -> None:
     for app in Sanic._app_registry.values():
         for event, listener in internals.registered(app):
             handler = startup.noted(listener)
-            if handler is not None and event != "before_server_start":
-                decorator = "startup_timeout" if handler.background is None else "background"
+            if handler is None:
+                continue
+            decorator = "startup_timeout" if handler.background is None else "background"
+            if event not in PLACES[decorator]:
                 log.error(
-                    "@%s has no effect on %s, which is registered as %s: "
-                    "it belongs on a before_server_start handler",
+                    "@%s has no effect on %s, which is registered as %s: it belongs on a handler "
+                    "of %s",
                     decorator,
                     describe(handler),
                     event,
+                    " or ".join(PLACES[decorator]),
                 )
                 raise SystemExit(BAD_CONFIGURATION)

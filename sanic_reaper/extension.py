@@ -73,7 +73,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
         app.listener("before_server_start")(server.before_server_start)
-        internals.instrument_start(_before_start, _after_start, _before_stop)
+        internals.instrument_start(_before_start, _after_start, _before_stop, startup.note_import)
 
     def label(self) -> str:
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
@@ -128,7 +128,8 @@ class _Server:
 
     @property
     def startup(self) -> list[Record]:
-        """In a worker: its `before_server_start` handlers, in the order in which they ended."""
+        """In a worker: its `before_server_start` and `after_server_start` handlers, in the order in
+        which they ended."""
         start = startup.of_this_process(self._app)
         return [] if start is None else start.records
 

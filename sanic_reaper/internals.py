@@ -223,7 +223,9 @@ def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:
 def _let_stop_without_manager() -> None:
     """On 24.12 a worker says that it serves no longer before its `after_server_stop` listeners run.
 
-    Where the SyncManager is dead it would end there, with a traceback and without them.
+    Where the SyncManager is dead it would end there, with a traceback and without them. So would
+    one that is told to stop while its `after_server_start` listeners run: it says that it serves
+    when they are through, and stops then.
     """
     from sanic.worker.multiplexer import WorkerMultiplexer
 
@@ -232,9 +234,6 @@ def _let_stop_without_manager() -> None:
         return
 
     def set_serving(self: WorkerMultiplexer, serving: bool) -> None:
-        if serving:
-            original(self, serving)
-            return
         with suppress(EOFError, OSError):
             original(self, serving)
 
@@ -261,9 +260,11 @@ Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[No
 """Called instead of what runs the listeners of an event, with that."""
 
 
-def instrument_start(before: Around, after: Around, stop: Around) -> None:
+def instrument_start(
+    before: Around, after: Around, stop: Around, on_set_up: Callable[[App], None]
+) -> None:
     """Stand around `before_server_start`, `after_server_start` and `before_server_stop`, whatever
-    starts the app.
+    starts the app; and hear when Sanic begins to set it up.
 
     Every kind of server calls `Sanic._server_event` and looks it up on the instance; an instance
     has slots, so it is replaced in the class, once. A worker acks among the latter listeners.
@@ -283,6 +284,7 @@ def instrument_start(before: Around, after: Around, stop: Around) -> None:
 
     _server_event.reaper_stands_around = True  # type: ignore[attr-defined]
     Sanic._server_event = _server_event  # type: ignore[method-assign]
+    before_routing(on_set_up)
 
 
 def before_routing(prepare: Callable[[App], None]) -> None:
@@ -300,13 +302,22 @@ def before_routing(prepare: Callable[[App], None]) -> None:
     Sanic._startup = _startup  # type: ignore[method-assign]
 
 
-def start_handlers(app: App) -> list[Any]:
-    """The routes of the signal `server.init.before`; each calls its `handler`, read at the call.
+_SIGNALS = {
+    "before_server_start": "server.init.before",
+    "after_server_start": "server.init.after",
+}
+
+
+def start_handlers(app: App, event: str) -> list[Any]:
+    """The routes of the signal of one event of the start; each calls its `handler`, read then.
 
     A listener's is a partial of `Sanic._listener`.
+
+    Args:
+        event: `before_server_start` or `after_server_start`.
     """
     routes: Any = app.signal_router.routes
-    return [route for route in routes if route.ctx.definition == "server.init.before"]
+    return [route for route in routes if route.ctx.definition == _SIGNALS[event]]
 
 
 def listener_of(handler: Any) -> Any:

@@ -191,17 +191,24 @@ def test_advice_on_the_start_method(launch, method):
 # -- what is decorated ----------------------------------------------------------------------------
 
 
+MISPLACED = [
+    ("startup_timeout", [3], "before_server_stop"),
+    ("background", [], "after_server_start"),
+]
+
+
+@pytest.mark.parametrize(("decorator", "arguments", "event"), MISPLACED)
 @pytest.mark.parametrize("single", [False, True], ids=["main", "single process"])
-def test_a_decorator_of_another_event_stops_the_start(launch, single):
+def test_a_decorator_of_another_event_stops_the_start(launch, single, decorator, arguments, event):
     subject = SUPERVISED.with_(
         workers=1,
-        decorate={"startup_timeout": ([3], {})},
-        decorate_event="after_server_start",
+        decorate={decorator: (arguments, {})},
+        decorate_event=event,
         run={"single_process": True} if single else {},
     )
     server = launch(subject)
     server.wait_gone(START)
     assert server.exit_code() == BAD_CONFIGURATION
-    line = server.wait_for_output("@startup_timeout has no effect on listen_blocking")
-    assert "registered as after_server_start" in line
+    line = server.wait_for_output(f"@{decorator} has no effect on listen_blocking")
+    assert f"registered as {event}" in line
     assert not server.events("before_server_start")

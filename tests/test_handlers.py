@@ -300,7 +300,8 @@ def test_the_summary_of_a_start(launch, method):
         found = re.search(
             r"INFO: \[reaper\] (Sanic-Server-[01]-0) \[\d+\] is up after (\d+\.\d\d) s: "
             r"import (\d+\.\d\d) s, listen_blocking (0\.\d\d) s \(blocked the event loop\), "
-            r"start_children 0\.\d\d s, succeed 0\.\d\d s$",
+            r"start_children 0\.\d\d s, succeed 0\.\d\d s, listen_blocking 0\.\d\d s"
+            r"(?: \(blocked the event loop\))?(?:, extensions \d+\.\d\d s)?, Sanic \d+\.\d\d s$",
             line,
         )
         assert found, line
@@ -316,7 +317,12 @@ def test_the_same_as_data(launch):
     assert status == 200
 
     records = json.loads(body)
-    assert [record["name"] for record in records] == ["listen", "start_children", "succeed"]
+    names = ["listen", "start_children", "succeed", "listen_blocking"]
+    assert [record["name"] for record in records] == names
+    assert [record["event"] for record in records[-2:]] == [
+        "before_server_start",
+        "after_server_start",
+    ]
     first = records[0]
     assert first["file"].endswith("subject.py")
     assert SOURCE[first["line"] - 1].endswith("async def listen(app: Sanic) -> None:")

@@ -172,7 +172,8 @@ def test_a_start_that_fails_ends_the_server_at_once(launch, method, failure):
     if "raises" in failure:
         assert "RuntimeError: the database is not there" in server.output()
     if failure == "raises late":
-        assert "did not start: an after_server_start listener failed" in server.output()
+        what = "did not start: its after_server_start handler listen_blocking"
+        assert what in server.output()
         assert server.output().count("RuntimeError: the database is not there") == 1
 
 

@@ -49,7 +49,7 @@ class Supervision(Watcher, Protocol):
         """The first of these alone."""
 
     def wants(self, workers: int, has_started: bool) -> None:
-        """So many workers are to serve; and whether all of them have been up once."""
+        """So many workers are to serve; and whether the start of all of them has been over once."""
 
     def conclude(self, code: int, words: str) -> None:
         """The server ends, and how."""

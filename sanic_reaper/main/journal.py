@@ -154,7 +154,14 @@ class Story:
             return []
         pid, start = self.identity
         lines = [
-            state.line("start", pid=pid, start=start, imported=launch.imported, ready=launch.ready)
+            state.line(
+                "start",
+                pid=pid,
+                start=start,
+                imported=launch.imported,
+                up=launch.up,
+                ready=launch.ready,
+            )
         ]
         for step in [*launch.done, *(launch.running if with_unfinished else ())]:
             place = step.place

@@ -59,8 +59,10 @@ class Keeper:
 
     def __init__(self, supervisor: Supervision, worker_state: Any) -> None:
         self.has_started = False
-        """Whether every worker has been up once. From then on one that fails is a loss, not an end.
-        """
+        """Whether every worker has acked once. From then on one that fails is a loss, not an end,
+        unless it has never been ready."""
+        self._is_through = False
+        """Whether the start of every worker has been over once: background work may go on."""
         self._supervisor = supervisor
         settings = supervisor.settings
         self._settings = settings
@@ -99,7 +101,10 @@ class Keeper:
             NobodyLives: it can't go on.
         """
         servers = list(servers)
-        self._supervisor.wants(len(servers), self.has_started)
+        self._is_through = self._is_through or (
+            self.has_started and all(map(_is_up, map(_watched, servers)))
+        )
+        self._supervisor.wants(len(servers), self._is_through)
         if not self.has_started:
             self._initial = {one.name for one in servers if not _has_been_ready(_watched(one))}
         for process in servers:
@@ -111,6 +116,8 @@ class Keeper:
             elif not launch.is_ready:
                 if why := self._why_it_failed(process, launch):
                     self._failed(process, launch, why)
+                elif launch.must_turn:
+                    _look_at_pulse(_watched(process))
             elif process.exitcode is None:
                 self._look_after(process, launch)
             else:
@@ -128,14 +135,11 @@ class Keeper:
         self._recycle(servers)
 
     def _look_after(self, process: WorkerProcess, launch: Launch) -> None:
-        now = time.monotonic()
-        watched = _watched(process)
-        if launch.ready_since is None:
-            launch.ready_since = now
-            self._settle(process, now - launch.began)
-        if watched.pulse is not None:
-            assert watched.pid is not None
-            watched.pulse.look(now, partial(_is_halted, watched.pid))
+        if not launch.is_settled:
+            launch.is_settled = True
+            assert launch.ready is not None
+            self._settle(process, launch.ready - launch.began)
+        _look_at_pulse(_watched(process))
 
     def _settle(self, process: WorkerProcess, seconds: float) -> None:
         """It serves. Now the one that it replaces may go."""
@@ -349,7 +353,9 @@ class Keeper:
         if self.is_up:
             return Situation(UP, len(servers), len(serving), turns)
         due = max(map(self._start_due, servers), default=0.0)
-        return Situation(STARTING, len(servers), len(serving), turns, due)
+        launches = [_watched(process).launch for process in servers]
+        finishing = sum(launch is not None and launch.finishes for launch in launches)
+        return Situation(STARTING, len(servers), len(serving), turns, due, finishing)
 
     def _who_serves(self, process: WorkerProcess, now: float) -> WatchedProcess | None:
         candidates = _watched(process), self._predecessors.get(process.name)
@@ -385,7 +391,7 @@ class Keeper:
         for process in servers:
             launch = _watched(process).launch
             if process.name == name and launch is not None:
-                return launch.ready_since is None or now - launch.ready_since < seconds
+                return launch.ready is None or now - launch.ready < seconds
         return False
 
 
@@ -409,8 +415,20 @@ def _serves(watched: WatchedProcess, now: float) -> bool:
     return lifecycle.observed(state, alive=True, halted=halted) in lifecycle.SERVES
 
 
+def _is_up(watched: WatchedProcess) -> bool:
+    return watched.launch is not None and watched.launch.is_up
+
+
 def _has_been_ready(watched: WatchedProcess) -> bool:
-    return watched.launch is not None and watched.launch.ready_since is not None
+    return watched.launch is not None and watched.launch.is_settled
+
+
+def _look_at_pulse(watched: WatchedProcess) -> None:
+    assert watched.launch is not None
+    # A loop that has never turned has had no chance to say so.
+    if watched.pulse is not None and (watched.pulse.beats or watched.launch.is_ready):
+        assert watched.pid is not None
+        watched.pulse.look(time.monotonic(), partial(_is_halted, watched.pid))
 
 
 def _began(watched: WatchedProcess) -> float:

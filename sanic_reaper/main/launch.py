@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import Settings
 from ..log import log
-from ..worker.explanations import ADVICE, AWAITING, BESIDE, BLOCKING, Frame, is_ours, report
+from ..worker.explanations import AWAITING, BESIDE, BLOCKING, Frame, advice, is_ours, report
 from ..worker.handlers import Place
 from .contact import Contact
 from .reader import frames_of, other_threads
@@ -36,15 +36,19 @@ class Step:
         limit: seconds that it may take. 0: no limit.
         source: who has set the limit.
         thread: for background work in a thread of its own, that thread's `ident`; else 0.
+        event: of a handler: whose it is. "" for background work.
+        began: when, on the monotonic clock.
+
+    Attributes:
         is_beside: whether it is background work: it is meant to take long, so nobody warns of it.
     """
 
     def __init__(
-        self, place: Place, limit: float, source: str, thread: int, is_beside: bool
+        self, place: Place, limit: float, source: str, thread: int, event: str, began: float
     ) -> None:
         self.place, self.limit, self.source = place, limit, source
-        self.thread, self.is_beside = thread, is_beside
-        self.began = time.monotonic()
+        self.thread, self.event, self.is_beside = thread, event, not event
+        self.began = began
         self.ended: float | None = None
         self.has_failed = False
         self.is_told = False
@@ -87,16 +91,19 @@ class Launch:
         """Whether its failure has been reported, and nothing more is to be done about it."""
         self.has_expired = False
         self.has_acked = False
-        self.is_ready = False
-        """Whether it serves and has nothing more to do first."""
+        """Whether Sanic has had its ack: its `before_server_start` handlers are through."""
         self.is_open = False
-        """Whether it answers requests, though it has more to do."""
-        self.ready_since: float | None = None
-        """Since when main has acted on that."""
+        """Whether it answers requests, though it has background work to do."""
+        self.is_settled = False
+        """Whether main has acted on it being ready."""
         self.imported: float | None = None
-        """When it had imported the app, or was forked,"""
+        """When it had imported the app, on the monotonic clock and by its own word;"""
+        self.listens: float | None = None
+        """when it listened: its `after_server_start` handlers began;"""
+        self.up: float | None = None
+        """when its start was over;"""
         self.ready: float | None = None
-        """and when it said that it is ready."""
+        """and when it had nothing more to do, background work included."""
         self.done: list[Step] = []
         """What of its start has ended."""
         self._title = title
@@ -115,6 +122,25 @@ class Launch:
         self.failure, self._failed_at = why, time.monotonic()
 
     @property
+    def is_up(self) -> bool:
+        return self.up is not None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready is not None
+
+    @property
+    def finishes(self) -> bool:
+        """Whether it listens, and its `after_server_start` handlers are not through."""
+        return self.up is None and (self.has_acked or self.listens is not None)
+
+    @property
+    def must_turn(self) -> bool:
+        """Whether requests wait for its event loop. Background work that turns them away has limits
+        of its own."""
+        return self.is_ready or self.is_open or self.finishes
+
+    @property
     def lingers(self) -> bool:
         """Whether it should have ended by now, of a failure that it has told."""
         return self.failure is not None and time.monotonic() - self._failed_at >= LINGER
@@ -123,7 +149,7 @@ class Launch:
     def due(self) -> float:
         """When it is to be ended if nothing changes, on the monotonic clock. 0: never."""
         deadlines = [step.by for step in self._steps.values() if step.by]
-        if self._ready_by and not self.has_acked:
+        if self._ready_by and not self.is_up:
             deadlines.append(self._ready_by)
         return min(deadlines, default=0.0)
 
@@ -151,29 +177,35 @@ class Launch:
 
     def _heed(self, word: str, rest: list[Any]) -> None:
         if word in ("begin", "work"):
-            number, name, file, line, limit, source, thread = rest
+            number, name, file, line, limit, source, thread, event, began = rest
             place = Place(name, file, line)
-            self._steps[number] = Step(place, limit, source, thread, word == "work")
+            self._steps[number] = Step(place, limit, source, thread, event, began)
             self._on_due()
         elif word == "end":
-            self._note_end(self._steps.pop(rest[0], None), has_failed=any(rest[1:]))
+            number, has_failed, ended = rest
+            self._note_end(self._steps.pop(number, None), bool(has_failed), ended)
             self._on_due()
         elif word == "failed":
             self.fail(rest[0])
             for step in self._steps.values():
-                self._note_end(step, has_failed=True)
+                self._note_end(step, True, time.monotonic())
             self._steps.clear()  # what is known need not be found out once more
             self._on_due()
-        elif word == "ready":
-            self.is_ready, self.ready = True, time.monotonic()
+        elif word == "imported":
+            [self.imported] = rest
+        elif word == "listens":
+            [self.listens] = rest
+        elif word == "up":
+            [self.up] = rest
+            self._on_due()
         elif word == "open":
             self.is_open = True
-        elif word == "hello":
-            self.imported = time.monotonic()
+        elif word == "ready":
+            [self.ready] = rest
 
-    def _note_end(self, step: Step | None, has_failed: bool) -> None:
+    def _note_end(self, step: Step | None, has_failed: bool, ended: float) -> None:
         if step is not None and len(self.done) < NOTED:
-            step.ended, step.has_failed = time.monotonic(), has_failed
+            step.ended, step.has_failed = ended, has_failed
             self.done.append(step)
 
     # -- what is said of it -----------------------------------------------------------------------
@@ -184,7 +216,7 @@ class Launch:
             return
         seconds = time.monotonic() - step.began
         what = f"{self._title} is slow to start: {step.place.name} still runs"
-        text = report(what, step.place, seconds, how, frames, ADVICE)
+        text = report(what, step.place, seconds, how, frames, advice(step.event))
         text = "\n".join([text, *stack_of(frames)])
         log.warning("%s", text)
         self._on_slow(text)
@@ -208,17 +240,25 @@ class Launch:
             text = self._overdue_beside(step, frames, how)
         elif step is not None:
             what = (
-                f"its before_server_start handler {step.place.name} took longer than "
+                f"its {step.event} handler {step.place.name} took longer than "
                 f"{step.limit:g} s, and StartupTimeout did not end it"
             )
-            remedy = f"a larger limit ({step.source}); or {ADVICE}"
+            remedy = f"a larger limit ({step.source}); or {advice(step.event)}"
             text = report(what, step.place, now - step.began, how, frames, remedy)
         else:
-            what = f"it has not started within {self._limit_of_all}"
-            remedy = f"a larger limit ({self._limit_of_all}); or {ADVICE}"
-            place, began = (steps[0].place, steps[0].began) if steps else (None, now)
-            text = report(what, place, now - began, how, frames, remedy)
+            text = self._overdue_as_a_whole(steps[0] if steps else None, frames, how)
         return whole(text, frames, self._contact.stack)
+
+    def _overdue_as_a_whole(self, step: Step | None, frames: list[Frame], how: str) -> str:
+        what = "it has not started"
+        if self.finishes:
+            what = "it listens, but has not finished its start"
+        what = f"{what} within {self._limit_of_all}"
+        event = step.event if step is not None else ""
+        remedy = f"a larger limit ({self._limit_of_all}); or {advice(event)}"
+        now = time.monotonic()
+        place, began = (step.place, step.began) if step is not None else (None, now)
+        return report(what, place, now - began, how, frames, remedy)
 
     def _overdue_beside(self, step: Step, frames: list[Frame], how: str) -> str:
         what = (

@@ -152,7 +152,7 @@ class SupervisedManager(WorkerManager):
         if launch is None or self._keeper.is_waiting(process.name):
             return False  # what is known of it is of the one before
         state = states.get(process.name, {}).get("state")
-        if state != ProcessState.ACKED.name and not launch.is_ready:
+        if state != ProcessState.ACKED.name and launch.listens is None:
             return False
         self._supervisor.ready(_watched(process))
         return True

@@ -45,6 +45,8 @@ class Situation(NamedTuple):
     """Whether the event loop of one that serves turns."""
     due: float = 0.0
     """By when the phase is over, or somebody is killed, on the monotonic clock. 0: no limit."""
+    finishing: int = 0
+    """How many workers listen while their `after_server_start` handlers still run."""
 
 
 class Words:
@@ -90,6 +92,8 @@ class Words:
 
     def _on_status(self, situation: Situation) -> list[str]:
         status = f"{situation.serving}/{situation.wanted} workers serve"
+        if situation.finishing:
+            status += f", {situation.finishing} finishing start"
         if situation.phase == STOPPING or not situation.wanted:
             status = situation.phase
         if status == self._status:

@@ -1,4 +1,4 @@
-"""Main's view of one worker's event loop, once it serves: whether it turns, and what it has served.
+"""Main's view of one worker's event loop, once it listens: whether it turns, what it has served.
 
 A worker's loop sends a beat about once a second. What keeps it from turning keeps it from sending:
 blocking code, a GIL that somebody holds in C, SIGSTOP. So it is seen from here, by its absence.
@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..log import log
-from ..worker.explanations import BLOCKING, Frame, report
+from ..worker.explanations import AWAITING, BLOCKING, Frame, report
 from .contact import Contact
 from .launch import stack_of, whole
+from .reader import frames_of
 
 STANDSTILL = 1.0
 """Seconds from which on a loop is said to be blocked."""
@@ -79,7 +80,7 @@ class Pulse:
         on_hung: Callable[[], None],
     ) -> None:
         self.beats = False
-        """Whether it has ever sent one: it has begun to serve."""
+        """Whether it has ever sent one: its loop has begun to turn."""
         self.requests = 0
         """What it has served, as of its last beat."""
         self._every = every
@@ -154,9 +155,16 @@ class Pulse:
     def _warn(self, frames: list[Frame], how: str) -> None:
         if not self._is_asked:
             return  # it turns again
+        frames, how = self._what_blocks(frames, how)
         what = self._standing()
         text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))
+
+    def _what_blocks(self, frames: list[Frame], how: str) -> tuple[list[Frame], str]:
+        """A start handler that awaits something does not: a request may, which is on the stack."""
+        if how != AWAITING:
+            return frames, how
+        return frames_of(self._contact.stack), BLOCKING
 
     def _standing(self) -> str:
         return f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
@@ -168,6 +176,7 @@ class Pulse:
 
     def hung(self, frames: list[Frame], how: str) -> str:
         """Why it is killed now, and its whole stack."""
+        frames, how = self._what_blocks(frames, how)
         what = (
             f"its event loop has stood still for {self.seconds:.1f} s{_manner(how)} "
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"

@@ -26,7 +26,8 @@ def state_of(process: WatchedProcess, now: float, stopping: bool = False) -> tup
     state = lifecycle.of_worker(
         told_to_stop=stopping,
         failed=launch.failure is not None or launch.has_expired,
-        acked=launch.has_acked,
+        acked=launch.is_up or launch.finishes,
+        finishing=launch.finishes,
         ready=launch.is_ready,
         opened=launch.is_open,
         blocked=stood_still >= STANDSTILL,
@@ -34,6 +35,8 @@ def state_of(process: WatchedProcess, now: float, stopping: bool = False) -> tup
     since = {
         lifecycle.STARTING: launch.began,
         lifecycle.BLOCKED: now - stood_still,
+        lifecycle.FINISHING_START: launch.listens or now,
+        lifecycle.BACKGROUND: launch.up or now,
         lifecycle.SERVING: launch.ready or now,
     }
     return state, since.get(state, now)

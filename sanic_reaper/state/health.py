@@ -53,7 +53,7 @@ def ready(server: Server, now: float) -> str:
         more = f": {work}" if work else ""
         if worker.state == BACKGROUND:
             return f"{_title(worker)} still does background work{more}"
-        if worker.state == FINISHING_START:
+        if worker.state == FINISHING_START and worker.name not in server.serving:
             return f"{_title(worker)} has not finished its start{more}"
         if worker.state == STOPPED:
             return f"{_title(worker)} is stopped, by SIGSTOP or by a debugger"

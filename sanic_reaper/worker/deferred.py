@@ -23,7 +23,7 @@ from ..log import log
 from . import explanations, handlers
 from .handlers import Background, Place, StartupTimeout
 from .startup import Startup
-from .stepping import Run, call_with
+from .stepping import Run, call_with, outcome
 
 SWALLOWED = 1.0
 """Seconds that work may take to end after `StartupTimeout` was raised in it."""
@@ -135,7 +135,7 @@ class Backgrounds:
 
     async def _await(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
         run = Run(coroutine)
-        task = asyncio.ensure_future(_outcome(run))
+        task = asyncio.ensure_future(outcome(run))
         try:
             await asyncio.wait([task], timeout=work.left)
             if task.done():
@@ -150,7 +150,7 @@ class Backgrounds:
             await asyncio.wait([task], timeout=SWALLOWED)
             raise
         finally:
-            self._process.tell("end", work.number)
+            self._process.tell_end(work.number)
 
     async def _run_thread(self, work: Work) -> None:
         """In a thread of its own: the loop's executor would have the interpreter's exit wait."""
@@ -166,7 +166,7 @@ class Backgrounds:
             except BaseException as raised:
                 error = raised
             # From here: what blocks the event loop now is not to be laid at this work's door.
-            self._process.tell("end", work.number, int(error is not None))
+            self._process.tell_end(work.number, error is not None)
             try:
                 loop.call_soon_threadsafe(ended.set_result, (result, error))
             except RuntimeError:  # the loop is closed: nobody waits any more
@@ -220,18 +220,6 @@ class Backgrounds:
 
 async def _awaited(result: Awaitable[Any]) -> Any:
     return await result
-
-
-async def _outcome(run: Run) -> BaseException | None:
-    """A task that raises `SystemExit` would end the event loop, and with it all that is to be said.
-
-    A cancellation that is not ours is a failure like any other.
-    """
-    try:
-        await run
-    except BaseException as error:
-        return error
-    return None
 
 
 async def _turn_away(request: Request) -> None:

@@ -89,7 +89,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
         os._exit(0)  # it died before the kernel knew that we care
     _show_stack_on_abort()
     if orders.report is not None:
-        reports = _report_to_main(orders.report, orders)
+        stop.start, reports = _report_to_main(orders.report, orders)
         if orders.beat_every:
             stop.beat = partial(
                 reports.beat, internals.count_requests(arguments), orders.beat_every
@@ -101,12 +101,12 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
 
 
-def _report_to_main(connection: Connection, orders: Orders) -> Reports:
+def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Reports]:
     start = Startup(orders.handler_timeout, orders.began)
     reports = Reports(connection, start.where)
     start.tell = reports.send
     startup.take_over(start)
-    return reports
+    return start, reports
 
 
 def _unheard(signum: int, frame: FrameType | None) -> None:
@@ -131,6 +131,8 @@ class _Stop:
 
     beat: Callable[[asyncio.AbstractEventLoop], None] | None = None
     """In a worker: what says that its event loop turns, again and again."""
+    start: Startup | None = None
+    """In a worker: its start."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -195,6 +197,8 @@ class _Drain(_Stop):
         # It listens: from here on there are requests to answer, and it must hear that it is to end.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         arm(self._orders.main_pid, self._orders.pdeathsig)
+        if self.beat is not None:
+            loop.call_soon(self.beat, loop)  # with its first turn: a loop that has had none is idle
 
     def _serve(self, cleanup: Callable[[], None] | None) -> None:
         self._serving = True
@@ -204,8 +208,6 @@ class _Drain(_Stop):
             self._draining.cleanup = cleanup
         # The start leaves more behind in the allocator's hands than we take ourselves.
         platform.give_back_memory()
-        if self.beat is not None and self._loop is not None:
-            self.beat(self._loop)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if not self._first(signum) or self._loop is None:
@@ -215,26 +217,38 @@ class _Drain(_Stop):
         # The kernel is faster than the watchdog, which must look at our children before we are gone
         # and they have another parent.
         self._held = self._orphaned
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
-            if self._held:
-                self._loop.call_soon_threadsafe(self._loop.call_later, _LOOKED_BY, self._stop)
-            else:
-                self._loop.call_soon_threadsafe(self._stop)
+        if self._held:
+            self._call(self._loop.call_later, _LOOKED_BY, self._stop)
+        else:
+            self._stop_soon()
 
     def _looked(self, signum: int, frame: FrameType | None) -> None:
         """SIGCONT follows each SIGTERM of the watchdog's. That SIGTERM itself would not do: while
         the kernel's own is pending, it is one with it."""
         if self._held and self._loop is not None:
             self._held = False
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._stop)
+            self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        """In a signal handler."""
+        self._call(self._stop)
+        if not self._serving and self.start is not None:
+            self.start.interrupt()  # last, for it may raise: the loop does not turn then
+
+    def _call(self, function: Callable[..., object], *args: Any) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+            self._loop.call_soon_threadsafe(function, *args)
 
     def _stop(self) -> None:
-        """Not before the loop runs for good: it would end a start listener in its midst."""
+        """Not before the loop runs for good: Sanic would end a start listener in its midst, and run
+        no stop listener. The start listeners that still run are cancelled."""
         assert self._app is not None
         assert self._loop is not None
         if not self._serving:
             self._loop.call_later(0.05, self._stop)
+            if self.start is not None:
+                self.start.stop()
         elif not self._stopped:
             self._stopped = True
             try:
@@ -245,6 +259,8 @@ class _Drain(_Stop):
             # Only now: it is a courtesy. Nothing has run in the loop between the two.
             assert self._draining is not None
             self._draining.begin()
+            if self.start is not None:
+                self.start.stop()  # a secondary app's may still go on
 
     def _clean_up(self, cleanup: Callable[[], None]) -> None:
         assert self._draining is not None

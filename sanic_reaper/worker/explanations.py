@@ -17,10 +17,14 @@ BLOCKING = "blocking the event loop"
 AWAITING = "awaiting"
 BESIDE = "in the background"
 
-ADVICE = (
-    "let the worker serve meanwhile: @background; or give the event loop room: "
-    "await asyncio.to_thread(...)"
-)
+
+def advice(event: str = "before_server_start") -> str:
+    """What to do with a handler that takes too long for its event."""
+    where = " on a before_server_start handler" if event == "after_server_start" else ""
+    return (
+        f"let the worker serve meanwhile: @background{where}; or give the event loop room: "
+        "await asyncio.to_thread(...)"
+    )
 
 
 Frame: TypeAlias = "tuple[str, int, str]"
@@ -28,11 +32,17 @@ Frame: TypeAlias = "tuple[str, int, str]"
 
 
 def explain(
-    error: BaseException, what: str, place: Place, seconds: float, frames: Sequence[Frame] = ()
+    error: BaseException,
+    what: str,
+    place: Place,
+    seconds: float,
+    frames: Sequence[Frame] = (),
+    event: str = "before_server_start",
 ) -> str:
     """The lines that tell what has become of a handler, where it sat, and what to do about it.
 
     Args:
+        event: of the handler.
         frames: where it sat, innermost first, if the error itself does not tell.
     """
     timeout = _timeout_in(error)
@@ -45,7 +55,7 @@ def explain(
             seconds,
             BESIDE if beside else BLOCKING if timeout.blocked else AWAITING,
             found[::-1] or frames,
-            f"a larger limit ({timeout.source})" + ("" if beside else f"; or {ADVICE}"),
+            f"a larger limit ({timeout.source})" + ("" if beside else f"; or {advice(event)}"),
         )
         return text if timeout is error else f"{text}\n    it raised {error!r} then"
     placed = f"{what} ({place.file}:{place.line})"

@@ -1,4 +1,4 @@
-"""What a `before_server_start` handler is called in a log, and what its user has said of it."""
+"""What a start handler is called in a log, and what its user has said of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Place(NamedTuple):
 
 
 class StartupTimeout(TimeoutError):
-    """A `before_server_start` handler, or work in the background, took longer than it may.
+    """A handler of `before_server_start` or `after_server_start`, or work in the background, took
+    longer than it may.
 
     Raised inside it, so that its `finally` blocks run.
 
@@ -113,5 +114,9 @@ def unwrapped(listener: Any, to_the_bottom: bool = True) -> Any:
 
 def is_internal(listener: Any) -> bool:
     """Whether it is of Sanic's, sanic-ext's or ours: of no interest to the user."""
-    package = (getattr(unwrapped(listener), "__module__", None) or "").partition(".")[0]
-    return package in ("sanic", "sanic_ext", "sanic_reaper")
+    return package_of(listener) in ("sanic", "sanic_ext", "sanic_reaper")
+
+
+def package_of(listener: Any) -> str:
+    """The top-level package that it comes from. "": unknown."""
+    return (getattr(unwrapped(listener), "__module__", None) or "").partition(".")[0]

@@ -1,10 +1,14 @@
-"""A worker's start: its `before_server_start` handlers, each timed, limited and told of.
+"""A worker's start: its `before_server_start` and `after_server_start` handlers, each timed,
+limited and told of.
 
 Every handler is run by a `Run`, which sees each of its steps. So it knows at any moment whether
 the handler blocks the event loop or awaits something, and at its limit can raise `StartupTimeout`
 inside it in either case: a handler that blocks in Python code is interrupted by a signal, one that
 awaits is woken. What neither reaches, code in C and a handler that swallows everything, main ends
 from outside a second later (`launch`).
+
+The worker listens when its `before_server_start` handlers are through, and answers requests while
+those of `after_server_start` await something. A stop that comes then cancels them.
 
 This works in any process that starts an app. What goes to main goes nowhere where there is none.
 """
@@ -18,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +31,7 @@ from ..internals import App
 from ..log import log
 from . import handlers
 from .handlers import Background, Handler, Place, StartupTimeout
-from .stepping import Run, call_with
+from .stepping import Run, call_with, outcome
 
 if TYPE_CHECKING:
     from .deferred import Backgrounds
@@ -35,6 +40,11 @@ BLOCKED = 0.1
 """Seconds that a handler may hold the event loop before the summary says so."""
 
 KEY = "REAPER_HANDLER_TIMEOUT"
+
+BEFORE, AFTER = "before_server_start", "after_server_start"
+
+CANCELLED = 1.0
+"""Seconds that a handler has to clean up when a stop has cancelled it."""
 
 
 class Record(NamedTuple):
@@ -48,6 +58,10 @@ class Record(NamedTuple):
     blocked: float
     """Seconds of the longest stretch in which nothing else could run in the event loop."""
     error: BaseException | None
+    event: str = BEFORE
+    """`before_server_start` or `after_server_start`."""
+    app: str = ""
+    """The name of its app."""
 
 
 class Startup:
@@ -67,18 +81,32 @@ class Startup:
         self._began = began
         self.tell: Callable[..., bool] = _nobody
         self._imported: float | None = None
+        """When the app was imported, on the monotonic clock."""
+        self._extensions = 0.0
+        """Seconds that listeners of Sanic Extensions have taken."""
         self._primary: App | None = None
         self._starting: set[str] = set()
         """The apps whose start has begun and is not over. Several at once: the primary app's start
         begins those of secondary apps, as tasks."""
         self.has_served = False
         """Whether the primary app does."""
+        self.stopping = False
+        """Whether a stop has come before the start was over."""
+        self._is_told_up = False
+        self._late_part: _LatePart | None = None
+        """The `after_server_start` handlers of the primary app, while they run."""
         self._numbers = itertools.count()
         self._running: list[Run] = []
         """Of several apps, several at once."""
         self.background: Backgrounds | None = None
 
     # -- what Sanic calls -------------------------------------------------------------------------
+
+    def note_import(self) -> None:
+        """The app is imported: Sanic begins to set it up."""
+        if self._imported is None:
+            self._imported = time.monotonic()
+            self.tell("imported", self._imported)
 
     async def before(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
         """Run an app's `before_server_start` handlers.
@@ -89,25 +117,37 @@ class Startup:
         """
         if self._primary is None:
             self._primary = app
-            self._imported = time.monotonic() - self._began
+        self.note_import()
         self._starting.add(app.name)
-        for route in internals.start_handlers(app):
-            self._wrap(route)
-        await self._run_all(run_listeners, self.explain)
-        if app is self._primary:
-            self._summarise()
+        self._wrap(app, BEFORE)
+        await self._run_all(run_listeners)
         if self.background is not None:
             self.background.close_gate()
 
     async def after(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
         """Run an app's `after_server_start` listeners. Then what was put off begins.
 
+        Returns early where a stop comes first.
+
         Raises:
             SystemExit: as `before`.
         """
-        await self._run_all(run_listeners, _explain_late)
+        is_primary = app is self._primary
+        if is_primary:
+            self.tell("listens", time.monotonic())
+        self._wrap(app, AFTER)
+        if is_primary and self.supervised:
+            run_listeners = partial(self._run_until_stopped, run_listeners)
+        await self._run_all(run_listeners)
+        if self.stopping:
+            return
         self._starting.discard(app.name)
-        self.has_served = self.has_served or app is self._primary
+        self.has_served = self.has_served or is_primary
+        if self.is_up and not self._is_told_up:
+            self._is_told_up = True
+            now = time.monotonic()
+            self._summarise(now)
+            self.tell("up", now)
         if self.background is not None:
             self.background.begin(app)
         self.tell_if_ready()
@@ -116,23 +156,83 @@ class Startup:
         """Have main know it when all is done that this worker was started for; and before that,
         when what is left to do keeps no request from being answered."""
         works = self.background is not None and self.background.pending
-        if self.has_served and not self._starting and not works:
-            self.tell("ready")
+        if self.is_up and not works:
+            self.tell("ready", time.monotonic())
         elif self.ready:
             self.tell("open")
 
-    async def _run_all(
-        self, run_listeners: Callable[[], Awaitable[None]], explain: Callable[[BaseException], str]
-    ) -> None:
+    async def _run_all(self, run_listeners: Callable[[], Awaitable[None]]) -> None:
         try:
             await run_listeners()
         except BaseException as error:
-            # KeyboardInterrupt and CancelledError too: in a worker no stop of ours is one of them
-            # (`worker._Drain`), so a handler has raised it.
-            if not self.supervised or isinstance(error, GeneratorExit):
+            # KeyboardInterrupt and CancelledError too: no stop of ours is one of them, unless it
+            # has said so (`stop`), so a handler has raised it.
+            is_stop = self.stopping and isinstance(error, asyncio.CancelledError)
+            if not self.supervised or isinstance(error, GeneratorExit) or is_stop:
                 raise
-            self.fail(explain(error))
+            self.fail(self.explain(error))
             raise error if isinstance(error, SystemExit) else SystemExit(1) from None
+
+    # -- a stop before the start is over ----------------------------------------------------------
+
+    async def _run_until_stopped(self, run_listeners: Callable[[], Awaitable[None]]) -> None:
+        """Run listeners in a task of their own, which a stop can leave behind: one that swallows
+        its cancellation would hold up the stop."""
+        if self.stopping:
+            return
+        part = self._late_part = _LatePart(run_listeners())
+        try:
+            error = await part.wait()
+        finally:
+            self._late_part = None
+        if self.stopping:
+            self._say_what_was_cancelled(part.is_over, error)
+        elif error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """The worker stops, and does not wait for its start if that is not over. Called in its
+        event loop, once it listens; again and again, until it serves."""
+        self.stopping = True
+        if self._late_part is not None:
+            self._late_part.cancel()
+
+    def interrupt(self) -> None:
+        """The same for a handler that keeps the loop from turning. In a signal handler.
+
+        Raises:
+            asyncio.CancelledError: inside the handler that blocks.
+        """
+        if self._late_part is not None:
+            self.stopping = True
+            if any(run.is_running for run in self._running):
+                raise asyncio.CancelledError("the worker stops")
+
+    def _say_what_was_cancelled(self, is_over: bool, error: BaseException | None) -> None:
+        name, pid = os.environ.get("SANIC_WORKER_NAME", "server"), os.getpid()
+        if not is_over:
+            places = ", ".join(str(run.place) for run in self._running)
+            log.warning(
+                "%s [%d] stops before its start is complete, and leaves behind what has not ended "
+                "%g s after it was cancelled: %s",
+                *(name, pid, CANCELLED, places),
+            )
+        elif isinstance(error, asyncio.CancelledError):
+            cancelled = [record for record in self.records if record.error is error]
+            places = ", ".join(f"{Place(*one[:3])}, after {one.seconds:.2f} s" for one in cancelled)
+            log.info(
+                "%s [%d] stops before its start is complete; cancelled: %s",
+                *(name, pid, places or "its after_server_start listeners"),
+            )
+        elif error is not None:
+            log.warning("%s", self.explain(error))
+
+    # -- what is known of it ----------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the start of each app is over."""
+        return self.has_served and not self._starting
 
     @property
     def supervised(self) -> bool:
@@ -141,25 +241,47 @@ class Startup:
     @property
     def ready(self) -> bool:
         """Whether requests are answered: each app serves, its background work is done."""
-        is_up = self.has_served and not self._starting
-        return is_up and (self.background is None or self.background.ready)
+        return self.is_up and (self.background is None or self.background.ready)
 
-    def _wrap(self, route: Any) -> None:
-        handler = route.handler
+    def _wrap(self, app: App, event: str) -> None:
+        for route in internals.start_handlers(app, event):
+            if not getattr(route.handler, "reaper_wrapped", False):
+                route.handler = self._wrapped(app, event, route.handler)
+                route.handler.reaper_wrapped = True
+
+    def _wrapped(
+        self, app: App, event: str, handler: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
         listener = internals.listener_of(handler)
-        if handlers.is_internal(listener) or getattr(handler, "reaper_wrapped", False):
-            return
-        place = handlers.describe(listener)
-        said = noted(listener)
+        if handlers.is_internal(listener):
+            return self._timed(app, handler, handlers.package_of(listener))
+        place, options = handlers.describe(listener), noted(listener)
 
         async def run(**params: Any) -> Any:
-            if said is not None and said.background:
-                self._defer(params["app"], listener, place, said.background)
+            if options is not None and options.background:
+                self._defer(params["app"], listener, place, options.background)
                 return None
-            return await self._run(handler, params, place, *self._limit(said))
+            limit, source = self._limit(options)
+            timeout = StartupTimeout(place, limit, source) if limit else None
+            one = Run(call_with(handler, **params), timeout, place)
+            return await self._run(one, app.name, event, limit, source)
 
-        run.reaper_wrapped = True  # type: ignore[attr-defined]
-        route.handler = run
+        return run
+
+    def _timed(
+        self, app: App, handler: Callable[..., Any], package: str
+    ) -> Callable[..., Awaitable[Any]]:
+        """A listener that is no business of the user's, but for the time that it takes."""
+
+        async def run(**params: Any) -> Any:
+            began = time.monotonic()
+            try:
+                return await call_with(handler, **params)
+            finally:
+                if package == "sanic_ext" and app is self._primary:
+                    self._extensions += time.monotonic() - began
+
+        return run
 
     def _defer(
         self, app: App, listener: Callable[..., Any], place: Place, options: Background
@@ -170,19 +292,14 @@ class Startup:
             self.background = Backgrounds(self)
         self.background.add(app, listener, place, options)
 
-    def _limit(self, said: Handler | None) -> tuple[float, str]:
-        if said is not None and said.timeout is not None:
-            return said.timeout, f"@startup_timeout({said.timeout:g})"
+    def _limit(self, options: Handler | None) -> tuple[float, str]:
+        if options is not None and options.timeout is not None:
+            return options.timeout, f"@startup_timeout({options.timeout:g})"
         return self._handler_timeout, f"{KEY} = {self._handler_timeout:g}"
 
-    async def _run(
-        self, handler: Callable[..., Any], params: Any, place: Place, limit: float, source: str
-    ) -> Any:
+    async def _run(self, run: Run, app: str, event: str, limit: float, source: str) -> Any:
         error: BaseException | None = None
-        number = self.tell_begin("begin", place, limit, source)
-        run = Run(
-            call_with(handler, **params), StartupTimeout(place, limit, source) if limit else None
-        )
+        number = self.tell_begin("begin", run.place, limit, source, event=event)
         self._running.append(run)
         try:
             return await run
@@ -192,39 +309,53 @@ class Startup:
         finally:
             self._running.remove(run)
             has_failed = error is not None and not isinstance(error, asyncio.CancelledError)
-            self.tell("end", number, int(has_failed))
-            record = Record(*place, time.perf_counter() - run.began, run.longest, error)
-            self.records.append(record)
+            self.tell_end(number, has_failed)
+            seconds = time.perf_counter() - run.began
+            self.records.append(Record(*run.place, seconds, run.longest, error, event, app))
 
     # -- what it says -----------------------------------------------------------------------------
 
     def tell_begin(
-        self, word: str, place: Place, limit: float, source: str, thread: int = 0
+        self, word: str, place: Place, limit: float, source: str, thread: int = 0, event: str = ""
     ) -> int:
         """Tell main that something with a limit begins.
 
         Args:
             word: `begin` for a handler, `work` for background work.
             thread: the `ident` of its own thread, if it has one.
+            event: of a handler: whose it is.
 
         Returns:
             The number by which its end is told of.
         """
         number = next(self._numbers)
-        self.tell(word, number, *place, limit, source, thread)
+        self.tell(word, number, *place, limit, source, thread, event, time.monotonic())
         return number
 
-    def _summarise(self) -> None:
+    def tell_end(self, number: int, has_failed: bool = False) -> None:
+        self.tell("end", number, int(has_failed), time.monotonic())
+
+    def _summarise(self, now: float) -> None:
+        """Say where the time of the start has gone. The parts add up to the whole."""
+        assert self._imported is not None
+        total = now - self._began
+        rest = now - self._imported
         # Without main nobody knows when the import began.
-        parts = [f"import {self._imported or 0.0:.2f} s"] if self.supervised else []
+        parts = [f"import {self._imported - self._began:.2f} s"] if self.supervised else []
         for record in self.records:
             mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
+            if self._primary is not None and record.app == self._primary.name:
+                rest -= record.seconds
+            else:
+                mark = f" (of {record.app}){mark}"
             parts.append(f"{record.name} {record.seconds:.2f} s{mark}")
-        total = time.monotonic() - self._began
+        if self._extensions >= 0.005:
+            rest -= self._extensions
+            parts.append(f"extensions {self._extensions:.2f} s")
+        parts.append(f"Sanic {max(rest, 0.0):.2f} s")
         name = os.environ.get("SANIC_WORKER_NAME", "server")
-        spent = f": {', '.join(parts)}" if parts else ""
         level = logging.INFO if self.supervised else logging.DEBUG
-        log.log(level, "%s [%d] is up after %.2f s%s", name, os.getpid(), total, spent)
+        log.log(level, "%s [%d] is up after %.2f s: %s", name, os.getpid(), total, ", ".join(parts))
 
     def fail(self, why: str) -> None:
         """Have main say why this worker can't start, and do what follows from that."""
@@ -237,8 +368,9 @@ class Startup:
 
         for record in self.records:
             if record.error is error:
-                what = f"its before_server_start handler {record.name}"
-                return explain(error, what, Place(*record[:3]), record.seconds)
+                what = f"its {record.event} handler {record.name}"
+                place = Place(*record[:3])
+                return explain(error, what, place, record.seconds, event=record.event)
         return explain_unplaced(error, "the start of the app")
 
     def where(self, frame: FrameType | None) -> list[object]:
@@ -269,6 +401,12 @@ def of_this_process(app: App) -> Startup | None:
     return _current
 
 
+def note_import(app: App) -> None:
+    """In a worker: Sanic begins to set up an app."""
+    if _current is not None:
+        _current.note_import()
+
+
 def refuse_misplaced() -> None:
     """`decorators.refuse_misplaced`, where anything has been decorated at all."""
     decorators = sys.modules.get("sanic_reaper.decorators")
@@ -285,12 +423,6 @@ def take_over(startup: Startup) -> None:
 _current: Startup | None = None
 
 
-def _explain_late(error: BaseException) -> str:
-    from .explanations import explain_unplaced
-
-    return explain_unplaced(error, "an after_server_start listener")
-
-
 def _nobody(*words: object) -> bool:
     return False
 
@@ -303,3 +435,35 @@ def noted(listener: Any) -> Handler | None:
         if listener is None:
             return None
     return listener
+
+
+class _LatePart:
+    """The listeners that run when the worker listens already, in a task that can be left behind."""
+
+    def __init__(self, listeners: Awaitable[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(outcome(listeners))
+        self._is_left = self._loop.create_future()
+        self._is_cancelled = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._task.done()
+
+    async def wait(self) -> BaseException | None:
+        """Until they have ended, or are left behind. Returns what they have raised."""
+        await asyncio.wait({self._task, self._is_left}, return_when=asyncio.FIRST_COMPLETED)
+        return self._task.result() if self._task.done() else None
+
+    def cancel(self) -> None:
+        """Cancel them, and leave them behind if that does not help. The first call counts."""
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            self._task.cancel()
+            self._loop.call_later(CANCELLED, self._leave)
+
+    def _leave(self) -> None:
+        if not self._task.done():
+            # asyncio would complain of it, with its place alone, when the process ends.
+            self._task._log_destroy_pending = False  # type: ignore[attr-defined]
+            self._is_left.set_result(None)

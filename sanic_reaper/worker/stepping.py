@@ -11,21 +11,33 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .guard import alarm_in
-from .handlers import StartupTimeout
+from .handlers import Place, StartupTimeout
 
 if TYPE_CHECKING:
     from .explanations import Frame
+
+NOWHERE = Place("?", "", 0)
 
 
 async def call_with(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = handler(*args, **kwargs)
     return await result if inspect.isawaitable(result) else result
+
+
+async def outcome(awaitable: Awaitable[Any]) -> BaseException | None:
+    """What it raises. A task that raises `SystemExit` would end the event loop, and with it all
+    that is to be said of it."""
+    try:
+        await awaitable
+    except BaseException as error:
+        return error
+    return None
 
 
 class Run:
@@ -34,9 +46,13 @@ class Run:
     Args:
         coroutine: the handler.
         timeout: what to raise inside it at its limit, if it has one.
+        place: what it is called, and where it stands.
     """
 
-    def __init__(self, coroutine: Any, timeout: StartupTimeout | None = None) -> None:
+    def __init__(
+        self, coroutine: Any, timeout: StartupTimeout | None = None, place: Place = NOWHERE
+    ) -> None:
+        self.place = place
         self.began = time.perf_counter()
         self.longest = 0.0
         self.is_running = False

@@ -227,6 +227,12 @@ async def sleep_in(name: str) -> None:
         await sleep_in_loop("3")
 
 
+async def sleep_later(seconds: str) -> None:
+    """When all have been up."""
+    if count("after_server_start done") >= SUBJECT["workers"]:
+        await sleep_in_loop(seconds)
+
+
 def block_in(name: str) -> None:
     """For good, in the process of that name alone."""
     if multiprocessing.current_process().name.startswith(name):
@@ -271,6 +277,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
     "async-in": sleep_in,
+    "async-later": sleep_later,
     "block": block,
     "block-in": block_in,
     "block-first": block_first,

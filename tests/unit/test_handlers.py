@@ -165,6 +165,7 @@ def test_a_request_handler(app, caplog):
 def test_the_right_event(app):
     blueprint = Blueprint("part")
     blueprint.before_server_start(startup_timeout(3)(sync))
+    blueprint.after_server_start(startup_timeout(3)(sync))
     app.listener("before_server_start")(functools.partial(background(sync)))
     app.after_server_start(lambda app: None)
     app.blueprint(blueprint)

@@ -171,44 +171,47 @@ def launch_of(pipe, **config):
     return launch, contact
 
 
+def begin(number, name, limit, at):
+    source = f"@startup_timeout({limit:g})"
+    return ("begin", number, name, "app.py", 3, limit, source, 0, "before_server_start", at)
+
+
 def test_a_start_is_due_at_the_end_of_its_time(pipe):
     assert launch_of(pipe, startup_timeout=20)[0].due == 1020.0
     assert launch_of(pipe, startup_timeout=0)[0].due == 0.0
 
 
-def test_a_handler_is_due_a_second_after_its_own_limit(pipe, monkeypatch):
-    monkeypatch.setattr("sanic_reaper.main.launch.time.monotonic", lambda: 1003.0)
+def test_a_handler_is_due_a_second_after_its_own_limit(pipe):
     launch, contact = launch_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
-    reports.send("begin", 1, "load", "app.py", 3, 2.0, "@startup_timeout(2)", 0)
+    reports.send(*begin(1, "load", 2.0, at=1003.0))
     contact.hear()
     assert launch.due == 1003.0 + 2 + HARD
-    reports.send("end", 1)
+    reports.send("end", 1, 0, 1004.0)
     contact.hear()
     assert launch.due == 1020.0
 
 
-def test_of_several_that_run_the_first_one_counts(pipe, monkeypatch):
+def test_of_several_that_run_the_first_one_counts(pipe):
     """A worker with several apps runs handlers of several at once."""
-    monkeypatch.setattr("sanic_reaper.main.launch.time.monotonic", lambda: 1003.0)
     launch, contact = launch_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
-    reports.send("begin", 1, "load", "app.py", 3, 4.0, "@startup_timeout(4)", 0)
-    reports.send("begin", 2, "connect", "other.py", 3, 2.0, "@startup_timeout(2)", 0)
+    reports.send(*begin(1, "load", 4.0, at=1003.0))
+    reports.send(*begin(2, "connect", 2.0, at=1003.0))
     contact.hear()
     assert launch.due == 1003.0 + 2 + HARD
-    reports.send("end", 2)
+    reports.send("end", 2, 0, 1004.0)
     contact.hear()
     assert launch.due == 1003.0 + 4 + HARD
 
 
-def test_background_work_is_due_when_the_worker_serves(pipe, monkeypatch):
-    monkeypatch.setattr("sanic_reaper.main.launch.time.monotonic", lambda: 1003.0)
+def test_background_work_is_due_when_the_worker_serves(pipe):
     launch, contact = launch_of(pipe, startup_timeout=20)
-    launch.has_acked = True
     reports = Reports(pipe[1], nowhere)
-    reports.send("work", 1, "load", "app.py", 3, 50.0, "@background(timeout=50)", 0)
-    reports.send("work", 2, "warm", "app.py", 9, 0.0, "@background(timeout=0)", 0)
+    reports.send("up", 1002.0)
+    for number, limit in ((1, 50.0), (2, 0.0)):
+        source = f"@background(timeout={limit:g})"
+        reports.send("work", number, "load", "app.py", 3, limit, source, 0, "", 1003.0)
     contact.hear()
     assert launch.due == 1003.0 + 50 + HARD_BESIDE
     reports.send("failed", "no such model")
@@ -216,10 +219,22 @@ def test_background_work_is_due_when_the_worker_serves(pipe, monkeypatch):
     assert launch.due == 0.0, "it has told why it fails, and may end in peace"
 
 
-def test_a_start_that_has_succeeded_is_never_due(pipe):
-    launch, _ = launch_of(pipe, startup_timeout=20)
+def test_a_start_is_over_when_its_last_listener_is(pipe):
+    """Not with Sanic's ack, and not when it listens."""
+    launch, contact = launch_of(pipe, startup_timeout=20)
+    reports = Reports(pipe[1], nowhere)
     launch.has_acked = True
-    assert launch.due == 0.0
+    assert launch.due == 1020.0
+    reports.send("listens", 1003.0)
+    contact.hear()
+    assert (launch.due, launch.finishes, launch.must_turn) == (1020.0, True, True)
+    reports.send("up", 1004.0)
+    contact.hear()
+    assert (launch.due, launch.finishes, launch.must_turn) == (0.0, False, False)
+    reports.send("ready", 1005.0)
+    contact.hear()
+    assert (launch.due, launch.finishes, launch.must_turn) == (0.0, False, True)
+    assert (launch.listens, launch.up, launch.ready) == (1003.0, 1004.0, 1005.0), "by its own clock"
 
 
 # -- whom it asks ---------------------------------------------------------------------------------
