@@ -10,13 +10,14 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
 import pytest
-from support.census import wait_until
+from support.census import holds, wait_until
 from support.http import can_bind
 from support.marks import methods
 from support.server import (
     ORPHAN_GRACE,
     PLAIN,
     SLACK,
+    STARTUP_TIMEOUT,
     SUPERVISED,
     Server,
     Subject,
@@ -137,6 +138,31 @@ def test_what_a_managed_process_makes_of_its_interrupt(launch, method, manage, w
     assert "Traceback" not in server.output()
     asked = len(server.events("custom process interrupted"))
     assert asked in {"careless": (0,), "handler": (1, 2) if way == SIGINT else (1,)}[manage]
+
+
+@methods
+def test_a_managed_process_that_ignores_its_interrupt_ends_by_sigterm(launch, method):
+    subject = SUPERVISED.with_(method=method, workers=1, manage="ignoring")
+    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=60.0))
+    server.wait_serving()
+    server.wait_for("custom process")
+    server.send(SIGTERM)
+    assert server.exit_code(30) == 0
+    server.wait_gone()
+    assert "SIGKILL" not in server.output()
+
+
+@methods
+def test_a_managed_process_is_no_worker_whatever_its_name(launch, method):
+    """It never acks: a server that took it for a worker would not come up."""
+    subject = SUPERVISED.with_(method=method, workers=1, manage=True, manage_name="Server-mine")
+    server = launch(subject.with_config(REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT))
+    server.wait_serving()
+    server.wait_for("custom process")
+    roles = [one["role"] for one in server.ask("report", "--json").data["processes"]]
+    assert (roles.count("worker"), roles.count("process")) == (1, 1)
+    assert holds(lambda: not server.errors(), STARTUP_TIMEOUT + 1)
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])

@@ -31,17 +31,25 @@ _CLASSES: Mapping[str, type[WatchedProcess]] = {
 
 
 class WatchedContext:
-    """A context whose processes are watched; in all else the one that it stands for."""
+    """A context whose processes are watched; in all else the one that it stands for.
 
-    def __init__(self, context: Context, watcher: Watcher) -> None:
+    Args:
+        watcher: who is told of each process.
+        serve: the function that a worker runs. Every other process is the user's, or an
+            extension's.
+    """
+
+    def __init__(self, context: Context, watcher: Watcher, serve: Any) -> None:
         self._context = context
         self._class = _CLASSES[context.get_start_method()]
         self._watcher = watcher
+        self._serve = serve
 
     def Process(self, *args: Any, **kwargs: Any) -> WatchedProcess:
         process = self._class(*args, **kwargs)
         process._watcher = self._watcher
-        process.reaper_role = "worker" if process.name.startswith("Sanic-Server-") else "process"
+        # By the name a process of the user's could be taken for a worker, which it would never be.
+        process.reaper_role = "worker" if kwargs.get("target") is self._serve else "process"
         return process
 
     def __getattr__(self, name: str) -> Any:

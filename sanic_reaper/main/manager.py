@@ -66,7 +66,7 @@ class SupervisedManager(WorkerManager):
         self._supervisor = supervisor
         if said := advice.for_this_process(context.get_start_method()):
             log.warning("%s", said)
-        watched: Any = WatchedContext(context, supervisor)
+        watched: Any = WatchedContext(context, supervisor, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
         self._keeper = Keeper(supervisor, self.worker_state)
         self.restarter = KeptRestarter(self._keeper)
@@ -164,7 +164,7 @@ class SupervisedManager(WorkerManager):
 
     def _servers(self) -> list[WorkerProcess]:
         """Also those that the system would not start, which have no pid."""
-        workers = [worker for worker in self.transient.values() if _is_server(worker)]
+        workers = [worker for worker in self.transient.values() if self._is_server(worker)]
         return [process for worker in workers for process in worker.processes]
 
     def _wait_for_message(self) -> bool:
@@ -229,11 +229,14 @@ class SupervisedManager(WorkerManager):
                 _watched(process).terminate()
         del self.transient[worker.name]
 
+    def _is_server(self, worker: Worker) -> bool:
+        return worker.serve is self._serve
+
     def _server_to_shut_down(self, name: str | None) -> Worker | None:
         """The youngest, so that the names that remain are those of a smaller server."""
         if name is not None:
             return self.transient[name]
-        servers = [worker for worker in self.transient.values() if _is_server(worker)]
+        servers = [worker for worker in self.transient.values() if self._is_server(worker)]
         return servers[-1] if servers else None
 
     def terminate(self) -> None:
@@ -265,10 +268,6 @@ def _reason(signum: int | None) -> str:
     if signum is None:
         return "stopping on request"
     return f"stopping on {signal.Signals(signum).name}"
-
-
-def _is_server(worker: Worker) -> bool:
-    return worker.name.startswith(f"{WorkerProcess.SERVER_LABEL}-")
 
 
 class KeptRestarter(Restarter):

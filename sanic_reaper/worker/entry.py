@@ -271,7 +271,8 @@ class _Interrupt(_Stop):
     """A process of the user's, or of an extension's: a stop is one KeyboardInterrupt.
 
     That is what Sanic sends, and what its documentation lets such a function expect. A SIGTERM is
-    turned into whatever the function has made of SIGINT by then.
+    turned into whatever the function has made of SIGINT by then. If that is to ignore it, SIGTERM
+    does what it does by default.
     """
 
     def install(self) -> None:
@@ -286,8 +287,12 @@ class _Interrupt(_Stop):
         handler = signal.getsignal(signal.SIGINT)
         if handler == self._interrupt:
             self._interrupt(signum, frame)
-        elif callable(handler) and self._first(signum):
-            handler(signal.SIGINT, frame)
+        elif callable(handler):
+            if self._first(signum):
+                handler(signal.SIGINT, frame)
+        else:  # SIGINT is ignored, or has its default action: so SIGTERM has its own
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stop_for(orders: Orders) -> _Drain | _Interrupt:

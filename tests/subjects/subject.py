@@ -474,7 +474,7 @@ def introduce_main(app: Sanic) -> None:
     # SIGUSR2: pass on what the test has to say to the manager, whatever state the workers are in.
     signal.signal(signal.SIGUSR2, lambda *_: manager.monitor_publisher.send(read_order()))
     if SUBJECT["manage"]:
-        manager.manage("Custom", custom_process, {}, transient=SUBJECT["transient"])
+        manager.manage(SUBJECT["manage_name"], custom_process, {}, transient=SUBJECT["transient"])
     sync_manager = manager.worker_state._manager._process  # type: ignore[attr-defined]
     emit("sync manager", of=identity(sync_manager))
     wait_for_ack = manager.wait_for_ack
@@ -540,8 +540,10 @@ def custom_process() -> None:
     work = SUBJECT["manage"]
     if work == "handler":
         signal.signal(signal.SIGINT, leave_custom_process)
+    if work == "ignoring":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     emit("custom process")
-    if work in ("handler", "careless"):
+    if work in ("handler", "careless", "ignoring"):
         time.sleep(600)
     elif isinstance(work, str):
         CHILDREN[work]()

@@ -87,7 +87,10 @@ class Subject:
     """The name of a thread that runs in main before the workers start."""
     manage: bool | str = False
     """Whether main has a process of the user's; or what that one starts, and then it ends.
-    `careless`: it thinks of no interrupt; `handler`: it has a handler of its own for one."""
+    `careless`: it thinks of no interrupt; `handler`: it has a handler of its own for one;
+    `ignoring`: it ignores it."""
+    manage_name: str = "Custom"
+    """What main calls that process."""
     transient: bool = False
     """Whether that process is restarted along with the workers."""
     dies: str = ""
