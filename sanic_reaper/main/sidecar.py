@@ -112,6 +112,7 @@ class Watchdog:
         return self._channel.send(*words)
 
     def heard(self) -> list[list[str]]:
+        self._channel.flush()
         messages, self._heard = self._heard + self._channel.receive(), []
         logged = sum(message[0] == "log" for message in messages)
         if logged:
@@ -182,12 +183,16 @@ class InlineWatch:
 
         fd = -1
         open = True
+        waits = False
 
         def __init__(self, inline: InlineWatch) -> None:
             self._inline = inline
 
         def send(self, *words: object) -> bool:
             self._inline._outbox.append(list(map(str, words)))
+            return True
+
+        def flush(self) -> bool:
             return True
 
         def receive(self) -> list[list[str]]:

@@ -536,8 +536,10 @@ class Supervisor:
     def _reap_adopted(self) -> None:
         if self._zombies and time.monotonic() >= self._next_reaping:
             self._next_reaping = time.monotonic() + REAP_EVERY
-            zombies, self._zombies = self._zombies, set()
-            self._children.reap_adopted({pid for pid, start in zombies if start_of(pid) == start})
+            zombies = {one for one in self._zombies if start_of(one[0]) == one[1]}
+            reaped = self._children.reap_adopted({pid for pid, _ in zombies})
+            # The watchdog tells of each once. Who waits for one of the others may give it up.
+            self._zombies = {one for one in zombies if one[0] not in reaped}
 
     def _bury(self) -> None:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""

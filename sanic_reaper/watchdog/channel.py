@@ -38,6 +38,19 @@ class Channel:
         """
         line = "\t".join(str(word).replace("\t", " ").replace("\n", " ") for word in words)
         self._unsent.append(line.encode("utf-8", "backslashreplace") + b"\n")
+        return self.flush()
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is unsent. It goes out with `flush`, once the peer has made room."""
+        return self.open and bool(self._unsent)
+
+    def flush(self) -> bool:
+        """Send what could not be sent before, as far as there is room now.
+
+        Returns:
+            As `send` does.
+        """
         while self.open:
             try:
                 message = self._unsent.popleft()

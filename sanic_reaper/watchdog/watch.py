@@ -139,6 +139,7 @@ class Watch:
         self._cause = "the start"
         self._next_scan = 0.0
         self._dead: set[Identity] = set()
+        self._zombies: set[Identity] = set()
         self._hung_up: float | None = None
         self._orderly = False
         self._cleared = 0
@@ -153,6 +154,7 @@ class Watch:
     def turn(self, longest: float = 60.0) -> None:
         """Wait for the next event or deadline, at most `longest` seconds, and act on it."""
         ready = self._wait(min(longest, self._pause()))
+        self.channel.flush()
         for message in self.channel.receive():
             try:
                 self._obey(message)
@@ -200,6 +202,9 @@ class Watch:
         self._report("ERROR", f"watchdog: {text}: {error}")
 
     def _wait(self, seconds: float) -> set[int]:
+        if self.channel.fd >= 0:
+            events = select.POLLIN | (select.POLLOUT if self.channel.waits else 0)
+            self._poll.modify(self.channel.fd, events)
         return {fd for fd, _ in self._poll.poll(seconds * 1000)}
 
     def _pause(self) -> float:
@@ -531,9 +536,11 @@ class Watch:
             self._dead.clear()
 
     def _report_zombies(self) -> None:
+        """Tell main of each once: with hundreds of them, again and again would fill the channel."""
         if self.phase in _MAIN_LIVES:
-            for identity in self.remains.unwaited:
+            for identity in self.remains.unwaited - self._zombies:
                 self.channel.send("zombie", *identity)
+            self._zombies = set(self.remains.unwaited)
 
     # -- saying so --------------------------------------------------------------------------------
 
@@ -570,11 +577,13 @@ class Watch:
 
         What main has not confirmed when it dies is written here instead, so no line is lost.
         """
-        if self.phase in _MAIN_LIVES and self.channel.send("log", level, text):
-            self._unseen.append((level, text))
-        else:
-            self._log(level, text)
-            self._leave_word("log", level=level, text=text)
+        if self.phase in _MAIN_LIVES:
+            self.channel.send("log", level, text)
+            if self.channel.open:  # main has it, or will have it when it has read what came before
+                self._unseen.append((level, text))
+                return
+        self._log(level, text)
+        self._leave_word("log", level=level, text=text)
 
     def _leave_kin(self) -> None:
         """Write down whom we know, for whoever comes when main and we are gone. A process that was

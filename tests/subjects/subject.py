@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -273,6 +274,16 @@ def become_nobody_alone(seconds: str) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 
+def log_slowly(seconds: str) -> None:
+    """As with a log that goes over a slow network: main falls behind with what it is told."""
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            time.sleep(float(seconds))
+
+    logging.getLogger("sanic.root").addHandler(Slow())
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
@@ -307,6 +318,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "os._exit": drop_dead,
     "trap": trap,
     "reap": reap,
+    "log-slowly": log_slowly,
     "setuid": become_nobody,
     "setuid-alone": become_nobody_alone,
     "ignore-children": ignore_children,

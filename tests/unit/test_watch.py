@@ -133,6 +133,38 @@ def test_what_nobody_has_asked_for_ends_nobody(watching, start, word):
     assert (watching.heard("log"), watching.lines) == ([], [])
 
 
+# -- a channel that is full -----------------------------------------------------------------------
+
+
+def test_what_finds_the_channel_full_is_sent_when_there_is_room(watching):
+    """Also the last word, which no other one follows."""
+    while watching.watch.channel.send("ended", 1, 1):
+        pass
+    watching.watch.channel.send("done", 0)
+    assert watching.heard("done") == []
+    watching.watch.turn(5)
+    assert watching.heard("done") == [["0"]]
+
+
+def test_a_line_that_finds_the_channel_full_is_logged_once(watching):
+    while watching.watch.channel.send("ended", 1, 1):
+        pass
+    watching.watch._report("INFO", "a line")
+    assert watching.lines == [], "main will log it"
+    watching.main.receive()
+    watching.watch.turn(0.0)
+    assert watching.heard("log") == [["INFO", "a line"]]
+
+
+def test_a_line_that_main_has_never_read_is_logged_when_main_is_gone(watching):
+    while watching.watch.channel.send("ended", 1, 1):
+        pass
+    watching.watch._report("INFO", "a line")
+    os.kill(watching.watch.main.pid, signal.SIGKILL)
+    wait_until(lambda: watching.watch.turn(0.0) or watching.watch.phase != WATCHING, 5, "its end")
+    assert watching.lines[0] == ("INFO", "a line")
+
+
 # -- a stop ---------------------------------------------------------------------------------------
 
 
