@@ -192,7 +192,8 @@ class Server:
 
     def events(self, name: str | None = None) -> list[Event]:
         try:
-            lines = self._events.read_text().splitlines()
+            # What is behind the last end of a line is still being written.
+            lines = self._events.read_text().rpartition("\n")[0].splitlines()
         except FileNotFoundError:
             return []
         found = []
