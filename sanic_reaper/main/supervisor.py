@@ -21,6 +21,7 @@ from ..internals import App
 from ..log import log
 from ..platform.base import Identity
 from ..state.control import Control
+from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import startup
 from ..worker.entry import Orders
@@ -123,7 +124,7 @@ class Supervisor:
         self.forced = False
         self._main = (os.getpid(), start_of(os.getpid()))
         self._run = run
-        self._earlier = earlier
+        self._earlier = set(earlier)
         self._predecessors: set[Identity] = set()
         self._processes: list[WatchedProcess] = []
         self._control = Control(run, self._processes)
@@ -169,7 +170,11 @@ class Supervisor:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         preflight.ask_the_kernel()
-        self._predecessors = children_of(self._main[0])
+        birthmark.shed()
+        children = children_of(self._main[0])
+        self._earlier &= children
+        known = main_internals.multiprocessing_children()
+        self._predecessors = {child for child in children if child[0] not in known}
         self._start_sidecar()
         if self.notifier is not None:
             self.notifier.begin(self.settings.startup_timeout)

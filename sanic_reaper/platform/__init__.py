@@ -19,6 +19,8 @@ plain integers.
                                        not known
 `is_exiting(pid)`                      whether it has begun to end, and is no zombie yet
 `uid(pid)`                             the user that it runs as, or `None`
+`ignored_signals(pid)`                 what it ignores, also as a zombie: bit N - 1 for signal N; 0
+                                       where that is not known
 `exit_fd(pid)`                         a descriptor that turns readable when the process ends
 `send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
@@ -64,6 +66,7 @@ command = backend.command
 channel = backend.channel
 is_exiting = backend.is_exiting
 uid = backend.uid
+ignored_signals = backend.ignored_signals
 exit_fd = backend.exit_fd
 send = backend.send
 parent_death_signal = backend.parent_death_signal

@@ -94,6 +94,10 @@ def uid(pid: int) -> int | None:
         return None
 
 
+def ignored_signals(pid: int) -> int:
+    return 0
+
+
 def _absent(what: str) -> NoReturn:
     raise OSError(errno.ENOSYS, f"no {what} on this system")
 

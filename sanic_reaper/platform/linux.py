@@ -216,6 +216,18 @@ def uid(pid: int) -> int | None:
         return None
 
 
+def ignored_signals(pid: int) -> int:
+    """`SigIgn` of /proc/PID/status (proc(5)). The kernel keeps it until the process is reaped."""
+    if is_hidden(pid):
+        return 0
+    try:
+        _, found, rest = _read(f"/proc/{pid}/status").partition(b"\nSigIgn:")
+    except OSError as error:
+        _has_ended(error)
+        return 0
+    return int(rest.split(None, 1)[0], 16) if found else 0
+
+
 def exit_fd(pid: int) -> int:
     """A pidfd (Linux 5.3): readable once the process is a zombie, and never another process's."""
     if "pidfd" in WITHOUT or not hasattr(os, "pidfd_open"):

@@ -220,7 +220,7 @@ class Init:
         self._reap()
         while not (self._adopts and self._childless):
             try:
-                pause = self._descendants.end(self._roots, {}, set(), deadline, 0, set())
+                pause = self._descendants.end(self._roots, {}, set(), deadline)
                 empty = 0 if self._descendants.targets else empty + 1
             except OSError as error:  # no more descriptors on the whole machine, no /proc
                 if time.monotonic() >= deadline + STUBBORN:

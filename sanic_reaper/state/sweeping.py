@@ -158,7 +158,7 @@ def end(
     poll = select.poll()
     rest = _Sweep(leftover, poll, report, tell_of)
     while True:
-        pause = rest.end({}, {}, set(), NEVER, 0, set())
+        pause = rest.end({}, {}, set(), NEVER)
         if not rest.targets:
             return rest.ended - len(rest.given_up)
         poll.poll(pause * 1000)

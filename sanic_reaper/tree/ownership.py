@@ -4,7 +4,9 @@ Three kinds of evidence count, and nothing else does: neither a name, nor a comm
 process group, which a server shares with the shell that launched it.
 
 1. *Descent*: the process is a child of one that is ours. A child is never older than its parent,
-   so a pid that was given to a stranger meanwhile is no parent.
+   so a pid that was given to a stranger meanwhile is no parent. Main is a parent by adoption too:
+   where it may have adopted a stranger's child, being its child is not enough, and something else
+   has to prove that it is ours.
 2. *Memory*: it was ours by descent when an earlier snapshot was taken, pid and creation time.
 3. *Mark*: it was executed with this run's mark in its environment.
 
@@ -43,6 +45,8 @@ def judge(
     is_detached: Callable[[Row], bool],
     is_marked: Callable[[Row], bool],
     owner_of: Callable[[Row], Identity | None],
+    adopter: Identity | None = None,
+    is_proved: Callable[[Row], bool] = lambda row: False,
 ) -> Verdict:
     """Find what is ours in `table`.
 
@@ -57,6 +61,9 @@ def judge(
         is_marked: whether a process bears this run's mark. Asked only of those that neither
             descent nor memory claims, as an answer costs a look at another file.
         owner_of: the root that a process says it comes from. Asked once of each.
+        adopter: the root that may have adopted the child of a stranger, if there is one.
+        is_proved: whether something else proves that a child of the adopter's is ours. Asked only
+            of those that memory does not claim.
     """
     verdict = Verdict()
     children: dict[int, list[Row]] = {}
@@ -78,12 +85,15 @@ def judge(
     def descend(row: Row, label: str, root: Identity | None) -> None:
         pending = [row]
         while pending:
-            for child in _younger(children, pending.pop()):
+            parent = pending.pop()
+            for child in _younger(children, parent):
                 identity = child.identity
                 if identity in roots or identity in verdict.claims or identity in verdict.spared:
                     continue
                 if identity in spared or is_detached(child):
                     spare(child)
+                    continue
+                if parent.identity == adopter and identity not in known and not is_proved(child):
                     continue
                 verdict.claims[identity] = known.get(identity) or f"descends from {label}"
                 own(child, root)

@@ -8,7 +8,7 @@ import signal
 import time
 
 from .. import environment, platform
-from . import ownership
+from . import birthmark, ownership
 from .process import Handle
 
 TYPE_CHECKING = False
@@ -92,6 +92,15 @@ class Remains:
         self._spared: set[Identity] = set()
         self._zombies: set[Identity] = set()
         self._refused: set[Identity] = set()
+        self.began = 0
+        """The creation time of the first process of the server."""
+        self.predecessors: set[Identity] = set()
+        """Children that main had when the server began, and that are its own."""
+        self.strangers = False
+        """Whether main has, or has had, children that are not the server's. What these start may
+        come to main as orphans, which it adopts."""
+        self.preceding: set[Identity] = set()
+        """Those that main had before the server, and what has been seen below them."""
 
     @property
     def given_up(self) -> set[Identity]:
@@ -101,6 +110,10 @@ class Remains:
     def spare(self, identity: Identity) -> None:
         """It was there before the server: not ours, nor what descends from it."""
         self._spared.add(identity)
+
+    def precede(self, identity: Identity) -> None:
+        """Main has started it before the server: ours only when main is gone."""
+        self.predecessors.add(identity)
 
     # -- finding them -----------------------------------------------------------------------------
 
@@ -133,10 +146,18 @@ class Remains:
             self._is_detached,
             self._is_marked if marks else _nobody,
             _owner_of,
+            self._main.identity if self.strangers else None,
+            self._is_proved,
         )
         self.known = verdict.claims
         self._owners = verdict.owners
         self._spared = verdict.spared
+        self.preceding = {
+            identity
+            for identity in verdict.claims
+            if identity in self.preceding
+            or ownership.precedes(table[identity[0]], self.began, self.predecessors, table, roots)
+        }
         self._find_zombies(table, roots)
         return dict(verdict.claims)
 
@@ -145,6 +166,13 @@ class Remains:
 
     def _is_marked(self, row: Row) -> bool:
         return is_marked(row, self._run, self._main.start, self._uid)
+
+    def _is_proved(self, row: Row) -> bool:
+        """Whether a child of main's is ours, where it may be the orphan of a stranger."""
+        return row.identity in self.predecessors or self._is_marked(row) or self._is_of_worker(row)
+
+    def _is_of_worker(self, row: Row) -> bool:
+        return row.start >= self.began and birthmark.is_borne(platform.ignored_signals(row.pid))
 
     def _find_zombies(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
         """Zombies of main's that nobody has waited for since the last look."""
@@ -164,8 +192,7 @@ class Remains:
         helpers: Mapping[Identity, str],
         services: set[Identity],
         deadline: float,
-        began: int,
-        predecessors: set[Identity],
+        spare_preceding: bool = False,
         of: Set[Identity] | None = None,
     ) -> float:
         """Signal what is there; to be called again until `targets` is empty.
@@ -175,8 +202,7 @@ class Remains:
             helpers: what was registered and is to be ended here all the same.
             services: those of them that end by themselves when nobody uses them any more.
             deadline: when SIGKILL needs no SIGTERM before it.
-            began: what is older than this is not to be ended here,
-            predecessors: nor are these.
+            spare_preceding: whether what main had before the server is not to be ended here.
             of: the roots whose descendants are to be ended; those of all, if none are given.
 
         Returns:
@@ -190,7 +216,7 @@ class Remains:
         claims = {
             identity: evidence
             for identity, evidence in self._judge(table, roots, marks=True).items()
-            if not ownership.precedes(table[identity[0]], began, predecessors, table, roots)
+            if not (spare_preceding and identity in self.preceding)
             and (of is None or self._owners.get(identity) in of)
         }
         claims.update(_living(helpers))

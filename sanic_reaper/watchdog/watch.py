@@ -124,8 +124,6 @@ class Watch:
         self.deadline = NEVER
         self.forced = False
         self.is_over = False
-        self.server_began = 0
-        self.predecessors: set[Identity] = set()
         self.members: dict[Identity, Member] = {}
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
@@ -255,10 +253,12 @@ class Watch:
             self._stop(0.0, time.monotonic() + TAIL)
         elif word == "spare":
             self.remains.spare((int(rest[0]), int(rest[1])))
+            self.remains.strangers = True
         elif word == "began":
-            self.server_began = int(rest[0])
+            self.remains.began = int(rest[0])
         elif word == "precedes":
-            self.predecessors.add((int(rest[0]), int(rest[1])))
+            self.remains.precede((int(rest[0]), int(rest[1])))
+            self.remains.strangers = True
         elif word == "finish":
             self._finish()
         elif word == "state":
@@ -315,7 +315,8 @@ class Watch:
 
     def _wake_helpers(self) -> None:
         """A stopped SyncManager would hold up everybody who still has to tell it something."""
-        for pid, start in [*self.helpers, *self.remains.known]:
+        # The children that main had before the server are the script's own to stop.
+        for pid, start in [*self.helpers, *(self.remains.known.keys() - self.remains.preceding)]:
             row = platform.row(pid)
             if row is not None and row.start == start and row.stopped:
                 handle = Handle.open(pid, start)
@@ -497,8 +498,7 @@ class Watch:
             self.helpers if last else {},
             self._self_ending(),
             0.0 if self.forced else deadline,
-            0 if last else self.server_began,
-            set() if last else self.predecessors,
+            spare_preceding=not last,
         )
         if not last:
             self._report_zombies()
@@ -529,7 +529,7 @@ class Watch:
         Also where it ended in peace, to be replaced: a helper of its own that it forgot would be
         there once more after each restart.
         """
-        pause = self.remains.end(self._roots(), {}, set(), NEVER, 0, set(), of=self._dead)
+        pause = self.remains.end(self._roots(), {}, set(), NEVER, of=self._dead)
         self._next_scan = now + pause
         self._report_zombies()
         if not self.remains.targets:

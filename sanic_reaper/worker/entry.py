@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from .. import environment, internals, platform
 from ..internals import App
+from ..tree import birthmark
 from ..tree.process import start_of
 from . import startup
 from .draining import Draining
@@ -79,6 +80,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
     for name in orders.forget:
         os.environ.pop(name, None)
     os.environ[environment.OWNER] = f"{os.getpid()}:{start_of(os.getpid())}"
+    birthmark.take()
     stop = _stop_for(orders)
     for signum in orders.unheard:
         if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:

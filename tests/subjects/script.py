@@ -47,13 +47,28 @@ def two_servers() -> None:
         time.sleep(600)
 
 
+JOB = 'while [ ! -e "$EVENTS.order" ]; do sleep 0.1; done; setsid --fork sleep 600'
+"""Starts a daemon when it is told to, and ends: the daemon has another parent at once."""
+
+
+def start_jobs() -> None:
+    for _ in range(8):
+        popen(["sh", "-c", JOB])
+
+
+if MODE == "jobs first" and __name__ == "__main__":
+    start_jobs()
 app = build("Script")
+if MODE == "jobs second" and __name__ == "__main__":
+    start_jobs()
 if MODE == "later apps":
     app.after_server_start(lambda _: say_settings("worker"))
 
 MODES = {
     "later apps": later_apps,
     "two servers": two_servers,
+    "jobs first": serve,
+    "jobs second": serve,
 }
 
 if __name__ == "__main__":

@@ -19,7 +19,16 @@ TREE = (
 
 
 def judge(
-    *rows, roots=ROOTS, known=None, owners=None, spared=(), detached=(), marked=(), says=None
+    *rows,
+    roots=ROOTS,
+    known=None,
+    owners=None,
+    spared=(),
+    detached=(),
+    marked=(),
+    says=None,
+    adopter=None,
+    proved=(),
 ):
     table = {row.pid: row for row in (*TREE, *rows)}
     return ownership.judge(
@@ -31,6 +40,8 @@ def judge(
         lambda row: row.pid in detached,
         lambda row: row.pid in marked,
         lambda row: (says or {}).get(row.pid),
+        adopter,
+        lambda row: row.pid in proved,
     )
 
 
@@ -174,6 +185,50 @@ class TestDetached:
     def test_spares_nobody_else(self):
         verdict = judge(Row(200, WORKER, 70, "S"), Row(202, WORKER, 70, "S"), detached={200})
         assert set(verdict.claims) == {(202, 70)}
+
+
+class TestAdopted:
+    """Main has children that are not the server's. It may have adopted one of theirs."""
+
+    @pytest.mark.parametrize(
+        ("rows", "more", "claimed"),
+        [
+            pytest.param([Row(200, MAIN, 70, "S")], {}, set(), id="an orphan of nobody knows whom"),
+            pytest.param(
+                [Row(200, MAIN, 70, "S"), Row(201, 200, 71, "S")], {}, set(), id="and its child"
+            ),
+            pytest.param(
+                [Row(200, MAIN, 70, "S"), Row(201, MAIN, 71, "S")],
+                {"known": {(201, 71): "descends from worker"}},
+                {201},
+                id="one that was seen below a worker",
+            ),
+            pytest.param(
+                [Row(200, MAIN, 70, "S")], {"proved": {200}}, {200}, id="one that is proved"
+            ),
+            pytest.param(
+                [Row(200, MAIN, 70, "S"), Row(201, 200, 71, "S")],
+                {"proved": {200}},
+                {200, 201},
+                id="and its child, which needs no proof",
+            ),
+            pytest.param([Row(200, WORKER, 70, "S")], {}, {200}, id="child of a worker"),
+            pytest.param([Row(200, MAIN, 70, "S")], {"marked": {200}}, {200}, id="marked"),
+            pytest.param(
+                [Row(200, MAIN, 70, "S"), Row(201, 200, 71, "S")],
+                {"spared": {(200, 70)}, "proved": {200, 201}},
+                set(),
+                id="what is spared is spared",
+            ),
+        ],
+    )
+    def test_needs_a_proof(self, rows, more, claimed):
+        verdict = judge(*rows, adopter=(MAIN, 50), **more)
+        assert {pid for pid, _ in verdict.claims} == claimed
+
+    def test_a_known_stranger_is_not_remembered_by_mistake(self):
+        verdict = judge(Row(200, MAIN, 70, "S"), adopter=(MAIN, 50), known={(200, 69): "x"})
+        assert verdict.claims == {}
 
 
 OTHER = (120, 61)

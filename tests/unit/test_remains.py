@@ -88,10 +88,10 @@ def test_who_is_known_is_not_forgotten_for_want_of_a_descriptor(new_sleeper, mon
         with pytest.raises(OSError, match=str(error)):
             remains.remember(roots)
         with pytest.raises(OSError, match=str(error)):
-            remains.end(roots, {}, set(), 0.0, 0, set())
+            remains.end(roots, {}, set(), 0.0)
     assert remains.known == known
     assert child.poll() is None
-    remains.end(roots, {}, set(), 0.0, 0, set())
+    remains.end(roots, {}, set(), 0.0)
     assert ended(child, 5)
 
 
@@ -186,7 +186,7 @@ def test_what_is_to_be_ended(new_sleeper, age):
     )
     remains.known = {identity: "remembered from an earlier look"}
     for deadline in (time.monotonic() + 60, 0.0):  # first SIGTERM, then SIGKILL
-        remains.end({}, {identity: "SyncManager-1"}, set(), deadline, 0, set())
+        remains.end({}, {identity: "SyncManager-1"}, set(), deadline)
     assert ended(sleeper, 0.3 if age else 5) == (not age)
     assert bool(signalled) == (not age)
 
@@ -218,7 +218,7 @@ def test_who_does_not_even_end_by_sigkill_is_given_up(ending, monkeypatch):
     monkeypatch.setattr(platform, "send", lambda *_: None)
 
     def end():
-        remains.end({}, {}, set(), 0.0, 0, set())
+        remains.end({}, {}, set(), 0.0)
 
     end()
     assert identity in remains.targets
@@ -238,7 +238,7 @@ def test_who_has_ended_since_the_table_was_read_is_not_told_of(ending, monkeypat
     sleeper.kill()
     sleeper.wait()
     monkeypatch.setattr(platform, "table", lambda: table)
-    remains.end({}, {}, set(), 0.0, 0, set())
+    remains.end({}, {}, set(), 0.0)
     assert (remains.targets, said) == ({}, [])
 
 
