@@ -23,6 +23,7 @@ from .fallback import (
     environ,
     forbid_core_dump,
     give_back_memory,
+    ignored_signals,
     is_exiting,
     keep_reserve,
     name_process,
