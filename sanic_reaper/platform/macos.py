@@ -53,6 +53,7 @@ __all__ = [
     "exit_fd",
     "forbid_core_dump",
     "give_back_memory",
+    "ignored_signals",
     "is_exiting",
     "keep_reserve",
     "name_process",
