@@ -6,11 +6,11 @@ import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..platform.base import Identity
 from ..tree.process import Handle
-from ..worker.explanations import AWAITING, BLOCKING, Frame
+from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
 from ..worker.reports import REQUEST
 from .reader import Reader, frames_of
 
@@ -20,9 +20,16 @@ ANSWER = 0.3
 STACK = 0.8
 """Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""
 
+Reply: TypeAlias = "Callable[[list[Frame], str], None]"
+"""Receives the frames in which the worker sits, innermost first, and how, such as `BLOCKING`."""
+
 
 class Contact:
     """The pipe from one worker.
+
+    Several may ask where the worker is: a warning, a verdict, a `dump`. Each of them gets an answer
+    within two times (`STACK` + `ANSWER`), if only "it has exited": whoever asks while the worker's
+    stack is awaited shares that answer, and whoever asks later waits for the next one.
 
     Args:
         identity: its pid and creation time. The pid alone would not do: whoever asks for its exit
@@ -44,14 +51,20 @@ class Contact:
         self._handle = Handle.open(*identity)
         self._reader = Reader(connection)
         self._asked: float | None = None
-        self._then: Callable[[list[Frame], str], None] | None = None
+        self._replies: list[Reply] = []
+        """Who shares the answer that the worker has been asked for."""
+        self._waiting: list[Reply] = []
+        """Who asks next."""
         self._where: tuple[bool, list[Frame]] | None = None
+        self._is_closed = False
 
     def turn(self) -> None:
         """Take in what it has reported; act on an answer, or on the want of one."""
         self.hear()
+        if self._asked is None:
+            return
         patience = ANSWER if self.stack else STACK
-        if self._asked is not None and (self._where or time.monotonic() - self._asked >= patience):
+        if self._where is not None or time.monotonic() - self._asked >= patience:
             self._answer()
 
     def hear(self) -> None:
@@ -66,36 +79,60 @@ class Contact:
             for listener in self.listeners:
                 listener(word, rest)
 
-    @property
-    def is_being_asked(self) -> bool:
-        return self._asked is not None
+    def ask(self, reply: Reply, is_verdict: bool = False) -> None:
+        """Have the worker show where it is, and `reply` be called with that, exactly once.
 
-    def ask(self, then: Callable[[list[Frame], str], None]) -> None:
-        """Have the worker show where it is, and `then` be called with its frames, and how it is."""
-        self._asked, self._then = time.monotonic(), then
+        Args:
+            is_verdict: whether the watchdog waits for the answer before it kills the worker: then
+                a stack that is already here, and `ANSWER` seconds old at most, is good enough.
+        """
+        if self._is_closed:
+            reply([], EXITED)
+        elif self._asked is None:
+            self._put([reply])
+        elif is_verdict or not self.stack:  # else it is older than the question
+            self._replies.append(reply)
+        else:
+            self._waiting.append(reply)
+
+    def _put(self, replies: list[Reply]) -> None:
+        self._asked, self._replies = time.monotonic(), replies
         self.stack, self._where = "", None
         if self._handle is not None:
             self._handle.send(REQUEST)
             self._handle.send(signal.SIGCONT)
 
     def _answer(self) -> None:
-        self._asked, then = None, self._then
         frames, how = frames_of(self.stack), BLOCKING
         if not self.stack:
-            how = "and does not answer"
+            how = "and does not answer" if self._lives() else EXITED
         elif self._where is None:
             how = f"{BLOCKING}, in C code that holds the GIL"
         elif self._where[0]:
             frames, how = self._where[1], AWAITING
-        if then is not None:
-            then(frames, how)
+        replies, self._replies, self._asked = self._replies, [], None
+        for reply in replies:
+            reply(frames, how)
+        if self._waiting and self._asked is None:
+            waiting, self._waiting = self._waiting, []
+            self._put(waiting)
+
+    def _lives(self) -> bool:
+        return self._handle is not None and self._handle.alive()
 
     def close(self) -> None:
-        """Nothing more is heard. Who listens is let go: in a cycle with us, he would stay in memory
-        until the next full collection, and with him his process's descriptors."""
+        """It has exited: nothing more is heard, and each question is answered with that.
+
+        Who listens is let go: in a cycle with us, he would stay in memory until the next full
+        collection, and with him his process's descriptors.
+        """
+        self._is_closed = True
         self._reader.close()
         self.listeners.clear()
-        self._then = None
+        replies, self._asked = [*self._replies, *self._waiting], None
+        self._replies, self._waiting = [], []
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+        for reply in replies:
+            reply([], EXITED)

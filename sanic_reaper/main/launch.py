@@ -9,7 +9,16 @@ from typing import Any
 
 from ..config import Settings
 from ..log import log
-from ..worker.explanations import AWAITING, BESIDE, BLOCKING, Frame, advice, is_ours, report
+from ..worker.explanations import (
+    AWAITING,
+    BESIDE,
+    BLOCKING,
+    EXITED,
+    Frame,
+    advice,
+    is_ours,
+    report,
+)
 from ..worker.handlers import Place
 from .contact import Contact
 from .reader import frames_of, other_threads
@@ -115,11 +124,20 @@ class Launch:
         self._steps: dict[int, Step] = {}
         """What runs now, by the number that the worker has given it. Several at once, where it has
         several apps, or background work."""
+        self._culprit: Step | None = None
+        """What has exceeded a limit of its own, once the start has expired."""
         self._failed_at = 0.0
         contact.listeners.append(self._heed)
 
     def fail(self, why: str) -> None:
         self.failure, self._failed_at = why, time.monotonic()
+
+    def expire(self) -> None:
+        """Its time is up: note whose limit it was, before what has exceeded it ends by itself."""
+        now = time.monotonic()
+        self.has_expired = True
+        steps = self._steps.values()
+        self._culprit = next((step for step in steps if step.is_over_its_limit(now)), None)
 
     @property
     def is_up(self) -> bool:
@@ -212,7 +230,7 @@ class Launch:
 
     def _warn(self, number: int, frames: list[Frame], how: str) -> None:
         step = self._steps.get(number)
-        if step is None:
+        if step is None or how == EXITED:
             return
         seconds = time.monotonic() - step.began
         what = f"{self._title} is slow to start: {step.place.name} still runs"
@@ -235,7 +253,7 @@ class Launch:
         """Why it is killed now, and its whole stack."""
         now = time.monotonic()
         steps = list(self._steps.values())
-        step = next((step for step in steps if step.is_over_its_limit(now)), None)
+        step = self._culprit
         if step is not None and step.is_beside:
             text = self._overdue_beside(step, frames, how)
         elif step is not None:

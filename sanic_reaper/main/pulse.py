@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..log import log
-from ..worker.explanations import AWAITING, BLOCKING, Frame, report
+from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, report
 from .contact import Contact
 from .launch import stack_of, whole
 from .reader import frames_of
@@ -153,8 +153,8 @@ class Pulse:
                 self._contact.ask(self._warn)
 
     def _warn(self, frames: list[Frame], how: str) -> None:
-        if not self._is_asked:
-            return  # it turns again
+        if not self._is_asked or how == EXITED:
+            return  # it turns again, or there is nobody to tell of
         frames, how = self._what_blocks(frames, how)
         what = self._standing()
         text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)

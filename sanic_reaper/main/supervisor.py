@@ -20,7 +20,6 @@ from ..events import Hooks
 from ..internals import App
 from ..log import log
 from ..platform.base import Identity
-from ..state.control import Control
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import startup
@@ -28,6 +27,7 @@ from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
 from . import inheritance, main_internals, preflight
 from .children import OwnChildren
+from .control import Control
 from .goodbye import HELPER, PROCESS, WORKER, goodbye
 from .journal import Journal, facts
 from .listeners import MainListeners

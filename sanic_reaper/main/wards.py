@@ -14,7 +14,7 @@ from ..events import Hooks
 from ..log import log
 from ..platform.base import Identity
 from ..tree import causes
-from ..worker.explanations import Frame
+from ..worker.explanations import EXITED, Frame
 from .contact import Contact
 from .journal import Journal
 from .launch import Launch
@@ -110,16 +110,19 @@ class Wards:
         """A worker is late: find out where it is, say so, and let the watchdog end it."""
         process = self.find((pid, start))
         if process is not None and process.launch is not None:
-            process.launch.has_expired = True
+            process.launch.expire()
             assert process.contact is not None
             if process.contact.can_be_asked:
-                process.contact.ask(partial(self._condemn, process))
+                process.contact.ask(partial(self._condemn, process), is_verdict=True)
                 return
             log.info("%s [%d] has not started in time; this is its stack:", process.name, pid)
         self._tell("dump", pid, start)
 
     def _condemn(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
         assert process.launch is not None
+        if how == EXITED:  # by itself, before it was ended: its exit code says more
+            process.launch.has_expired = False
+            return
         process.launch.fail(process.launch.overdue(frames, how))
         self._tell("shown", *process.identity)
 
@@ -128,10 +131,12 @@ class Wards:
         process = self.find(identity)
         if process is not None and process.contact is not None:
             self._tell("hung", *identity)
-            process.contact.ask(partial(self._condemn_hung, process))
+            process.contact.ask(partial(self._condemn_hung, process), is_verdict=True)
 
     def _condemn_hung(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
         assert process.pulse is not None
+        if how == EXITED:
+            return
         log.error(
             "%s [%s] is ended: %s", process.name, process.pid, process.pulse.hung(frames, how)
         )

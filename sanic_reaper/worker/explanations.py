@@ -16,6 +16,8 @@ from .handlers import Place, StartupTimeout
 BLOCKING = "blocking the event loop"
 AWAITING = "awaiting"
 BESIDE = "in the background"
+EXITED = "has exited"
+"""Of a worker that was asked where it is, and is gone: there is nothing to explain any more."""
 
 
 def advice(event: str = "before_server_start") -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -14,8 +15,10 @@ from support.census import wait_until
 from support.programs import said_by
 
 from sanic_reaper import platform
-from sanic_reaper.state import control as control_module
-from sanic_reaper.state.control import LONGEST, MOST, Control, ask_for_stack
+from sanic_reaper.main import control as control_module
+from sanic_reaper.main.control import MAX_CLIENTS, MAX_QUESTION, Control
+from sanic_reaper.state.control import ask_for_stack
+from sanic_reaper.worker.explanations import EXITED
 
 NAME = "Sanic-Server-0-0"
 
@@ -23,7 +26,6 @@ NAME = "Sanic-Server-0-0"
 class Contact:
     """Of a worker that says in which line it is as soon as it is asked."""
 
-    is_being_asked = False
     can_be_asked = True
     stack = "Thread 1\n"
 
@@ -91,28 +93,84 @@ def test_one_that_still_imports(ask, worker):
         ask()
 
 
-def test_one_that_somebody_else_is_asking_is_asked_afterwards(ask, control, worker):
-    worker.contact.is_being_asked = True
-    turns = iter(range(1000))
-
-    def turn():
-        control.turn()
-        worker.contact.is_being_asked = next(turns) < 10
-
-    assert "it sits" in ask(then=turn)
+def test_a_worker_that_exits_meanwhile(ask, worker, monkeypatch):
+    monkeypatch.setattr(worker.contact, "ask", lambda tell: tell([], EXITED))
+    with pytest.raises(OSError, match="it has exited"):
+        ask()
 
 
-def test_a_server_that_stops_meanwhile(ask, control, worker):
-    worker.contact.is_being_asked = True
+def test_a_server_that_stops_meanwhile(ask, control, worker, monkeypatch):
+    asked = []
+    monkeypatch.setattr(worker.contact, "ask", asked.append)
 
     def stop():
         control.turn()
-        if len(control.news) > 1:  # it has come
+        if asked:  # it has come
             control.close()
 
     with pytest.raises(OSError, match="the server has stopped"):
         ask(then=stop)
     assert control.news == []
+    asked[0]([], "it sits")  # and who has been asked may still answer
+
+
+def test_who_has_asked_wakes_nobody_any_more_whatever_he_does(tmp_path, control, worker):
+    """He may hang up: his socket is readable for good then, and main would spin."""
+    asked = []
+    worker.contact.ask = asked.append
+    [connection] = connected(tmp_path, 1)
+    connection.sendall(f"{NAME}\n".encode())
+    control.turn()
+    assert len(asked) == 1
+    connection.close()
+    assert len(control.news) == 1, "the listening socket alone"
+    control.turn()
+    asked[0]([], "it sits")
+    control.turn()
+    assert not control._clients
+
+
+def test_a_worker_that_never_answers(ask, worker, monkeypatch):
+    monkeypatch.setattr(control_module, "WORKER_TIMEOUT", 0.1)
+    monkeypatch.setattr(worker.contact, "ask", lambda tell: None)
+    with pytest.raises(OSError, match="the worker has not answered within"):
+        ask()
+
+
+def test_an_answer_that_fits_into_no_buffer(ask, worker, monkeypatch):
+    """Main sends it piece by piece, and never waits."""
+    worker.contact.stack = "x" * 2_000_000 + "\n"
+    assert len(ask()) > 2_000_000
+
+
+def test_who_does_not_take_the_answer_is_given_up(tmp_path, control, worker, monkeypatch):
+    monkeypatch.setattr(control_module, "SEND_TIMEOUT", 0.1)
+    worker.contact.stack = "x" * 2_000_000 + "\n"
+    [connection] = connected(tmp_path, 1)
+    with connection:
+        connection.sendall(f"{NAME}\n".encode())
+        began = time.monotonic()
+        control.turn()
+        assert time.monotonic() - began < 0.1
+        assert len(control._clients) == 1
+        wait_until(lambda: control.turn() or not control._clients, 5, "an end")
+
+
+def test_who_says_nothing_is_told_so_and_the_next_ones_are_heard(tmp_path, control, monkeypatch):
+    monkeypatch.setattr(control_module, "QUESTION_TIMEOUT", 0.1)
+    silent = connected(tmp_path, MAX_CLIENTS)
+    control.turn()
+    assert len(control.news) == MAX_CLIENTS, "not the listening socket: nobody would be heard"
+    [late] = connected(tmp_path, 1)
+    late.settimeout(5)
+    late.sendall(b"nobody\n")
+    wait_until(lambda: control.turn() or not control._clients, 5, "an end")
+    control.turn()
+    assert late.recv(100).startswith(b"unknown")
+    for connection in silent:
+        assert connection.recv(100).startswith(b"error\nno question within")
+        connection.close()
+    late.close()
 
 
 def connected(tmp_path, number):
@@ -124,7 +182,7 @@ def connected(tmp_path, number):
 
 
 def test_more_than_it_hears_at_the_same_time_wait(tmp_path, control):
-    connections = connected(tmp_path, MOST + 1)
+    connections = connected(tmp_path, MAX_CLIENTS + 1)
     for connection in connections:
         connection.sendall(b"nobody\n")
     control.turn()
@@ -141,7 +199,7 @@ def test_more_than_it_hears_at_the_same_time_wait(tmp_path, control):
 
 A_MAIN = """
 import os, socket
-from sanic_reaper.state.control import Control
+from sanic_reaper.main.control import Control
 
 control = Control("run", [])
 control.open(".")
@@ -208,7 +266,7 @@ os.waitpid(pid, 0)
     assert said_by(A_MAIN + code, cwd=tmp_path) == [r"b'error\nthe server has stopped'"]
 
 
-@pytest.mark.parametrize("words", [b"", b"x" * (LONGEST + 1)], ids=["nothing", "too much"])
+@pytest.mark.parametrize("words", [b"", b"x" * (MAX_QUESTION + 1)], ids=["nothing", "too much"])
 def test_who_does_not_ask_is_hung_up_on(tmp_path, control, words):
     [connection] = connected(tmp_path, 1)
     with connection:

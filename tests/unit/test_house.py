@@ -21,7 +21,7 @@ BELOW = {
     "platform": {"untrusted"},
     "stderr": {"untrusted"},
     "tree": {"environment", "platform"},
-    "state": {"environment", "log", "model", "platform", "tree", "untrusted"},
+    "state": {"environment", "model", "platform", "tree", "untrusted"},
     "watchdog": {"platform", "state", "stderr", "tree"},
     "worker": {"config", "environment", "internals", "log", "model", "platform", "state", "tree"},
     "main": {

@@ -13,11 +13,13 @@ import pytest
 from support.census import wait_until
 from support.programs import program
 
+from sanic_reaper import platform
 from sanic_reaper.config import Settings
 from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.reader import Reader, frames_of, other_threads
 from sanic_reaper.tree.process import start_of
+from sanic_reaper.worker.explanations import EXITED
 from sanic_reaper.worker.reports import REQUEST, Reports
 
 
@@ -272,5 +274,68 @@ def test_a_worker_that_does_not_answer(pipe):
         contact.ask(lambda frames, how: answers.append((frames, how)))
         wait_until(lambda: contact.turn() or answers, 5, "an answer")
         assert answers == [([], "and does not answer")]
-        assert not contact.is_being_asked
         contact.close()
+
+
+# -- several who ask at once ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(pipe):
+    """A worker that shows nothing by itself; main's line to it, and what the test writes there."""
+    deaf = f"import signal, time; signal.signal({int(REQUEST)}, signal.SIG_IGN); print(flush=True)"
+    with program(f"{deaf}; time.sleep(60)") as worker:
+        reader, writer = pipe
+        contact = Contact((worker.pid, start_of(worker.pid)), reader)
+        yield contact, lambda text: os.write(writer.fileno(), text.encode()), worker
+        contact.close()
+
+
+STACK_TEXT = 'Current thread 0x1 (most recent call first):\n  File "shop.py", line {} in report\n'
+WHERE = '\x1e["where", false, []]\n'
+
+
+def test_everybody_who_asks_is_answered_once_and_with_nothing_older(asked):
+    contact, show, _ = asked
+    answers = []
+
+    def reply(who):
+        return lambda frames, how: answers.append((who, frames[0][1]))
+
+    contact.ask(reply("a warning"))
+    contact.ask(reply("a dump, before the stack"))
+    show(STACK_TEXT.format(1))
+    contact.turn()
+    contact.ask(reply("a dump, after it"))
+    contact.ask(reply("a verdict"), is_verdict=True)
+    assert answers == []
+    show(WHERE)
+    contact.turn()
+    assert answers == [("a warning", 1), ("a dump, before the stack", 1), ("a verdict", 1)]
+    show(STACK_TEXT.format(2) + WHERE)
+    contact.turn()
+    assert answers[3:] == [("a dump, after it", 2)]
+    contact.turn()
+    assert len(answers) == 4
+
+
+def test_who_asks_a_worker_that_exits_hears_of_that(asked):
+    contact, show, _ = asked
+    answers = []
+    contact.ask(lambda frames, how: answers.append(how))
+    show(STACK_TEXT.format(1))
+    contact.turn()
+    contact.ask(lambda frames, how: answers.append(how))
+    contact.close()
+    contact.ask(lambda frames, how: answers.append(how))
+    assert answers == [EXITED] * 3
+
+
+def test_one_that_has_exited_and_is_not_buried_yet(asked):
+    contact, _, worker = asked
+    answers = []
+    worker.kill()
+    wait_until(lambda: not platform.row(worker.pid).alive, 5, "its end")
+    contact.ask(lambda frames, how: answers.append(how))
+    wait_until(lambda: contact.turn() or answers, 5, "an answer")
+    assert answers == [EXITED]

@@ -1,0 +1,265 @@
+"""The control socket: main answers one question, where a worker is, to its own user and to root.
+
+Only main can ask a worker, because the answer comes through the pipe that main has opened for it.
+
+Everybody who connects is a client with a deadline, in each of its three stages: it sends its
+question, it waits for the worker's answer, it takes the answer. Main waits for words of those
+alone that are in the first stage, and never for any client: it sends what the socket takes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from functools import partial
+
+from .. import platform, state
+from ..log import log
+from ..worker.explanations import EXITED, Frame
+from .contact import Contact
+from .processes import WatchedProcess
+from .reader import frames_of, other_threads
+
+MAX_CLIENTS = 8
+"""Clients that are heard at the same time. The next ones wait in the socket's queue."""
+
+QUEUE = 128
+"""Clients that may wait in the socket's queue; the next one is told to come again."""
+
+QUESTION_TIMEOUT = 1.0
+"""Seconds that a client may take to send its question. `dump` sends it when it connects."""
+
+WORKER_TIMEOUT = 3.0
+"""Seconds after which a client is told that there is no answer. `Contact` needs 1.6 at most."""
+
+SEND_TIMEOUT = 2.0
+"""Seconds that a client may take to read the answer: a stack can be larger than its buffer."""
+
+MAX_QUESTION = 200
+"""Bytes of a question."""
+
+
+class Control:
+    """Main's end of the control socket.
+
+    Args:
+        run: the id of this run.
+        workers: the living workers.
+    """
+
+    def __init__(self, run: str, workers: Iterable[WatchedProcess]) -> None:
+        self._run = run
+        self._workers = workers
+        self._path = ""
+        self._listener: socket.socket | None = None
+        self._clients: list[Client] = []
+
+    def open(self, directory: str) -> None:
+        """Listen in this directory. "": nowhere, so nobody can ask."""
+        self._path = f"{directory}/{self._run}{state.SOCKET}"
+        if directory:
+            try:
+                self._listener = _listen(self._path)
+            except OSError as error:  # too long a path, above all
+                log.debug("nobody can ask where a worker is: %s", error)
+            else:
+                # A forked worker would keep it open, and whoever asks a dead main would wait.
+                os.register_at_fork(after_in_child=self._let_go)
+
+    @property
+    def news(self) -> list[int]:
+        """Descriptors that turn readable when there is something to do.
+
+        Not that of a client who waits for an answer: it is readable for good when he hangs up. And
+        not the listening socket while it would not be heard.
+        """
+        if self._listener is None:
+            return []
+        fds = [one.fileno() for one in self._clients if one.is_asking]
+        return fds if self._is_full else [self._listener.fileno(), *fds]
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._clients) >= MAX_CLIENTS
+
+    def turn(self) -> None:
+        if self._listener is None:
+            return
+        self._accept(self._listener)
+        for client in self._clients:
+            client.turn(time.monotonic())
+        self._clients = [client for client in self._clients if not client.is_over]
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self._is_full:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            if _is_allowed(connection):
+                self._clients.append(Client(connection, self._workers))
+            else:
+                connection.close()
+
+    def _let_go(self) -> None:
+        for client in self._clients:
+            client.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def close(self) -> None:
+        if self._listener is not None:
+            for client in self._clients:
+                client.answer("error", "the server has stopped")
+                client.close()
+            self._clients = []
+            self._listener.close()
+            self._listener = None
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(QUEUE)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_allowed(connection: socket.socket) -> bool:
+    """The directory is closed to others: this is for one that was opened by mistake."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (0, os.geteuid())
+
+
+class Client:
+    """Somebody who wants to know where a worker is."""
+
+    def __init__(self, connection: socket.socket, workers: Iterable[WatchedProcess]) -> None:
+        self._connection = connection
+        self._workers = workers
+        self._words = b""
+        self._unsent = b""
+        self._until = time.monotonic() + QUESTION_TIMEOUT
+        self.is_asking = True
+        """Whether its question has not come yet."""
+        self.is_over = False
+        connection.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def turn(self, now: float) -> None:
+        """Do what can be done, or give up.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        if self.is_over:
+            return
+        if self.is_asking:
+            self._receive()
+        elif self._unsent:
+            self._send()
+        if not self.is_over and now >= self._until:
+            self._give_up()
+
+    def _receive(self) -> None:
+        try:
+            chunk = self._connection.recv(MAX_QUESTION)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        self._words += chunk
+        if not chunk or len(self._words) > MAX_QUESTION:
+            self.close()
+        elif self._words.endswith(b"\n"):
+            self.is_asking = False
+            self._until = time.monotonic() + WORKER_TIMEOUT
+            self._ask(self._words.decode("utf-8", "replace").strip())
+
+    def _give_up(self) -> None:
+        if self.is_asking:
+            self.answer("error", f"no question within {QUESTION_TIMEOUT:g} s")
+        elif not self._unsent:
+            self.answer("error", f"the worker has not answered within {WORKER_TIMEOUT:g} s")
+        self.close()
+
+    def _ask(self, wanted: str) -> None:
+        process = next((one for one in self._workers if wanted in (one.name, str(one.pid))), None)
+        if process is None or process.contact is None or process.pid is None:
+            self.answer("unknown", f"no worker of this server is called {wanted}")
+            return
+        row = platform.row(process.pid)
+        if row is not None and row.halted:
+            self.answer("error", "it is stopped, by SIGSTOP or by a debugger, and can't be asked")
+        elif not process.contact.can_be_asked:
+            self.answer("error", "it still imports the app, and can't be asked yet")
+        else:
+            process.contact.ask(partial(self._tell, process, process.contact))
+
+    def _tell(
+        self, process: WatchedProcess, contact: Contact, frames: list[Frame], how: str
+    ) -> None:
+        if how == EXITED:
+            self.answer("error", f"it {how}")
+            return
+        pulse = process.pulse
+        if pulse is not None and pulse.beats and not pulse.seconds:
+            how = "its event loop turns"  # what it was doing in this very moment is below
+        lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, contact.stack)]
+        self.answer("ok", "\n".join(lines) + "\n")
+
+    def answer(self, word: str, text: str) -> None:
+        """Begin to send the answer, the only one. What the socket does not take now comes later."""
+        if self.is_over or self._unsent:
+            return
+        self.is_asking = False
+        self._unsent = f"{word}\n{text}".encode("utf-8", "backslashreplace")
+        self._until = time.monotonic() + SEND_TIMEOUT
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._connection.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # it has hung up
+        self.close()
+
+    def close(self) -> None:
+        self.is_over = True
+        self._connection.close()
+
+
+def described(frames: list[Frame], stack: str) -> list[str]:
+    """The lines of an answer: each thread's stack once, the one that was asked for first.
+
+    Args:
+        frames: in which the worker sits, innermost first: on a thread's stack, or suspended.
+        stack: what `faulthandler` wrote.
+    """
+    lines = [f'  File "{file}", line {line} in {name}' for file, line, name in frames]
+    if frames and frames == frames_of(stack):
+        rest = other_threads(stack)
+    else:  # a coroutine's, which is on no stack
+        rest = stack.rstrip("\n").splitlines()
+    return [*lines, "", *rest] if rest else lines

@@ -1,0 +1,117 @@
+"""Where is it? Everybody who asks is answered, and main waits for nobody."""
+
+from __future__ import annotations
+
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from signal import SIGKILL
+
+from support.census import holds, wait_until
+from support.marks import methods
+from support.server import START, SUPERVISED, Server
+
+WINDOW = 3.0
+"""Seconds for which main's use of the processor is watched."""
+
+IDLE = 0.15
+"""Share of a core that main may take while nothing happens. It takes 0.02; spinning, 0.3 and more.
+"""
+
+
+@contextmanager
+def sleeping(server: Server):
+    """Main does what is done here without spinning."""
+    before = server.main.cpu_seconds
+    yield
+    assert holds(lambda: server.main.alive, WINDOW)
+    assert server.main.cpu_seconds - before < IDLE * WINDOW
+
+
+def control_socket(server: Server) -> Path:
+    def found() -> Path | None:
+        return next((server.box.folder / "sanic-reaper").glob("*.socket"), None)
+
+    return wait_until(found, 5, "the control socket")
+
+
+def connect(server: Server) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(str(control_socket(server)))
+    return connection
+
+
+@methods
+def test_a_verdict_is_not_lost_to_a_warning_of_the_same_moment(launch, method):
+    """The handler's own limit (and a second) has passed when the warning is due."""
+    subject = SUPERVISED.with_(
+        method=method, workers=1, listeners={"before_server_start": "hold_gil"}
+    )
+    server = launch(
+        subject.with_config(
+            REAPER_STARTUP_TIMEOUT=60.0, REAPER_HANDLER_TIMEOUT=1.0, REAPER_SLOW_HANDLER=2.0
+        )
+    )
+    assert server.exit_code(START) == 1
+    assert re.search(r"handler listen_blocking took longer than 1 s", server.output())
+    assert "has not started within" not in server.output()
+    assert "REAPER_STARTUP_TIMEOUT" not in server.output()
+
+
+def test_connections_that_say_nothing_cost_nothing_and_keep_nobody_out(launch):
+    server = launch(SUPERVISED)
+    server.wait_serving()
+    silent = [connect(server) for _ in range(9)]
+    with sleeping(server):
+        assert server.ask("dump", "Sanic-Server-0-0").code == 0
+    for connection in silent:
+        with closing(connection):
+            assert connection.recv(100).startswith(b"error")
+    assert server.stop() == 0
+
+
+def test_who_asks_a_worker_that_dies_hears_of_that(launch):
+    server = launch(SUPERVISED.with_(workers=1))
+    [victim] = server.wait_serving()
+    server.request("/do/mask-all")
+    with closing(connect(server)) as connection:
+        connection.sendall(f"{victim.inner_pid}\n".encode())
+        victim.send(SIGKILL)
+        assert connection.recv(1000) == b"error\nit has exited"
+    wait_until(lambda: server.workers not in ([], [victim]), START, server.describe)
+    with sleeping(server):
+        assert server.ask("dump", "Sanic-Server-0-0").code == 0
+    assert server.stop() == 0
+
+
+def test_who_hangs_up_before_the_answer_is_forgotten(launch):
+    """As a `dump` that is killed: a socket that is readable for good."""
+    server = launch(SUPERVISED.with_(workers=1))
+    server.wait_serving()
+    server.request("/do/mask-all")
+    for _ in range(10):
+        with closing(connect(server)) as connection:
+            connection.sendall(b"Sanic-Server-0-0\n")
+    with sleeping(server):
+        pass
+    assert "does not answer" in server.ask("dump", "Sanic-Server-0-0").text
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+def test_many_at_once_are_all_answered(launch):
+    server = launch(SUPERVISED.with_(workers=1))
+    server.wait_serving()
+
+    def ask(_: int) -> bytes:
+        with closing(connect(server)) as connection:
+            connection.sendall(b"Sanic-Server-0-0\n")
+            return connection.recv(100)
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(ask, range(20)))
+    assert all(answer.startswith(b"ok\nSanic-Server-0-0 [") for answer in answers)
+    assert server.stop() == 0
