@@ -132,6 +132,21 @@ def test_a_limit_above_sanics_own(launch, action, limit, within):
     assert server.stop() == 0
 
 
+@methods
+def test_a_worker_that_is_ready_in_time_stays_though_main_is_busy(launch, method):
+    """Main reads of it when its limit has long passed: what counts is when the worker was ready."""
+    limit = 15.0
+    subject = SUPERVISED.with_(method=method, busy_main=limit + 4)
+    server = launch(subject.with_config(REAPER_STARTUP_TIMEOUT=limit))
+    [first] = server.wait_for("after_server_start done")
+    assert not server.events("busy no more")
+    server.wait_for("busy no more", within=2 * START)
+    server.wait_serving()
+    assert server.process_of(first) in server.workers
+    assert "SIGABRT" not in server.output()
+    assert server.stop() == 0
+
+
 def test_a_stop_ends_the_wait(launch):
     server = launch(LIMITED.with_(listeners={"before_server_start": "deaf"}))
     server.wait_for("holding", 2)

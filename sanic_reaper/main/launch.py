@@ -172,6 +172,11 @@ class Launch:
         return min(deadlines, default=0.0)
 
     @property
+    def is_late(self) -> bool:
+        """Whether it should have been ready by now, or one of its handlers at its end."""
+        return 0.0 < self.due <= time.monotonic()
+
+    @property
     def doing(self) -> Step | None:
         """What has been running for longest."""
         return next(iter(self._steps.values()), None)

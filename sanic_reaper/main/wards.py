@@ -110,8 +110,13 @@ class Wards:
         """A worker is late: find out where it is, say so, and let the watchdog end it."""
         process = self.find((pid, start))
         if process is not None and process.launch is not None:
-            process.launch.expire()
             assert process.contact is not None
+            process.contact.hear()  # main may have been busy: what counts is when the worker spoke
+            if not process.launch.is_late:
+                self.due(process.identity)
+                return
+            self._tell("late", pid, start)
+            process.launch.expire()
             if process.contact.can_be_asked:
                 process.contact.ask(partial(self._condemn, process), is_verdict=True)
                 return

@@ -279,6 +279,8 @@ class Watch:
                 member.dump_at, member.kill_at = None, time.monotonic()
             elif word == "dump" and member.dump_at is not None:
                 member.dump_at = time.monotonic()
+            elif word == "late" and self.phase == WATCHING:
+                self._expect_stack(member, KILLS["startup"])
             elif word == "hung":
                 self._expect_stack(member, KILLS["hung"])
             elif word == "ask":
@@ -401,8 +403,9 @@ class Watch:
     def _enforce_startups(self, now: float) -> None:
         for member in self.members.values():
             if member.ready_by is not None and now >= member.ready_by:
+                # Main has to agree: it may be busy, and the worker's word that it is ready unread.
+                # A main that does not even listen could do nothing about the worker's end.
                 member.ready_by = None
-                self._expect_stack(member, KILLS["startup"])
                 self.channel.send("expired", *member.handle.identity)
         if any(member.kill_at is not None for member in self.members.values()):
             return  # one stack at a time: two at once would be interleaved line by line

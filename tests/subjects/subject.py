@@ -485,6 +485,8 @@ def introduce_main(app: Sanic) -> None:
         os.register_at_fork(after_in_child=outlive_parent)
     # SIGUSR2: pass on what the test has to say to the manager, whatever state the workers are in.
     signal.signal(signal.SIGUSR2, lambda *_: manager.monitor_publisher.send(read_order()))
+    if SUBJECT["busy_main"]:
+        be_busy_after_the_first()
     if SUBJECT["manage"]:
         manager.manage(SUBJECT["manage_name"], custom_process, {}, transient=SUBJECT["transient"])
     sync_manager = manager.worker_state._manager._process  # type: ignore[attr-defined]
@@ -503,6 +505,21 @@ def introduce_main(app: Sanic) -> None:
             sidecar._COMMAND[:0] = ["sh", "-c", 'sleep 0.3; kill -STOP $$; exec "$0" "$@"']
 
     manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
+
+
+def be_busy_after_the_first() -> None:
+    """As where there are hundreds to start."""
+    from sanic.worker.process import WorkerProcess
+
+    start = WorkerProcess.start
+
+    def start_and_be_busy(process: WorkerProcess, *args: Any) -> None:
+        start(process, *args)
+        if process.name == "Sanic-Server-0-0":
+            time.sleep(SUBJECT["busy_main"])
+            emit("busy no more")
+
+    WorkerProcess.start = start_and_be_busy  # type: ignore[method-assign]
 
 
 def outlive_parent() -> None:

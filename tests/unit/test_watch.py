@@ -94,14 +94,15 @@ def watching(start):
 def test_who_is_late_is_told_of_once_and_killed_whatever_main_says_of_its_time(
     watching, start, monkeypatch
 ):
-    """Main may have given it more time in that very moment; it counts on its end by now."""
+    """Once main has agreed that it is late, it counts on its end."""
     monkeypatch.setattr(module, "ANSWER", 0.1)
     worker = start(*DEAF)
     late = time.monotonic() - 1
     identity = [str(number) for number in identity_of(worker)]
     watching.adopt(worker, ready_by=late)
-    watching.tell("due", *identity_of(worker), late)
-    expired = []
+    expired = watching.heard("expired")
+    watching.tell("late", *identity_of(worker))
+    watching.tell("due", *identity_of(worker), FAR)
 
     def has_ended() -> bool:
         watching.watch.turn(0.0)
@@ -110,6 +111,33 @@ def test_who_is_late_is_told_of_once_and_killed_whatever_main_says_of_its_time(
 
     wait_until(has_ended, 5, "its end")
     assert expired == [identity]
+
+
+@pytest.mark.parametrize("due", [0.0, FAR])
+def test_who_is_late_as_far_as_a_busy_main_has_told_is_not_killed(
+    watching, start, monkeypatch, due
+):
+    """Main has not read yet that it is ready, or that the handler that was late is through."""
+    monkeypatch.setattr(module, "ANSWER", 0.0)
+    worker = start()
+    watching.adopt(worker, ready_by=time.monotonic() - 1)
+    assert len(watching.heard("expired")) == 1
+    for _ in range(3):
+        watching.watch.turn(0.0)
+    watching.tell("due", *identity_of(worker), due)
+    for _ in range(3):
+        watching.watch.turn(0.0)
+    assert watching.heard("expired") == []
+    assert worker.poll() is None
+
+
+def test_in_a_stop_nobody_is_late(watching, start, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER", 0.0)
+    worker = start(*DEAF)
+    watching.adopt(worker, ready_by=time.monotonic() - 1)
+    watching.tell("stop", FAR, FAR)
+    watching.tell("late", *identity_of(worker))
+    assert holds(lambda: watching.watch.turn(0.0) or worker.poll() is None, 0.2)
 
 
 def test_who_is_ready_in_time_is_not(watching, start):
