@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from signal import SIGCONT, SIGINT
 
+import pytest
 from support.census import wait_until
-from support.commands import COMMAND
+from support.commands import COMMAND, LONGEST
 from support.marks import by_itself, methods
+from support.programs import NOBODY, by_anybody
 from support.server import PLAIN, SUBJECTS, SUPERVISED, Server
+
+ROOT = Path(__file__).parents[1]
 
 
 def processes(server: Server) -> dict[str, dict]:
@@ -67,7 +72,11 @@ def test_a_server_that_serves(launch, method):
     assert "2 of 2 workers serve" in text
     assert "\x1b" not in text
     assert server.stop() == 0
-    assert server.ask("ps") == (1, "no server runs here\n")
+    said = server.ask("ps")
+    assert said.code == 1
+    first, second = said.text.splitlines()
+    assert first == "no server runs here"
+    assert second.startswith(f"looked in {server.box.folder}/sanic-reaper, ")
 
 
 def test_a_child_that_nobody_has_waited_for(launch):
@@ -219,6 +228,45 @@ def test_a_disk_that_fills_up_costs_the_view_and_nothing_else(launch):
     wait_until(lambda: server.ask("ps").code == 0, 10, "the view to come back")
     assert server.stop() == 0
     assert server.output().count("can't be seen") == 1
+
+
+def test_a_server_whose_files_lie_elsewhere(launch):
+    """A service has another XDG_RUNTIME_DIR than a shell of the same user."""
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    main = server.main.inner_pid
+    here = server.env["XDG_RUNTIME_DIR"]
+    server.env["XDG_RUNTIME_DIR"] = str(server.box.tmp)
+    said = server.ask("ps")
+    assert (said.code, "no server runs here" in said.text) == (1, True)
+    assert f"(main {main}), and its files lie elsewhere" in said.text
+    assert f": `XDG_RUNTIME_DIR={here} sanic-reaper ps`" in said.text
+    [found] = server.ask("ps", "--json").data["unseen"]
+    assert (found["uid"], found["main"]) == (os.geteuid(), main)
+    said = server.ask("health", "--live")
+    assert (said.code, f"XDG_RUNTIME_DIR={here} sanic-reaper health" in said.text) == (1, True)
+    server.env["XDG_RUNTIME_DIR"] = here
+    assert server.ask("ps", "--json").data["unseen"] == []
+    assert server.stop() == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, for a second user")
+def test_as_another_user(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    output = server.box.folder / "said"
+    for command in (["ps"], ["health", "--live"]):
+        env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+        argv = by_anybody([*COMMAND, *command])
+        output.unlink(missing_ok=True)
+        asking = server.box.start(argv, env=env, output=output, cwd=Path("/"), uid=NOBODY)
+        assert asking.exit_code(LONGEST) == 1
+        said = output.read_text()
+        assert "no server runs" in said
+        assert f"/tmp/sanic-reaper-{NOBODY}, as user nobody" in said
+        assert "user root runs 1 server, which only root can see: `sudo sanic-reaper" in said
+    assert server.stop() == 0
 
 
 def test_watching_until_somebody_has_seen_enough(launch, terminal):

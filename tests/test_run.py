@@ -37,6 +37,7 @@ import pytest
 from support.box import Box, container
 from support.census import Process, holds, identify, wait_until
 from support.marks import methods, smoke_of
+from support.programs import by_anybody
 from support.server import PLAIN, SCRIPT, SLACK, SUBJECTS, SUPERVISED
 
 ROOT = Path(__file__).parents[1]
@@ -375,18 +376,6 @@ def test_who_looks_like_a_zombie_and_is_none(job):
 def first_in(box: Box) -> Process:
     """PID 1 of the namespace that was made in the box."""
     return next(row.process for row in box.rows() if row.process.inner_pid == 1)
-
-
-def by_anybody(argv: Sequence[str]) -> list[str]:
-    """With an interpreter that any user may execute; `run` needs nothing else."""
-    for candidate in (sys.executable, "/usr/bin/python3"):
-        check = "import sys; sys.exit(sys.version_info < (3, 10))"
-        try:
-            if subprocess.run([candidate, "-c", check], user=NOBODY, check=False).returncode == 0:
-                return [candidate if word == sys.executable else word for word in argv]
-        except OSError:
-            continue
-    pytest.skip("no Python here that another user could execute")
 
 
 def sleeps(box: Box) -> list[Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -156,7 +157,17 @@ def test_the_command(launch, new_box, files):
     assert asked.code == 2, asked
     assert "--yes" in asked.text
     assert all(process.alive for process in left), "nothing was agreed to"
-    assert server.ask("sweep", cwd=Path("/")).text.startswith("nothing is left by apps of this")
+    elsewhere = server.ask("sweep", "--yes", cwd=Path("/"))
+    said = re.fullmatch(
+        "nothing is left by apps that were started in /\n"
+        r"(\d+) processes of other apps are left: `sanic-reaper sweep --all-apps`\n",
+        elsewhere.text,
+    )
+    assert said is not None, elsewhere
+    assert (elsewhere.code, int(said[1]) >= len(left)) == (0, True)
+    assert server.ask("sweep", "--json", cwd=Path("/")).data["others"] >= len(left)
+    assert server.ask("sweep", "--app", "Nobody").text.startswith("nothing is left by Nobody\n")
+    assert all(process.alive for process in left)
 
     swept = server.ask("sweep", "--yes")
     assert swept.code == 0, swept
@@ -166,6 +177,17 @@ def test_the_command(launch, new_box, files):
     assert all(process.alive for process in others)
     assert server.ask("sweep", "--all-apps").text == "nothing is left\n"
     assert bystander.stop() == 0
+
+
+def test_the_command_that_ps_names_works_from_any_directory(launch):
+    server = launch(UNARMED.with_(method="fork", workers=1))
+    server.wait_serving()
+    left = orphan(server)
+    said = server.ask("ps", cwd=Path("/"))
+    command = said.text.partition("`sanic-reaper ")[2].partition("`")[0].split()
+    assert command == ["sweep", "--app", "Subject"]
+    assert server.ask(*command, "--yes", cwd=Path("/")).code == 0
+    assert not any(process.alive for process in left)
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1)], ids=["yes", "no"])

@@ -7,8 +7,11 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 
+from .. import platform
 from ..state import health, statedir, view
+from ..state.unseen import unseen
 from ..untrusted import printable, whole
+from . import elsewhere
 from .streams import complain
 from .terminal import print_json
 
@@ -38,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if well else UNWELL
     if not found:
         complain(f"no server runs{_elsewhere(uids, options.app)}")
+        complain(elsewhere.looked_in(uids))
+        for line in _unseen():
+            complain(line)
     for title, why in found.items():
         if why:
             complain(printable(f"{title}: {why}"))
@@ -89,6 +95,12 @@ def _uid(text: str) -> int:
     if os.geteuid() not in (0, uid):
         raise ArgumentTypeError("only root can see the servers of another user")
     return uid
+
+
+def _unseen() -> list[str]:
+    """What runs and can't be seen from here. Looked for only where nothing else is."""
+    known = {server.run for server in view.servers()}
+    return elsewhere.hints(unseen(platform.table(), known), "sanic-reaper health ...")
 
 
 def _running(servers: Sequence[Server], app: str | None) -> list[Server]:

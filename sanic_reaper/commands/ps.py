@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from argparse import ArgumentParser
@@ -11,7 +12,9 @@ from .. import platform
 from ..model import lifecycle
 from ..platform import Identity, Row
 from ..state import statedir, view
+from ..state.unseen import Unseen, unseen
 from ..state.view import Member, Server, Stray
+from . import elsewhere
 from .terminal import NOTHING_FOUND, columns, painter, print_json, printable, seconds, size, width
 
 TYPE_CHECKING = False
@@ -32,26 +35,32 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
     options = parser.parse_args(arguments)
     while True:
-        pictures = look()
+        pictures, hidden = look()
         if options.json:
-            print_json("ps", {"servers": [picture.as_data() for picture in pictures]})
+            content = {"servers": [picture.as_data() for picture in pictures]}
+            print_json("ps", {**content, "unseen": elsewhere.as_data(hidden)})
         else:
-            show(pictures, clear=options.watch)
+            show(pictures, hidden, clear=options.watch)
         if not options.watch:
             return 0 if pictures else NOTHING_FOUND
         sys.stdout.flush()
         time.sleep(INTERVAL)
 
 
-def show(pictures: list[Picture], clear: bool) -> None:
-    text = "\n\n".join("\n".join(picture.lines()) for picture in pictures) or "no server runs here"
+def show(pictures: list[Picture], hidden: list[Unseen], clear: bool) -> None:
+    blocks = ["\n".join(picture.lines()) for picture in pictures]
+    if not blocks:
+        blocks = [f"no server runs here\n{elsewhere.looked_in(statedir.users())}"]
+    if hidden:
+        blocks.append("\n".join(elsewhere.hints(hidden, "sanic-reaper ps")))
+    text = "\n\n".join(blocks)
     if clear and sys.stdout.isatty():
         text = f"\x1b[H\x1b[2J{text}"
     print(text)
 
 
-def look() -> list[Picture]:
-    """Everything that runs, or is left."""
+def look() -> tuple[list[Picture], list[Unseen]]:
+    """Everything that runs, or is left; and what runs and can't be seen from here."""
     servers = view.servers()
     table, now = platform.table(), time.monotonic()  # newer than what was read: nobody is missing
     for server in servers:
@@ -60,7 +69,8 @@ def look() -> list[Picture]:
     known = {(server.uid, server.run) for server in servers}
     uids = list(statedir.users())
     pictures += [Picture.of_stray(stray, table) for stray in view.strays(table, uids, known)]
-    return [picture for picture in pictures if picture.is_worth_showing]
+    shown = [picture for picture in pictures if picture.is_worth_showing]
+    return shown, unseen(table, {run for _, run in known})
 
 
 class Line:
@@ -214,11 +224,11 @@ class Picture:
         if server is None:
             return (
                 f"main {self.main[0]} is gone and left {len(self.processes)} behind "
-                f"(in {printable(self.directory)})"
+                f"(in {printable(self.directory)}): {self._remedy()}"
             )
         if not self.lives:
             helped = server.watchdog_lives
-            more = "its watchdog is ending them" if helped else "`sanic-reaper sweep` ends them"
+            more = "its watchdog is ending them" if helped else self._remedy()
             return f"main {self.main[0]} is gone and left {len(self.processes)} orphans: {more}"
         since = float(server.fields.get("since", self.now))
         words = f"{self.state} for {seconds(self.now - since)}"
@@ -227,6 +237,10 @@ class Picture:
         serving = f"{_serving(server)} of {server.wanted} workers serve"
         address = printable(server.fields.get("address", ""))
         return f"{words}, {serving}, {address}, {server.fields.get('method') or 'fork'}"
+
+    def _remedy(self) -> str:
+        """The command that does it: from any directory."""
+        return printable(f"`sanic-reaper sweep --app {shlex.quote(self.app)}` ends them")
 
     def _row(self, line: Line) -> tuple[str, ...]:
         indent = "  " * line.depth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from .. import platform
@@ -33,25 +33,26 @@ def main(arguments: Sequence[str]) -> int:
         "there to be asked",
     )
     parser.add_argument("--yes", action="store_true", help="end it without a question")
-    parser.add_argument(
-        "--all-apps",
-        action="store_true",
-        help="of every app; else of those that were started in this directory",
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--app",
+        metavar="NAME",
+        help="of this app, wherever it was started (default: of the apps "
+        "that were started in this directory)",
     )
+    which.add_argument("--all-apps", action="store_true", help="of every app")
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
     options = parser.parse_args(arguments)
     table, uids = platform.table(), list(statedir.users())
-    found = [
-        leftover
-        for leftover in leftovers(view.servers(uids), table, uids)
-        if options.all_apps or leftover.directory == os.getcwd()
-    ]
+    everything = leftovers(view.servers(uids), table, uids)
+    found = [leftover for leftover in everything if _is_meant(leftover, options)]
+    others = sum(len(one.find(table)) for one in everything if one not in found)
     shown = [as_data(leftover, table) for leftover in found]
     lines: list[str] = []
     said = lines.append if options.json else print
     mine = [leftover for leftover in found if not leftover.helped]
     if not options.json:
-        show(found, shown, everywhere=options.all_apps)
+        show(found, shown, options, others)
     if mine and not options.yes and not options.json and not _agrees():
         return LEFT
     ended = 0
@@ -63,8 +64,15 @@ def main(arguments: Sequence[str]) -> int:
     table = platform.table()
     left = any(leftover.find(table) for leftover in found)
     if options.json:
-        print_json("sweep", {"found": shown, "ended": ended, "left": left, "log": lines})
+        content = {"found": shown, "others": others, "ended": ended, "left": left, "log": lines}
+        print_json("sweep", content)
     return LEFT if left else 0
+
+
+def _is_meant(leftover: Leftover, options: Namespace) -> bool:
+    if options.app is not None:
+        return bool(leftover.app == options.app)
+    return options.all_apps or leftover.directory == os.getcwd()
 
 
 def _agrees() -> bool:
@@ -74,9 +82,15 @@ def _agrees() -> bool:
     return input("end them? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def show(found: list[Leftover], shown: list[dict[str, Any]], everywhere: bool) -> None:
+def show(
+    found: list[Leftover], shown: list[dict[str, Any]], options: Namespace, others: int
+) -> None:
+    """Args: others: how many processes are left of apps that were not asked for."""
     if not found:
-        print("nothing is left" + ("" if everywhere else " by apps of this directory (--all-apps)"))
+        whose = "" if options.all_apps else f" by apps that were started in {os.getcwd()}"
+        if options.app is not None:
+            whose = f" by {options.app}"
+        print(printable(f"nothing is left{whose}"))
     for leftover, data in zip(found, shown, strict=True):
         more = ": its watchdog is ending them" if leftover.helped else ""
         print(printable(f"{leftover.title}, in {leftover.directory}{more}"))
@@ -93,6 +107,13 @@ def show(found: list[Leftover], shown: list[dict[str, Any]], everywhere: bool) -
             for one in data["processes"]
         ]
         print("\n".join(columns(rows, right=frozenset((0, 2, 3)))))
+    if others:
+        what = (
+            "1 process of another app is"
+            if others == 1
+            else f"{others} processes of other apps are"
+        )
+        print(f"{what} left: `sanic-reaper sweep --all-apps`")
 
 
 def as_data(leftover: Leftover, table: Mapping[int, Row]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .. import platform
 from ..log import log
 from ..platform.base import Identity
 from ..tree.process import Handle, send_to, start_of
+from ..tree.watchdogs import PROGRAM
 from ..watchdog.channel import Channel
 from ..watchdog.watch import FINISHED, GONE, Watch
 
@@ -161,8 +162,7 @@ _COMMAND = [
     *([] if platform.NEEDS_SITE_PACKAGES else ["-S"]),
     "-c",
     # Behind the standard library, so that nothing installed beside us can shadow it.
-    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
-    "from sanic_reaper.watchdog.entry import main; main(sys.argv[1:])",
+    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); {PROGRAM}",
 ]
 
 

@@ -13,6 +13,7 @@ to exit, or was none: that shows within `PATIENCE`.
 from __future__ import annotations
 
 from .. import platform
+from ..tree.watchdogs import watchdog_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ NEVER = float("inf")
 
 TRACKER = b"from multiprocessing.resource_tracker import main;"
 FORK_SERVER = b"from multiprocessing.forkserver import main;"
-WATCHDOG = b"from sanic_reaper.watchdog.entry import main; main(sys.argv[1:])"
 
 
 def patience_with(pid: int) -> float:
@@ -57,11 +57,11 @@ def channels_of(command: Sequence[bytes]) -> dict[int, str]:
     """By its command line, the descriptors that such a helper waits on, and what they are. Empty:
     it is none.
     """
+    watchdog = watchdog_of(command)
+    if watchdog is not None:
+        return {watchdog.channel: "socket"}
     try:
-        at = command.index(b"-c")
-        code, *arguments = command[at + 1 :]
-        if code.endswith(WATCHDOG):
-            return {int(arguments[2]): "socket"}
+        code = command[command.index(b"-c") + 1]
         if TRACKER in code:
             return {int(_arguments(code)[0]): "pipe"}
         if FORK_SERVER in code:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 
 class Program(subprocess.Popen):  # type: ignore[type-arg]  # generic at run time, but not to inherit
     """A child, and the first line that it has printed."""
 
     said = ""
+
+
+NOBODY = 65534
 
 
 @contextmanager
@@ -58,3 +63,15 @@ def said_by(code: str, *arguments: object, **options: Any) -> list[str]:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr  # nothing else tells of an error in an at-fork hook
     return done.stdout.splitlines()
+
+
+def by_anybody(argv: Sequence[str]) -> list[str]:
+    """With an interpreter that any user may execute; `run` needs nothing else."""
+    for candidate in (sys.executable, "/usr/bin/python3"):
+        check = "import sys; sys.exit(sys.version_info < (3, 10))"
+        try:
+            if subprocess.run([candidate, "-c", check], user=NOBODY, check=False).returncode == 0:
+                return [candidate if word == sys.executable else word for word in argv]
+        except OSError:
+            continue
+    pytest.skip("no Python here that another user could execute")

@@ -20,7 +20,7 @@ BELOW = {
     "log": {"untrusted"},
     "platform": {"untrusted"},
     "stderr": {"untrusted"},
-    "tree": {"environment", "platform"},
+    "tree": {"environment", "platform", "untrusted"},
     "state": {"environment", "model", "platform", "tree", "untrusted"},
     "watchdog": {"platform", "state", "stderr", "tree"},
     "worker": {"config", "environment", "internals", "log", "model", "platform", "state", "tree"},

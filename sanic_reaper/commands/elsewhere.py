@@ -1,0 +1,75 @@
+"""What a command says of servers that it can't see, and of where it has looked."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+
+from ..state import unseen
+from ..untrusted import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from ..state.unseen import Unseen
+
+MOST_PLACES = 6
+"""Directories that are listed. Root looks in those of every user."""
+
+
+def looked_in(uids: Iterable[int]) -> str:
+    places = unseen.where(uids)
+    more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+    return f"looked in {', '.join(places[:MOST_PLACES])}{more}, as user {user(os.geteuid())}"
+
+
+def hints(found: Sequence[Unseen], command: str) -> list[str]:
+    """A line for each server, or each user, of whom nothing can be shown.
+
+    Args:
+        command: the one that shows it, for the right user.
+    """
+    counts = Counter((one.why, one.uid) for one in found if one.why != unseen.OTHER_PLACE)
+    lines = [_count(why, user(uid), number, command) for (why, uid), number in counts.items()]
+    lines += [
+        f"a server of user {user(one.uid)} runs (main {one.main}), and its files "
+        f"{_whereabouts(one, command)}"
+        for one in found
+        if one.why == unseen.OTHER_PLACE
+    ]
+    return [printable(line) for line in lines]
+
+
+def _count(why: str, name: str, number: int, command: str) -> str:
+    servers = "1 server" if number == 1 else f"{number} servers"
+    if why == unseen.CONTAINER:
+        place = "in another PID namespace (a container): run this command in there"
+        return f"user {name} runs {servers} {place}"
+    who, how = (name, "sudo") if name == "root" else (f"{name} and root", f"sudo -u {name}")
+    return f"user {name} runs {servers}, which only {who} can see: `{how} {command}`"
+
+
+def _whereabouts(one: Unseen, command: str) -> str:
+    words = [f"{name}={shlex.quote(value)}" for name, value in one.environment.items()]
+    if not words:
+        return "can't be read from here"
+    if one.uid != os.geteuid():
+        words = ["sudo", "-u", user(one.uid), *words]
+    return f"lie elsewhere: `{' '.join([*words, command])}`"
+
+
+def as_data(found: Iterable[Unseen]) -> list[dict[str, Any]]:
+    return [{"uid": one.uid, "main": one.main, "why": one.why} for one in found]
+
+
+def user(uid: int) -> str:
+    """The name of a user, or the number of one that has none."""
+    import pwd  # here, for its size: most commands name nobody
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
