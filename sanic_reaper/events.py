@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeAlias
 
 from .log import log
@@ -28,6 +29,9 @@ KEPT = 1000
 
 PATIENCE = 1.0
 """Seconds that hooks have at the server's end for what they have not heard yet."""
+
+FORK_PATIENCE = 2.0
+"""Seconds that main waits for a hook before it forks a worker, once for each hook."""
 
 
 class Event(NamedTuple):
@@ -56,9 +60,13 @@ Hook: TypeAlias = Callable[[Event], object]
 class Hooks:
     """Calls users' code, and is not hurt by it.
 
-    It runs in a thread that ends when there is nothing more to tell, so that main is not forked
-    while a thread runs; one that does not return holds up the hooks, and nobody else. In main's own
-    thread was the alternative: a hook that waits for the network would hold up the server.
+    The hooks run in a thread, one event after the other. A hook that does not return holds up the
+    hooks, and nobody else. In main's own thread was the alternative: a hook that waits for the
+    network would hold up the server.
+
+    A worker that is forked while a hook runs inherits each lock that the hook holds, for good. So
+    the thread exists only while there is something to tell; it begins when main has forked what it
+    had to (`turn`), and main waits for the hook that runs before it forks (`parked`).
     """
 
     def __init__(self, hooks: list[tuple[str | None, Hook]]) -> None:
@@ -68,6 +76,11 @@ class Hooks:
         self._untold: deque[Event] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._parked = 0
+        """How many forks there are before which no hook may begin."""
+        self._running: Hook | None = None
+        self._stuck: threading.Thread | None = None
+        """A thread that nobody waits for any more: its hook has taken too long once."""
 
     def tell(
         self,
@@ -79,38 +92,73 @@ class Hooks:
         seconds: float | None = None,
         cause: str = "",
     ) -> None:
+        """Record an event, and have the hooks told of it at the next `turn`."""
         event = Event(name, process, pid, time.time(), reason, exitcode, seconds, cause)
         if self.recorder is not None:
             self.recorder(event)
-        if not self._hooks:
-            return
-        with self._lock:
-            self._untold.append(event)
-            self._have_it_told()
+        if self._hooks:
+            with self._lock:
+                self._untold.append(event)
 
-    def _have_it_told(self) -> None:
-        """By a thread, unless one is at it."""
-        if self._thread is not None:
-            return
-        self._thread = threading.Thread(target=self._run, name="reaper-hooks", daemon=True)
+    def turn(self) -> None:
+        """Have what is untold be told, by a thread. Called when main has nothing to fork now."""
+        with self._lock:
+            if not self._untold or self._parked or self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._run, name="reaper-hooks", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads for now: the next turn tries again
+                self._thread = None
+
+    @contextmanager
+    def parked(self) -> Iterator[None]:
+        """Within this block no hook runs: for a fork.
+
+        Waits for the hook that runs, `FORK_PATIENCE` at most. A worker that is forked beside a hook
+        that takes longer may hang, if it needs what that hook holds: one warning says so.
+        """
+        with self._lock:
+            self._parked += 1
+            thread = self._thread
         try:
-            self._thread.start()
-        except RuntimeError:  # no more threads for now: it is told along with the next event
-            self._thread = None
+            if thread is not None and thread is not self._stuck:
+                thread.join(FORK_PATIENCE)
+                if thread.is_alive():
+                    self._stuck = thread
+                    log.warning(
+                        "the hook %r runs for more than %g s: workers are forked beside it, and "
+                        "hang if they need a lock that it holds (spawn has no such trouble)",
+                        self._running,
+                        FORK_PATIENCE,
+                    )
+            yield
+        finally:
+            with self._lock:
+                self._parked -= 1
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._untold:
-                    self._thread = None
-                    return
-                event = self._untold.popleft()
-            for name, hook in self._hooks:
-                if name in (None, event.name):
-                    _call(hook, event)
+        try:
+            while (event := self._next()) is not None:
+                for name, hook in self._hooks:
+                    if name in (None, event.name):
+                        self._running = hook
+                        _call(hook, event)
+        finally:
+            if self._thread is threading.current_thread():  # it has failed: the next one goes on
+                self._thread = None
+
+    def _next(self) -> Event | None:
+        """What the thread is to tell next; `None` where it has to end."""
+        with self._lock:
+            if self._untold and not self._parked:
+                return self._untold.popleft()
+            self._thread = None
+            return None
 
     def finish(self) -> None:
         """Let what is untold be told, for as long as `PATIENCE` allows."""
+        self.turn()
         thread = self._thread
         if thread is not None:
             thread.join(PATIENCE)
@@ -121,5 +169,6 @@ class Hooks:
 def _call(hook: Hook, event: Event) -> None:
     try:
         hook(event)
-    except Exception as error:
-        log.exception("the hook %r has failed for %s: %r", hook, event.name, error)
+    except BaseException as error:  # `sys.exit()` too: the next hook is to be called all the same
+        with suppress(Exception):
+            log.exception("the hook %r has failed for %s: %r", hook, event.name, error)

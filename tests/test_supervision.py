@@ -272,7 +272,14 @@ def test_control_plain_sanic_does_not_notice(launch):
 # -- hooks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", ["raise", "block"])
+RAISING = {
+    "raise": "the database is not there",
+    "sys.exit": "SystemExit",
+    "raise-interrupt": "KeyboardInterrupt",
+}
+
+
+@pytest.mark.parametrize("action", [*RAISING, "block"])
 @methods
 def test_a_hook_that_raises_or_blocks_harms_nobody(launch, method, action):
     server = launch(SUPERVISED.with_(method=method, on_event=action))
@@ -280,9 +287,31 @@ def test_a_hook_that_raises_or_blocks_harms_nobody(launch, method, action):
     kill(server, victim)
     assert other in wait_serving_again(server)
     assert server.stop() == 0
-    if action == "raise":
-        assert len(server.events("worker.died")) == 1
-        assert "the database is not there" in server.output()
+    if action in RAISING:
+        assert len(server.events("worker.died")) == 1, "and after the first event others are told"
+        assert RAISING[action] in server.output()
+    else:
+        assert ("forked beside it" in server.output()) == (method == "fork")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_worker_is_forked_while_a_hook_holds_a_lock(launch, workers):
+    """It would have the lock as well, and nobody who releases it."""
+    subject = SUPERVISED.with_(
+        method="fork",
+        workers=workers,
+        on_event="hold-shared:0.7",
+        listeners={"before_server_start": "take-shared"},
+    )
+    server = launch(subject.with_config(REAPER_STARTUP_TIMEOUT=2 * START))
+    victims = server.wait_serving()
+    server.wait_for("worker.ready", workers)
+    for victim in victims[:2]:
+        kill(server, victim)
+    wait_serving_again(server, workers)
+    server.wait_for("worker.died", len(victims[:2]))
+    assert "forked beside it" not in server.output()
+    assert server.stop() == 0
 
 
 def test_the_decorator_hears_what_it_asked_for_and_in_main(launch):

@@ -161,6 +161,7 @@ class SupervisedManager(WorkerManager):
         self._supervisor.turn()
         self._keeper.tend(self._servers())
         self._keeper.note_ends(p for p in self.processes if not _watched(p).is_server)
+        self._supervisor.hooks.turn()  # after what is forked because of the same events
 
     def _servers(self) -> list[WorkerProcess]:
         """Also those that the system would not start, which have no pid."""

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -342,7 +342,7 @@ class Supervisor:
         began = time.monotonic()
         reports, report = Pipe(duplex=False) if process.is_server else (None, None)
         try:
-            with self.signals.held_back():
+            with self._without_hooks(process), self.signals.held_back():
                 orders = self._orders(process, report, began)
                 with inheritance.quiet_start(process.method, orders.pdeathsig != 0):
                     yield orders
@@ -351,6 +351,11 @@ class Supervisor:
             for end in (reports if process.launch is None else None, report):
                 if end is not None:
                     end.close()
+
+    def _without_hooks(self, process: WatchedProcess) -> AbstractContextManager[None]:
+        """A forked worker has the locks that a hook holds in that moment, and nobody releases them
+        there. The other start methods have no such trouble, and do not wait."""
+        return self.hooks.parked() if process.method == "fork" else nullcontext()
 
     def _orders(self, process: WatchedProcess, report: Connection | None, began: float) -> Orders:
         return Orders(
@@ -468,6 +473,7 @@ class Supervisor:
         killed: set[WatchedProcess] = set()
         while alive := [process for process in self._processes if process.exitcode is None]:
             self._take_turn(0.0)
+            self.hooks.turn()
             connection.wait([process.sentinel for process in alive], 0.05)
             if time.monotonic() > self._deadline:
                 # The watchdog should have done this a second ago. It lives, or there would be

@@ -162,6 +162,20 @@ def block_and_fail(seconds: str) -> None:
     fail("")
 
 
+SHARED = Lock()
+
+
+def hold_shared(seconds: str) -> None:
+    """What a hook does with a lock of the app's, say that of a metrics client."""
+    with SHARED:
+        block(seconds)
+
+
+def take_shared(seconds: str) -> None:
+    with SHARED:
+        pass
+
+
 async def block_in_loop(seconds: str) -> None:
     block(seconds)
 
@@ -295,6 +309,8 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async-block": block_in_loop,
     "block-cleanup": block_and_clean_up,
     "block-raise": block_and_fail,
+    "hold-shared": hold_shared,
+    "take-shared": take_shared,
     "async-cleanup": clean_up_in_loop,
     "hold_gil": hold_gil,
     "spin": spin,

@@ -36,6 +36,7 @@ def hooks(gate, heard):
     hooks = Hooks([("worker.died", hook)])
     for pid in range(3):
         hooks.tell("worker.died", "Sanic-Server-0-0", pid)
+    hooks.turn()
     assert arrived.wait(5)
     return hooks
 
@@ -55,3 +56,47 @@ def test_a_hook_that_does_not_return_holds_up_no_end(hooks, heard, monkeypatch, 
     hooks.finish()
     assert heard == []
     assert caplog.messages == ["[reaper] a hook does not return; 2 events are not told"]
+
+
+# -- beside a fork --------------------------------------------------------------------------------
+
+
+def test_no_hook_runs_within_the_block_and_all_are_told_afterwards(hooks, gate, heard):
+    gate.set()
+    with hooks.parked():
+        told = len(heard)
+        assert told >= 1, "it has waited for the one that was running"
+        hooks.tell("worker.died", "Sanic-Server-0-0", 3)
+        hooks.turn()
+        assert hooks._thread is None
+        assert len(heard) == told
+    hooks.finish()
+    assert heard == [0, 1, 2, 3]
+
+
+def test_a_hook_that_does_not_return_is_waited_for_once(hooks, monkeypatch, caplog):
+    monkeypatch.setattr(events, "FORK_PATIENCE", 0.05)
+    for _ in range(2):
+        with hooks.parked():
+            pass
+    [warning] = caplog.messages
+    assert "runs for more than 0.05 s: workers are forked beside it" in warning
+
+
+def test_an_exception_in_the_block_lets_the_hooks_go_on(hooks, gate, heard):
+    gate.set()
+    with pytest.raises(ZeroDivisionError), hooks.parked():
+        raise ZeroDivisionError
+    hooks.finish()
+    assert heard == [0, 1, 2]
+
+
+def test_where_no_thread_can_be_started_it_is_tried_again(monkeypatch):
+    heard = []
+    hooks = Hooks([(None, lambda event: heard.append(event.pid))])
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError))
+        hooks.tell("worker.died", "Sanic-Server-0-0", 1)
+        hooks.turn()
+    hooks.finish()
+    assert heard == [1]

@@ -153,6 +153,7 @@ def test_a_cause(arguments, words):
 
 
 def wait_idle(hooks: Hooks) -> None:
+    hooks.turn()
     thread = hooks._thread
     if thread is not None:
         thread.join(5)
@@ -180,17 +181,19 @@ def test_hooks_hear_what_they_have_asked_for_in_order_and_in_another_thread():
     assert not any(thread.is_alive() for thread in threads), "none is left when all is told"
 
 
-def test_a_hook_that_raises_is_no_harm_to_the_others():
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_hook_that_raises_is_no_harm_to_the_others(error, caplog):
     heard: list[str] = []
 
     def fail(event: Event) -> None:
-        raise RuntimeError("the pager is broken")
+        raise error("the pager is broken")
 
     hooks = Hooks([(None, fail), (None, lambda event: heard.append(event.name))])
     hooks.tell("worker.ready", "Sanic-Server-0-0", 7)
     hooks.tell("worker.died", "Sanic-Server-0-0", 7)
     wait_idle(hooks)
     assert heard == ["worker.ready", "worker.died"]
+    assert sum("has failed for" in message for message in caplog.messages) == 2
 
 
 def test_a_hook_that_blocks_holds_up_neither_us_nor_the_end(monkeypatch):
@@ -207,5 +210,6 @@ def test_a_hook_that_blocks_holds_up_neither_us_nor_the_end(monkeypatch):
 def test_without_hooks_there_is_no_thread():
     hooks = Hooks([])
     hooks.tell("worker.died", "Sanic-Server-0-0", 7)
+    hooks.turn()
     assert hooks._thread is None
     assert not hooks._untold
