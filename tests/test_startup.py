@@ -132,6 +132,28 @@ def test_a_limit_above_sanics_own(launch, action, limit, within):
     assert server.stop() == 0
 
 
+def test_sanics_own_limit_counts_where_it_is_longer(launch):
+    """Its documented way to a longer start. The Reaper's default is shorter."""
+    server = launch(SUPERVISED.with_(method="fork", threshold=1200, workers=1))
+    line = server.wait_for_output("a worker's start may take 120 s: WorkerManager.THRESHOLD")
+    assert "INFO" in line
+    server.wait_serving()
+    assert server.output().count("THRESHOLD") == 1
+    assert server.stop() == 0
+
+
+def test_the_limit_of_the_reaper_counts_where_it_is_set(launch):
+    subject = LIMITED.with_(
+        method="fork", threshold=1200, workers=1, listeners={"before_server_start": "block"}
+    )
+    server = launch(subject)
+    output = wait_failed(server)
+    words = "WorkerManager.THRESHOLD (120 s) has no effect"
+    [line] = [line for line in output.splitlines() if "THRESHOLD" in line]
+    assert words in line
+    assert f"REAPER_STARTUP_TIMEOUT ({STARTUP_TIMEOUT:g} s)" in line
+
+
 @methods
 def test_a_worker_that_is_ready_in_time_stays_though_main_is_busy(launch, method):
     """Main reads of it when its limit has long passed: what counts is when the worker was ready."""

@@ -82,6 +82,19 @@ def retire(worker_state: Any) -> None:
     worker_state.values = list
 
 
+def threshold() -> float | None:
+    """Seconds that a worker may take to its ack by Sanic's own limit, in tenths of which
+    `WorkerManager.THRESHOLD` counts. `None`: nobody has changed it.
+    """
+    manager = vars(sys.modules["sanic.worker.manager"])["WorkerManager"]
+    tenths = getattr(manager, "THRESHOLD", _DEFAULT_THRESHOLD)
+    is_number = isinstance(tenths, (int, float)) and not isinstance(tenths, bool)
+    return tenths / 10 if is_number and tenths != _DEFAULT_THRESHOLD else None
+
+
+_DEFAULT_THRESHOLD = 300
+
+
 def reloads() -> bool:
     """Whether files are watched, and workers started again when one changes."""
     return any(app.state.auto_reload for app in Sanic._app_registry.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from .. import platform
-from ..config import BAD_CONFIGURATION
+from ..config import BAD_CONFIGURATION, Settings
 from ..events import Hooks
 from ..internals import App
 from ..log import log
@@ -28,6 +29,35 @@ def sweep(app_name: str, hooks: Hooks) -> None:
         sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)
     except Exception as error:
         log.exception("what is left of earlier runs can't be swept: %r", error)
+
+
+def with_threshold(settings: Settings, is_set: bool, threshold: float | None) -> Settings:
+    """The settings with the limit of a worker's start that holds.
+
+    Sanic documents a limit of its own, `WorkerManager.THRESHOLD`. Whoever has raised that, and has
+    not heard of `REAPER_STARTUP_TIMEOUT`, means a longer start.
+
+    Args:
+        is_set: whether the user has set `REAPER_STARTUP_TIMEOUT`.
+        threshold: seconds, where the user has changed Sanic's. `None`: it is as it was.
+    """
+    limit = settings.startup_timeout
+    if threshold is None or threshold == limit:
+        return settings
+    if not is_set and limit is not None and threshold > limit:
+        log.info(
+            "a worker's start may take %g s: WorkerManager.THRESHOLD is longer than the default of "
+            "REAPER_STARTUP_TIMEOUT, which takes its place",
+            threshold,
+        )
+        return replace(settings, startup_timeout=threshold)
+    holds = "0, no limit" if limit is None else f"{limit:g} s"
+    log.warning(
+        "WorkerManager.THRESHOLD (%g s) has no effect: the start of a worker is limited by "
+        "REAPER_STARTUP_TIMEOUT (%s)",
+        *(threshold, holds),
+    )
+    return settings
 
 
 def refuse_taken_ports(grace: float) -> None:

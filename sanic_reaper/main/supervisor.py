@@ -77,6 +77,8 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     settings = Settings.read_or_exit(app.config)
     if not settings.enabled:
         return None
+    is_set = "REAPER_STARTUP_TIMEOUT" in app.config
+    settings = preflight.with_threshold(settings, is_set, main_internals.threshold())
     startup.refuse_misplaced()
     preflight.refuse_taken_routes(app, settings.endpoint)
     run = environment.begin_run()

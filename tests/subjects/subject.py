@@ -359,6 +359,10 @@ async def perform(action: str) -> None:
 def build(name: str = "Subject") -> Sanic:
     Sanic.start_method = SUBJECT["method"]
     app: Sanic = Sanic(name, inspector_class=OwnInspector if SUBJECT["own_inspector"] else None)
+    if SUBJECT["threshold"]:
+        from sanic.worker.manager import WorkerManager
+
+        WorkerManager.THRESHOLD = SUBJECT["threshold"]
     settings = {**SUBJECT["config"]}
     late = {key: settings.pop(key) for key in [*settings] if key.startswith("REAPER_")}
     app.config.update(settings)

@@ -69,6 +69,8 @@ class Subject:
     """Whether the app has its own answer to a request that comes before background work is done."""
     other_names: bool = False
     """Whether what a worker touches in Sanic for a stop without failed requests is not there."""
+    threshold: int = 0
+    """What the app sets `WorkerManager.THRESHOLD` to: tenths of a second. 0: it does not."""
     busy_main: float = 0.0
     """Seconds that main is busy with something else after it has started its first worker."""
     late: bool = False
