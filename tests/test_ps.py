@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from signal import SIGCONT, SIGINT
 
 import pytest
+from support.box import Box, isolation
 from support.census import wait_until
 from support.commands import COMMAND, LONGEST
 from support.marks import by_itself, methods
 from support.programs import NOBODY, by_anybody
 from support.server import PLAIN, SUBJECTS, SUPERVISED, Server
+
+from sanic_reaper import state
 
 ROOT = Path(__file__).parents[1]
 
@@ -217,17 +223,80 @@ def test_without_a_place_to_write_only_the_view_is_lost(launch):
     assert server.stop() == 0
 
 
-def test_a_disk_that_fills_up_costs_the_view_and_nothing_else(launch):
-    server = launch(SUPERVISED.with_(method="fork", workers=1))
+def removed(place: Path, box: Box) -> None:
+    """As `/run/user/UID` is when its user logs out."""
+    shutil.rmtree(place)
+
+
+def emptied(place: Path, box: Box) -> None:
+    for path in place.iterdir():
+        path.unlink()
+
+
+def a_link(place: Path, box: Box) -> None:
+    place.rename(place.with_name("elsewhere"))
+    place.symlink_to("elsewhere")
+
+
+def a_file(place: Path, box: Box) -> None:
+    shutil.rmtree(place)
+    place.touch()
+
+
+def of_another_user(place: Path, box: Box) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root, to make what is another user's")
+    os.chown(place, 65534, 65534)
+
+
+def full(place: Path, box: Box) -> None:
+    """Its file system, not that of the next place."""
+    if isolation()[0] != "PID namespace":
+        pytest.skip("may not mount a file system")
+    script = 'mount -t tmpfs -o size=4k,mode=700 tmpfs "$0" && echo x >"$0"/x'
+    mounting = box.start(["sh", "-c", script, str(place)], output=box.folder / "mount")
+    assert mounting.exit_code(20) == 0
+
+
+LOST = {one.__name__: one for one in (removed, emptied, a_link, a_file, of_another_user, full)}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_the_state_directory_goes_away(launch, how):
+    """It is made again, or another place is found; workers, commands and the watchdog learn it."""
+    subject = SUPERVISED.with_(method="fork", workers=1, children=["setsid"])
+    server = launch(subject.with_config(REAPER_ENDPOINT="/reaper"))
     server.wait_serving()
     place = server.box.folder / "sanic-reaper"
-    place.rename(server.box.folder / "gone")
-    server.wait_for_output("can't be seen by `sanic-reaper ps`")
+    wait_until(lambda: list(place.glob("*.kin")), 20, server.describe)
+    wait_until(lambda: server.get("/reaper/ready") == (200, "ok\n"), 20, server.describe)
+    [run] = [path.stem for path in place.glob("*.state")]
+    server.main.freeze()  # or it would make it again while we are at it
+    LOST[how](place, server.box)
+    server.main.send(SIGCONT)
+
+    def complete() -> bool:
+        """Everything is there, written after the loss, and everybody sees it."""
+        said = [server.ask("health", "--ready"), server.ask("dump", "Sanic-Server-0-0")]
+        return [one.code for one in said] == [0, 0] and server.get("/reaper/ready")[0] == 200
+
+    began = time.monotonic()
+    wait_until(lambda: server.get("/reaper/ready")[0] == 200, 10, server.describe)
+    wait_until(complete, 20, lambda: f"{server.ask('health', '--ready')}\n{server.describe()}")
+    assert time.monotonic() - began < 30
+    if how in ("removed", "emptied"):
+        found = wait_until(
+            lambda: {path.suffix for path in place.iterdir()} >= set(state.ALL) - {state.END},
+            20,
+            lambda: f"all of {run}'s files: {list(place.iterdir())}",
+        )
+        assert found
     assert server.get()[0] == 200
-    (server.box.folder / "gone").rename(place)
-    wait_until(lambda: server.ask("ps").code == 0, 10, "the view to come back")
     assert server.stop() == 0
-    assert server.output().count("can't be seen") == 1
+    assert server.output().count("the state directory") <= 1
+    assert "Traceback" not in server.output()
+    for path in glob.glob(f"/run/sanic-reaper/{run}.*") + glob.glob(f"/tmp/sanic-reaper-*/{run}.*"):
+        os.unlink(path)  # where root's next place is
 
 
 def test_a_server_whose_files_lie_elsewhere(launch):

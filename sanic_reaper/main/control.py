@@ -18,6 +18,7 @@ from functools import partial
 
 from .. import platform, state
 from ..log import log
+from ..state import statedir
 from ..worker.explanations import EXITED, Frame
 from .contact import Contact
 from .processes import WatchedProcess
@@ -42,6 +43,10 @@ MAX_QUESTION = 200
 """Bytes of a question."""
 
 
+LOOK_EVERY = 1.0
+"""Seconds between two looks at whether the socket is still in its place."""
+
+
 class Control:
     """Main's end of the control socket.
 
@@ -53,21 +58,48 @@ class Control:
     def __init__(self, run: str, workers: Iterable[WatchedProcess]) -> None:
         self._run = run
         self._workers = workers
-        self._path = ""
+        self._directory = ""
         self._listener: socket.socket | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the socket on which `_listener` listens."""
+        self._next_look = 0.0
+        self._is_registered = False
         self._clients: list[Client] = []
 
     def open(self, directory: str) -> None:
-        """Listen in this directory. "": nowhere, so nobody can ask."""
-        self._path = f"{directory}/{self._run}{state.SOCKET}"
-        if directory:
-            try:
-                self._listener = _listen(self._path)
-            except OSError as error:  # too long a path, above all
-                log.debug("nobody can ask where a worker is: %s", error)
-            else:
-                # A forked worker would keep it open, and whoever asks a dead main would wait.
-                os.register_at_fork(after_in_child=self._let_go)
+        """Listen in this directory, and in no other one. "": nowhere, so nobody can ask."""
+        self._stop_listening()
+        self._directory = directory
+        if directory and (error := self._listen()) is not None:  # too long a path, above all
+            log.debug("nobody can ask where a worker is: %s", error)
+
+    @property
+    def _path(self) -> str:
+        return f"{self._directory}/{self._run}{state.SOCKET}"
+
+    def _listen(self) -> OSError | None:
+        """Returns: why that can't be."""
+        self._next_look = time.monotonic() + LOOK_EVERY
+        try:
+            statedir.check_owner(self._directory, os.geteuid())  # `bind` would follow a link
+            self._listener = _listen(self._path)
+        except OSError as error:
+            return error
+        self._file = statedir.file_id(self._directory, self._run + state.SOCKET)
+        if not self._is_registered:
+            # A forked worker would keep it open, and whoever asks a dead main would wait.
+            self._is_registered = True
+            os.register_at_fork(after_in_child=self._let_go)
+        return None
+
+    def _look_after_the_socket(self) -> None:
+        """Somebody may have removed it, with its directory or without: then nobody can ask."""
+        if self._directory and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_EVERY
+            found = statedir.file_id(self._directory, self._run + state.SOCKET)
+            if found is None or found != self._file:
+                self._stop_listening()
+                self._listen()
 
     @property
     def news(self) -> list[int]:
@@ -86,9 +118,9 @@ class Control:
         return len(self._clients) >= MAX_CLIENTS
 
     def turn(self) -> None:
-        if self._listener is None:
-            return
-        self._accept(self._listener)
+        self._look_after_the_socket()
+        if self._listener is not None:
+            self._accept(self._listener)
         for client in self._clients:
             client.turn(time.monotonic())
         self._clients = [client for client in self._clients if not client.is_over]
@@ -105,6 +137,7 @@ class Control:
                 connection.close()
 
     def _let_go(self) -> None:
+        self._directory = ""
         for client in self._clients:
             client.close()
         if self._listener is not None:
@@ -117,8 +150,14 @@ class Control:
                 client.answer("error", "the server has stopped")
                 client.close()
             self._clients = []
+        self._stop_listening()
+        self._directory = ""
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
             self._listener.close()
             self._listener = None
+        if self._directory:
             try:
                 os.unlink(self._path)
             except OSError:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import state
 from ..log import log
 from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
-from ..state import statedir
 from ..tree.process import Handle
+from .statefile import StateFile
 from .worker_state import state_of
 
 if TYPE_CHECKING:
@@ -192,12 +192,11 @@ class Journal:
     """
 
     def __init__(self, run: str, facts: Mapping[str, object], main: Identity, began: float) -> None:
-        self.path = ""
-        """The directory. "": there is none, so nothing is written."""
+        self.place = StateFile(run)
+        """Where it is written."""
         self.phase = "starting"
         self.wanted = 0
         """How many workers are to serve."""
-        self._run = run
         self._facts = facts
         self._stories: dict[Identity, Story] = {main: Story(main, "main", "main", began)}
         self._ended: deque[Story] = deque(maxlen=KEPT)
@@ -207,23 +206,23 @@ class Journal:
         self._phase_since = began
         self._entered: dict[str, float] = {}
         """When each phase began, the first time: `began_serving`, and so on."""
-        self._written = b""
         self._next = 0.0
         self._earliest = 0.0
         self._outcome: tuple[int, str] | None = None
-        self._is_told = False
 
     def open(self) -> None:
-        """Find the place."""
-        try:
-            self.path = statedir.make()
-        except OSError as error:
-            self._do_without(error)
+        """Find the place, and write there: a server that is killed in its first moment is to be
+        known, and tidied up after."""
+        self.write(time.monotonic())
 
-    def _do_without(self, error: OSError) -> None:
-        if not self._is_told:
-            self._is_told = True
-            log.warning("the server can't be seen by `sanic-reaper ps` and its like: %s", error)
+    @property
+    def path(self) -> str:
+        """The directory in which it is written. "": in none, for there is no place."""
+        return self.place.path
+
+    @path.setter
+    def path(self, path: str) -> None:
+        self.place.path = path
 
     # -- what has happened ------------------------------------------------------------------------
 
@@ -309,13 +308,7 @@ class Journal:
 
     def write(self, now: float) -> None:
         try:
-            statedir.write(self.path, self._run + state.BEAT, b"%.3f\n" % now)
-            content = self._content(now)
-            if content != self._written:
-                statedir.write(self.path, self._run + state.STATE, content)
-                self._written = content
-        except OSError as error:
-            self._do_without(error)
+            self.place.write(now, self._content(now))
         except Exception as error:  # of ours: the server goes on, unseen
             self.path = ""
             log.exception("the server can't be seen any more: %r", error)

@@ -167,7 +167,8 @@ class Supervisor:
         main_internals.at_exit(main_internals.do_not_wait_for_tracker)
         self.signals.install()
         self._journal.open()
-        self._control.open(self._journal.path)
+        self._use_directory(self._journal.path)
+        self._journal.place.moved = self._use_directory
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -180,6 +181,11 @@ class Supervisor:
         self._start_sidecar()
         if self.notifier is not None:
             self.notifier.begin(self.settings.startup_timeout)
+
+    def _use_directory(self, path: str) -> None:
+        """The directory in which others leave word too, and look for it."""
+        self._control.open(path)
+        self._tell("state", path)
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""

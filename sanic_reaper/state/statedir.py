@@ -17,7 +17,7 @@ from ..untrusted import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 NAME = "sanic-reaper"
 
@@ -53,8 +53,11 @@ def places(uid: int) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def make() -> str:
+def make(tried: Collection[str] = ()) -> str:
     """The directory of this process's user, which is made where there is none.
+
+    Args:
+        tried: directories that won't do.
 
     Returns:
         Its path.
@@ -67,6 +70,8 @@ def make() -> str:
         raise OSError("no place for it")
     error = OSError("no place for it")
     for path in places(os.geteuid()):
+        if path in tried:
+            continue
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -115,8 +120,22 @@ def open_directory(path: str, uid: int, mend: bool = False) -> int:
     return fd
 
 
-def write(path: str, name: str, content: bytes) -> None:
+def check_owner(path: str, uid: int) -> None:
+    """See that a directory is this user's, and no link.
+
+    Raises:
+        OSError: it is not; `Untrusted` where it is somebody else's, or a link.
+    """
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid:
+        raise Untrusted(f"{path} is no directory of user {uid}")
+
+
+def write(path: str, name: str, content: bytes) -> tuple[int, int]:
     """Put a file in its place as a whole: who reads it sees the old one or the new one.
+
+    Returns:
+        What `file_id` tells of it from now on.
 
     Raises:
         OSError: a full disk, for example. The old one is still there then.
@@ -128,6 +147,7 @@ def write(path: str, name: str, content: bytes) -> None:
         fd = os.open(draft, flags, 0o600, dir_fd=directory)
         try:
             _write_all(fd, content)
+            status = os.fstat(fd)
         except OSError:
             os.unlink(draft, dir_fd=directory)
             raise
@@ -136,6 +156,16 @@ def write(path: str, name: str, content: bytes) -> None:
         os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
         os.close(directory)
+    return status.st_dev, status.st_ino
+
+
+def file_id(path: str, name: str) -> tuple[int, int] | None:
+    """Device and inode of a file: another one has others. `None`: there is none."""
+    try:
+        status = os.lstat(f"{path}/{name}")
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def append(path: str, name: str, content: bytes) -> None:

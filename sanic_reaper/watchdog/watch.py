@@ -132,6 +132,7 @@ class Watch:
         self._log = log
         self._state = ""
         self._kin: set[Identity] = set()
+        self._kin_file: tuple[int, int] | None = None
         self._unseen: list[tuple[str, str]] = []
         self._began = time.monotonic()
         self._cause = "the start"
@@ -591,12 +592,16 @@ class Watch:
     def _leave_kin(self) -> None:
         """Write down whom we know, for whoever comes when main and we are gone. A process that was
         forked without exec, and whose parent is gone too, is known by nothing else."""
-        kin = set(self.remains.known)
-        if self._state and kin != self._kin:
-            self._kin = kin
+        kin, name = set(self.remains.known), self.run + state.KIN
+        if not self._state or not (kin or self._kin):
+            return
+        # Somebody may have removed it.
+        if kin != self._kin or self._kin_file != statedir.file_id(self._state, name):
             lines = [state.line("kin", pid=pid, start=start) for pid, start in sorted(kin)]
             try:
-                statedir.write(self._state, self.run + state.KIN, state.encode("".join(lines)))
+                content = state.encode("".join(lines))
+                self._kin_file = statedir.write(self._state, name, content)
+                self._kin = kin
             except OSError:
                 pass  # main says so
 
@@ -607,4 +612,4 @@ class Watch:
             try:
                 statedir.append(self._state, self.run + state.END, state.encode(record))
             except OSError:
-                self._state = ""
+                pass
