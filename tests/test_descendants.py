@@ -279,3 +279,19 @@ def test_control_plain_sanic_leaves_what_a_dead_worker_has_started(launch):
     wait_children(server, 2)
     victim.send(SIGKILL)
     assert holds(lambda: len(server.children) == 2, 4)
+
+
+@pytest.mark.parametrize("kind", ["restless", "restless-deaf"])
+@pytest.mark.parametrize("round_", range(3))
+def test_a_daemon_that_goes_on_in_a_child_again_and_again(launch, kind, round_):
+    """No look at the process table is a snapshot: it may be in none of them, and still be there."""
+    server = launch(
+        SUPERVISED.with_(method="fork", workers=1, children=[kind]).with_config(
+            REAPER_SHUTDOWN_TIMEOUT=20.0
+        )
+    )
+    server.wait_serving()
+    assert holds(lambda: not server.command.ended, 1.0)
+    server.send(SIGTERM)
+    assert server.exit_code(30) == 0
+    assert holds(lambda: not server.box.rows(), 1.5), server.describe()

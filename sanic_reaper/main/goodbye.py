@@ -10,7 +10,9 @@ WORKER, HELPER, PROCESS = "worker", "helper", "process"
 _PLURALS = {WORKER: "workers", HELPER: "helpers", PROCESS: "processes"}
 
 
-def goodbye(seconds: float, code: int, killed: Sequence[str], leftovers: int) -> str:
+def goodbye(
+    seconds: float, code: int, killed: Sequence[str], leftovers: int, survivors: Sequence[str] = ()
+) -> str:
     """Put the end of a server into words. A number is named only where it is not zero.
 
     Args:
@@ -18,6 +20,7 @@ def goodbye(seconds: float, code: int, killed: Sequence[str], leftovers: int) ->
         code: the exit code of the server. "cleanly" is said of 0 alone.
         killed: what each process was that SIGKILL had to end during the stop.
         leftovers: how many processes the workers had left behind, and are ended too.
+        survivors: why each process could not be killed that is still there.
     """
     parts = [
         f"{count(killed.count(kind), kind, plural)} had to be killed"
@@ -26,6 +29,9 @@ def goodbye(seconds: float, code: int, killed: Sequence[str], leftovers: int) ->
     ]
     if leftovers:
         parts.append(f"{count(leftovers, 'leftover process', 'leftover processes')} cleaned up")
+    for reason in dict.fromkeys(survivors):
+        number = survivors.count(reason)
+        parts.append(f"{count(number, PROCESS, 'processes')} could not be killed: {reason}")
     how = "" if parts or code else " cleanly"
     return f"stopped{how} in {seconds:.1f} s{': ' if parts else ''}{', '.join(parts)}"
 

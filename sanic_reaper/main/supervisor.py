@@ -140,6 +140,7 @@ class Supervisor:
         self._exit_code = 0
         self._stopping_since: float | None = None
         self._left_behind: int | None = None
+        self._survivors: list[str] = []
         self._killed: list[str] = []
         self._next_check = 0.0
         self._next_reaping = 0.0
@@ -320,7 +321,9 @@ class Supervisor:
         self._bury()
         elapsed = time.monotonic() - self._stopping_since
         left_behind = self._left_behind or 0
-        log.info("%s", goodbye(elapsed, self._exit_code, self._killed, left_behind))
+        log.info(
+            "%s", goodbye(elapsed, self._exit_code, self._killed, left_behind, self._survivors)
+        )
 
     def _shut_down_managers(self) -> None:
         """Let each SyncManager of Sanic's shut down in the time that is left for that."""
@@ -530,7 +533,7 @@ class Supervisor:
         if word == "log":
             log.log(LEVELS[rest[0]], "%s", rest[1])
         elif word == "done":
-            self._left_behind = int(rest[0])
+            self._left_behind, self._survivors = int(rest[0]), rest[1:]
         elif word == "expired":
             self._wards.has_expired(int(rest[0]), int(rest[1]))
         elif word == "zombie":

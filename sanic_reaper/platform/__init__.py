@@ -10,6 +10,8 @@ plain integers.
 `table()`                              every visible process, as `{pid: Row}`
 `subtree(roots)`                       the roots and what descends from them; `None` where only
                                        `table()` can tell
+`children(pid)`                        its children's pids, zombies included; `None` where only
+                                       `table()` can tell
 `keep_reserve()`                       keep what this needs, should nothing be left to open it with
 `environ(pid)`                         its environment as bytes, `b""` where it may not be read
 `command(pid)`                         its command line, an item an argument; `[]` where it may not
@@ -60,6 +62,7 @@ NEEDS_SITE_PACKAGES = backend.NEEDS_SITE_PACKAGES
 row = backend.row
 table = backend.table
 subtree = backend.subtree
+children = backend.children
 keep_reserve = backend.keep_reserve
 environ = backend.environ
 command = backend.command

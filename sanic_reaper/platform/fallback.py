@@ -56,6 +56,10 @@ def table() -> dict[int, Row]:
     return {found.pid: found for found in rows if found is not None}
 
 
+def children(pid: int) -> list[int] | None:
+    return None
+
+
 def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
     return None
 

@@ -153,6 +153,13 @@ def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
     return rows
 
 
+def children(pid: int) -> list[int] | None:
+    """The kernel's own list of a process's children, zombies included."""
+    if "children" in WITHOUT or not _has_children_files:
+        return None
+    return _children(pid)
+
+
 def _children(pid: int) -> list[int]:
     """The kernel keeps one list per thread: a child belongs to the thread that forked it."""
     found: list[int] = []

@@ -48,7 +48,7 @@ class Descendants(Remains):
     def left_behind(self) -> int:
         """How many were left behind, and have ended."""
         unheard = sum(identity in self._leaving for identity in self.targets)
-        return self.ended + len(self.targets) - unheard - len(self.given_up)
+        return self.ended + len(self.targets) - unheard
 
     def _aim(self, identity: Identity, name: str | None, evidence: str, now: float) -> None:
         super()._aim(identity, name, evidence, now)

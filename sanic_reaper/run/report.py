@@ -7,6 +7,7 @@ import signal
 import time
 
 from ..stderr import log, write
+from ..tree.remains import name_of
 
 SCHEMA = 1
 """The version of the JSON lines. It changes when a key goes or changes its meaning."""
@@ -28,12 +29,17 @@ class Report:
         self, level: str, signum: int, who: str, evidence: str, seconds: float, since: str
     ) -> None:
         """A signal to `who`, which is a name and a pid in brackets."""
-        name = signal.Signals(signum).name
+        name = name_of(signum)
         if not self._as_json:
             log(level, f"{name} to {who}: {evidence}; {seconds:.2f} s after the end of {since}")
             return
         title, _, pid = who.rpartition(" [")
-        fields = {"signal": name, "name": title, "pid": int(pid[:-1]), "evidence": evidence}
+        fields = {
+            "signal": name if signum else None,
+            "name": title,
+            "pid": int(pid[:-1]),
+            "evidence": evidence,
+        }
         self._write("signal", level, {**fields, "seconds": round(seconds, 3)})
 
     def end(

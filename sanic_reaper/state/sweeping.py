@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from .. import platform, state
 from ..tree.process import Handle
-from ..tree.remains import NEVER, Remains, Target
+from ..tree.remains import NEVER, Remains, Target, name_of
 from . import statedir, view
 
 TYPE_CHECKING = False
@@ -148,7 +147,7 @@ def end(
     began = time.monotonic()
 
     def report(level: str, signum: int, who: str, evidence: str) -> None:
-        name, elapsed = signal.Signals(signum).name, time.monotonic() - began
+        name, elapsed = name_of(signum), time.monotonic() - began
         title = leftover.title
         say(
             level,
@@ -160,7 +159,7 @@ def end(
     while True:
         pause = rest.end({}, {}, set(), NEVER)
         if not rest.targets:
-            return rest.ended - len(rest.given_up)
+            return rest.ended
         poll.poll(pause * 1000)
 
 

@@ -9,7 +9,7 @@ import time
 
 from .. import environment, platform
 from . import birthmark, ownership
-from .process import Handle
+from .process import Handle, answers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..platform.base import Identity, Row
 
 NEVER = float("inf")
+
+NO_SIGNAL = 0
+"""In place of a signal's number: none was sent, for it would be refused."""
 
 TAIL = 1.0
 """Seconds between SIGTERM and SIGKILL for what is not a worker."""
@@ -91,7 +94,10 @@ class Remains:
         self._uid = os.geteuid()
         self._spared: set[Identity] = set()
         self._zombies: set[Identity] = set()
-        self._refused: set[Identity] = set()
+        self._refused: dict[Identity, str] = {}
+        self._first_asked: float | None = None
+        self._last_asked = 0.0
+        self._seen: set[Identity] = set()
         self.began = 0
         """The creation time of the first process of the server."""
         self.predecessors: set[Identity] = set()
@@ -105,7 +111,12 @@ class Remains:
     @property
     def given_up(self) -> set[Identity]:
         """Those that could not be ended."""
-        return self._refused
+        return set(self._refused)
+
+    @property
+    def survivors(self) -> list[str]:
+        """Why each of those that could not be ended could not, in a few words."""
+        return list(self._refused.values())
 
     def spare(self, identity: Identity) -> None:
         """It was there before the server: not ours, nor what descends from it."""
@@ -213,6 +224,7 @@ class Remains:
         """
         now = time.monotonic()
         table = platform.table()
+        self._seen = {row.identity for row in table.values()}
         claims = {
             identity: evidence
             for identity, evidence in self._judge(table, roots, marks=True).items()
@@ -227,10 +239,37 @@ class Remains:
         for identity, evidence in claims.items():
             if identity not in self.targets:
                 self._aim(identity, helpers.get(identity), evidence, now)
+        if self.targets:
+            self._first_asked = now if self._first_asked is None else self._first_asked
+            self._last_asked = now
+        elif now - self._last_asked > self._tail:
+            self._first_asked = None
         for identity, target in list(self.targets.items()):
             self._press(identity, target, now, deadline, asking=identity not in services)
         blind = any(target.handle.fd is None for target in self.targets.values())
         return BLIND if blind else LOOK_AGAIN
+
+    def is_proven(self) -> bool:
+        """Whether the last look has shown every child that main has now.
+
+        The process table is no snapshot: what forks and ends all the time may never be where it is
+        read. But main adopts all that has lost its parent, so who descends from it is its child, or
+        descends from a child of it that lives. A child that has come since, or has just gone, is
+        reason to look again. Twice, for the kernel's list may miss one while its siblings change.
+        """
+        return all(self._has_seen(platform.children(self._main.pid)) for _ in range(2))
+
+    def _has_seen(self, pids: list[int] | None) -> bool:
+        if pids is None:  # no such list on this system
+            return True
+        for pid in pids:
+            row = platform.row(pid)
+            if row is None:
+                if not answers(pid):
+                    return False
+            elif row.identity not in self._seen:
+                return False
+        return True
 
     def has_ended(self, ready: set[int]) -> bool:
         """Whether one of them has, by the descriptors that `poll` found readable."""
@@ -258,29 +297,60 @@ class Remains:
     ) -> None:
         """SIGTERM at first sight, SIGKILL when its time is up.
 
-        No SIGTERM for what ends by itself.
+        No SIGTERM for what ends by itself. No time for what comes when the others have had theirs:
+        it was started by one that has been asked to end, and may start the next one.
         """
+        late = self._first_asked is not None and now - self._first_asked >= 2 * self._tail
         if target.killed_at is not None:
             if now >= target.killed_at + self.stubborn:
-                self._refuse(identity, target, "even SIGKILL does not end it; giving up")
-        elif now >= deadline or now - target.asked_at >= self._tail:
+                why = "even SIGKILL does not end it; giving up"
+                self._refuse(identity, target, why, signal.SIGKILL, "survives SIGKILL")
+        elif now >= deadline or now - target.asked_at >= self._tail or (late and asking):
             target.killed_at = now
             self._signal(identity, target, "WARNING", signal.SIGKILL)
         elif target.asked_at == now and asking:
             self._signal(identity, target, "INFO", signal.SIGTERM)
 
     def _signal(self, identity: Identity, target: Target, level: str, signum: int) -> None:
-        self._report(level, signum, str(target), target.evidence)
-        try:
-            target.handle.send(signum)
-            target.handle.send(signal.SIGCONT)
-        except PermissionError:
+        if not may_signal(target.handle):
             self._refuse(identity, target, "runs as another user, whom we may not signal")
+            return
+        self._report(level, signum, str(target), target.evidence)
+        target.handle.send(signum)
+        target.handle.send(signal.SIGCONT)
 
-    def _refuse(self, identity: Identity, target: Target, why: str) -> None:
-        self._report("ERROR", signal.SIGKILL, str(target), f"{target.evidence}, {why}")
-        self._refused.add(identity)
+    def _refuse(
+        self,
+        identity: Identity,
+        target: Target,
+        why: str,
+        signum: int = NO_SIGNAL,
+        reason: str = "runs as another user",
+    ) -> None:
+        """It can't be ended, and nothing waits for it any more.
+
+        Args:
+            why, signum: for the line in the log; the signal is the one that was sent.
+            reason: the same in a few words, for the last line of all.
+        """
+        self._report("ERROR", signum, str(target), f"{target.evidence}, {why}")
+        self._refused[identity] = reason
         self._let_go(self.targets.pop(identity))
+        self.ended -= 1
+
+
+def may_signal(handle: Handle) -> bool:
+    """Whether we may signal a process; also where it has ended, for nobody is hurt then."""
+    try:
+        handle.send(NO_SIGNAL)
+    except PermissionError:
+        return False
+    return True
+
+
+def name_of(signum: int) -> str:
+    """The name of a signal, for the log."""
+    return "no signal" if signum == NO_SIGNAL else signal.Signals(signum).name
 
 
 def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:

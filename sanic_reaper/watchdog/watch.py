@@ -17,7 +17,17 @@ from .. import platform, state
 from ..state import statedir
 from ..tree.causes import KILLS
 from ..tree.process import Handle, start_of
-from ..tree.remains import BLIND, LOOK_EVERY, NEVER, STUBBORN, TAIL, Remains
+from ..tree.remains import (
+    BLIND,
+    LOOK_EVERY,
+    NEVER,
+    NO_SIGNAL,
+    STUBBORN,
+    TAIL,
+    Remains,
+    may_signal,
+    name_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +41,12 @@ DUMP = 1.0
 
 ANSWER = 1.0
 """Seconds that main has to find out where an expired worker is, before that is done from here."""
+
+PROVE_AGAIN = 0.01
+"""Seconds until the next look, where the last one has not proved that nothing is left."""
+
+RESTLESS = "starts others faster than they are killed"
+"""What can be said of a process that no look at the table finds."""
 
 LAST_WORDS = 5.0
 """Seconds that main has, when nothing is left, to shut down its SyncManagers and to say so."""
@@ -68,6 +84,7 @@ class Member:
         "killed",
         "name",
         "ready_by",
+        "refused",
         "role",
         "since",
         "why",
@@ -83,6 +100,7 @@ class Member:
         self.end_by: float | None = None
         self.asked = False
         self.killed = False
+        self.refused = False
         self.why = ""
         """Why it is to be killed at `kill_at`."""
         self.since = (time.monotonic(), "its start")
@@ -143,6 +161,7 @@ class Watch:
         self._orderly = False
         self._cleared = 0
         self._has_complained = False
+        self._is_unproven = False
         self._poll = select.poll()
         self.remains = Remains(main, run, self._poll, self._report_signal, self._tell_of)
         self._register(channel.fd)
@@ -428,6 +447,8 @@ class Watch:
             platform.forbid_core_dump(member.handle.pid)
         except OSError:
             pass
+        if not self._may_signal(member):
+            return
         evidence = f"registered by main, {member.why} and is to show its stack"
         self._report_signal("WARNING", signal.SIGABRT, str(member), evidence, member.since)
         self._signal(member.handle, signal.SIGABRT)
@@ -460,16 +481,30 @@ class Watch:
         if member.asked or self.forced:
             return
         member.asked = True
+        if not self._may_signal(member):
+            return
         level = "DEBUG" if self.phase == STOPPING else "INFO"
         self._report_signal(level, signal.SIGTERM, str(member), "registered by main")
         self._signal(member.handle, signal.SIGTERM)
         self._signal(member.handle, signal.SIGCONT)
+
+    def _may_signal(self, member: Member) -> bool:
+        """Whether we may; if not, that is said once."""
+        if may_signal(member.handle):
+            return True
+        if not member.refused:
+            member.refused = True
+            why = "registered by main, runs as another user, whom we may not signal"
+            self._report_signal("ERROR", NO_SIGNAL, str(member), why, member.since)
+        return False
 
     def _kill(self, member: Member, why: str) -> None:
         if member.killed:
             return
         member.killed, member.why = True, why
         member.kill_at = None
+        if not self._may_signal(member):
+            return
         evidence = f"registered by main, {why}"
         self._report_signal("WARNING", signal.SIGKILL, str(member), evidence, member.since)
         self._tell_of(member.handle.identity, member.name, why)
@@ -508,6 +543,9 @@ class Watch:
             self._report_zombies()
         if self.remains.targets or self.members:
             return
+        if not last and not self._is_proven(now):
+            self._next_scan = now + PROVE_AGAIN
+            return
         if last:
             self.phase = GONE
             if not self._orderly:
@@ -516,7 +554,16 @@ class Watch:
             self.phase = FINISHED
             if not self.is_over:  # main has a little more to do, and says when that is done
                 self.deadline = max(self.deadline, now + LAST_WORDS)
-            self.channel.send("done", self.remains.ended - self._cleared)
+            survivors = [*self.remains.survivors, *([RESTLESS] if self._is_unproven else [])]
+            self.channel.send("done", self.remains.ended - self._cleared, *survivors)
+
+    def _is_proven(self, now: float) -> bool:
+        """Whether nothing is left, by all that can be known; or there is no time to look again."""
+        self._is_unproven = not self.remains.is_proven()
+        if self._is_unproven and now >= self.deadline - TAIL / 4:
+            self._report("ERROR", f"a process of the server {RESTLESS}; giving up")
+            return True
+        return not self._is_unproven
 
     def _self_ending(self) -> set[Identity]:
         """Helpers that end by themselves when nobody uses them any more.
@@ -568,7 +615,7 @@ class Watch:
     ) -> None:
         began, cause = since if since and self.phase == WATCHING else (self._began, self._cause)
         elapsed = time.monotonic() - began
-        name = signal.Signals(signum).name
+        name = name_of(signum)
         self._report(level, f"{name} to {who}: {evidence}; {elapsed:.2f} s after {cause}")
 
     def _tell_of(self, identity: Identity, name: str, why: str) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -68,6 +69,26 @@ def odd_name() -> None:
     os.close(writing)
 
 
+RESTLESS = """
+import os, random, signal, sys, time
+open('/proc/self/comm', 'w').write('sleep')
+if sys.argv[1] == 'deaf':
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork():
+    os._exit(0)
+os.setsid()
+while True:
+    time.sleep(random.random() / 10)
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def restless(how: str) -> None:
+    """A daemon that goes on in a child again and again, and is nobody's by its environment."""
+    run([sys.executable, "-I", "-S", "-c", RESTLESS, how], env={})
+
+
 def nap() -> None:
     rename("sleep")
     time.sleep(600)
@@ -123,6 +144,8 @@ CHILDREN: dict[str, Callable[[], object]] = {
     "pool": pool,
     "brief-daemon": partial(run, [SETSID, "--fork", SLEEP, "0.2"]),
     "headless": headless,
+    "restless": partial(restless, ""),
+    "restless-deaf": partial(restless, "deaf"),
     "odd-name": odd_name,
     "awaited": awaited,
     "other-user": partial(popen, NAP, user=65534),

@@ -27,3 +27,16 @@ from sanic_reaper.main.goodbye import HELPER, PROCESS, WORKER, goodbye
 )
 def test_it_names_numbers_that_are_not_zero(seconds, code, killed, leftovers, line) -> None:
     assert goodbye(seconds, code, killed, leftovers) == line
+
+
+def test_what_could_not_be_killed_is_not_clean() -> None:
+    other = "runs as another user"
+    assert (
+        goodbye(1.0, 0, [], 0, [other])
+        == f"stopped in 1.0 s: 1 process could not be killed: {other}"
+    )
+    survivors = [other, "survives SIGKILL", other]
+    assert goodbye(1.0, 0, [], 1, survivors) == (
+        "stopped in 1.0 s: 1 leftover process cleaned up, 2 processes could not be killed: "
+        f"{other}, 1 process could not be killed: survives SIGKILL"
+    )
