@@ -344,3 +344,45 @@ def test_no_thread_and_no_alarm_stay(launch, method):
     assert threads <= plain
     assert holds(lambda: server.workers == [worker], 6), "an alarm left behind would end it"
     assert server.stop() == 0
+
+
+# -- listeners of main ----------------------------------------------------------------------------
+
+MAIN = {
+    ("main_process_start", "block"): ("listen_blocking", "block", "blocking main"),
+    ("main_process_start", "async"): ("listen", "sleep_in_loop", "awaiting"),
+    ("main_process_ready", "block"): ("listen_blocking", "block", "blocking main"),
+    ("main_process_ready", "async"): ("listen", "sleep_in_loop", "awaiting"),
+}
+
+
+@pytest.mark.parametrize(("event", "action"), MAIN)
+def test_a_listener_of_main_that_hangs_is_named_and_ended_by_a_stop(launch, event, action):
+    """There is no worker yet, so nothing else would tell of it."""
+    handler, function, how = MAIN[event, action]
+    subject = SUPERVISED.with_(method="fork", workers=1, listeners={event: action})
+    server = launch(subject.with_config(REAPER_SLOW_HANDLER=1.0))
+    line = server.wait_for_output("main starts no worker yet")
+    assert "WARNING" in line
+    assert f"its {event} listener {handler} still runs" in line
+    server.wait_for_output(f"sits in  {SUBJECTS / 'subject.py'}")
+    output = server.output()
+    assert re.search(
+        rf"^    handler  {handler} \(.*subject.py:\d+\), for \d+.\d\d s, {how}$", output, re.M
+    )
+    assert f"in {function}:  " in output
+    assert server.stop() == 0
+    assert "main starts no worker yet" in server.output()
+    assert server.output().count("main starts no worker yet") == 1
+
+
+def test_a_listener_of_main_that_is_quick_is_not(launch):
+    """And nothing is left of the alarm: it would end main."""
+    subject = SUPERVISED.with_(
+        method="fork", workers=1, listeners={"main_process_start": "block:1"}
+    )
+    server = launch(subject.with_config(REAPER_SLOW_HANDLER=2.0))
+    server.wait_serving()
+    assert holds(lambda: not server.command.ended, 2)
+    assert "main starts no worker yet" not in server.output()
+    assert server.stop() == 0

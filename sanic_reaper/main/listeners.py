@@ -1,15 +1,24 @@
-"""The user's listeners in main that a stop need not wait for."""
+"""The user's listeners in main that a stop need not wait for. One that takes long is reported:
+while it runs there is no worker, and nothing else tells of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
+import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from inspect import isawaitable
 from typing import Any
 
 from .. import internals
 from ..internals import App
 from ..log import log
+from ..worker import handlers
+from ..worker.explanations import AWAITING, BLOCKING, Frame, report
+from ..worker.stepping import Alarm, Run
+from .launch import stack_of
 from .signals import StopRequested, StopSignals
 
 INTERRUPTIBLE = ("main_process_start", "main_process_ready")
@@ -21,18 +30,21 @@ class MainListeners:
 
     Args:
         signals: what ends them.
+        slow: seconds after which one that still runs is reported, once. 0: never.
     """
 
-    def __init__(self, signals: StopSignals) -> None:
+    def __init__(self, signals: StopSignals, slow: float) -> None:
         self._signals = signals
+        self._slow = slow
         self._live: list[list[Callable[..., Any]]] = []
         self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     def make_interruptible(self, app: App) -> None:
-        self._live = [internals.listeners(app, event) for event in INTERRUPTIBLE]
-        for listeners in self._live:
+        for event in INTERRUPTIBLE:
+            listeners = internals.listeners(app, event)
+            self._live.append(listeners)
             for index, listener in enumerate(listeners):
-                listeners[index] = self._interruptible(listener)
+                listeners[index] = self._interruptible(event, listener)
                 self._originals[listeners[index]] = listener
 
     def restore(self) -> None:
@@ -40,7 +52,7 @@ class MainListeners:
         for listeners in self._live:
             listeners[:] = [self._originals.get(listener, listener) for listener in listeners]
 
-    def _interruptible(self, listener: Callable[..., Any]) -> Callable[..., None]:
+    def _interruptible(self, event: str, listener: Callable[..., Any]) -> Callable[..., None]:
         """A listener that a stop signal ends, or skips where it came before.
 
         It takes two arguments, so that `trigger_events`, which tries with one first, passes the
@@ -49,15 +61,60 @@ class MainListeners:
 
         def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
             try:
-                with self._signals.interruptible():
+                watch = _Slow(event, handlers.describe(listener))
+                with self._signals.interruptible(), self._alarm(listener, watch):
                     result = _call(listener, app, loop)
                     if isawaitable(result):
-                        loop.run_until_complete(result)
+                        watch.run = Run(_awaited(result))
+                        loop.run_until_complete(_awaited(watch.run))
             except StopRequested:
                 log.info("a stop signal has ended %s", getattr(listener, "__name__", listener))
                 _cancel_all(loop)
 
         return run
+
+    def _alarm(self, listener: Callable[..., Any], watch: _Slow) -> AbstractContextManager[None]:
+        """The process's own alarm clock, as for a worker's handlers: main is about to fork, and a
+        thread that waits would be there then."""
+        if not self._slow or handlers.is_internal(listener):
+            return nullcontext()
+        return Alarm(self._slow, watch.report)
+
+
+class _Slow:
+    """A listener that may turn out to be slow."""
+
+    def __init__(self, event: str, place: handlers.Place) -> None:
+        self.run: Run | None = None
+        """Its coroutine, once it is known that it is one."""
+        self._event = event
+        self._place = place
+        self._began = time.monotonic()
+
+    def report(self) -> None:
+        """In a signal handler."""
+        how, frames = BLOCKING, _interrupted()
+        if self.run is not None and not self.run.is_running:
+            how, frames = AWAITING, self.run.awaiting()
+        elif self.run is None:
+            how = "blocking main"
+        name, seconds = self._place.name, time.monotonic() - self._began
+        what = f"main starts no worker yet: its {self._event} listener {name} still runs"
+        text = report(what, self._place, seconds, how, frames, REMEDY)
+        log.warning("%s", "\n".join([text, *stack_of(frames)]))
+
+
+REMEDY = "give it a limit of its own; a stop signal ends it"
+
+
+def _interrupted() -> list[Frame]:
+    """Where main was when the alarm came, innermost first."""
+    walk = traceback.walk_stack(Alarm.interrupted) if Alarm.interrupted is not None else ()
+    return [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walk]
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:

@@ -150,7 +150,7 @@ class Supervisor:
         self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
-        self._listeners = MainListeners(self.signals)
+        self._listeners = MainListeners(self.signals, settings.slow_handler)
         self.notifier = _notifier()
 
     # -- the life of a server ---------------------------------------------------------------------
