@@ -7,7 +7,8 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from ..state import control, view
+from ..state import control
+from . import elsewhere
 from .terminal import NOTHING_FOUND, USAGE, print_json, printable
 
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     servers = [
         server
-        for server in view.servers()
+        for server in elsewhere.servers()
         if server.lives
         and options.app in (None, server.app)
         and any(options.worker in (one.name, str(one.identity[0])) for one in server.workers)

@@ -1,4 +1,5 @@
-"""What a command says of servers that it can't see, and of where it has looked."""
+"""The servers that a command sees; and what it says of those that it can't see, and of where it
+has looked."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import os
 import shlex
 from collections import Counter
 
-from ..state import unseen
+from ..state import unseen, view
 from ..untrusted import printable
+from .streams import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +17,26 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..state.unseen import Unseen
+    from ..state.view import Server, Unread
 
 MOST_PLACES = 6
 """Directories that are listed. Root looks in those of every user."""
+
+
+_complained: set[str] = set()
+
+
+def servers(uids: Iterable[int] | None = None) -> list[Server]:
+    """`view.servers`; of a server that seems to run, and whose file is not understood, one line on
+    standard error says so."""
+    unread: list[Unread] = []
+    found = view.servers(uids, unread)
+    for one in unread:
+        note = printable(str(one))
+        if one.seems_alive and note not in _complained:
+            _complained.add(note)
+            complain(note)
+    return found
 
 
 def looked_in(uids: Iterable[int]) -> str:

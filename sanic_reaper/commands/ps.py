@@ -61,7 +61,7 @@ def show(pictures: list[Picture], hidden: list[Unseen], clear: bool) -> None:
 
 def look() -> tuple[list[Picture], list[Unseen]]:
     """Everything that runs, or is left; and what runs and can't be seen from here."""
-    servers = view.servers()
+    servers = elsewhere.servers()
     table, now = platform.table(), time.monotonic()  # newer than what was read: nobody is missing
     for server in servers:
         server.observe(table.get)

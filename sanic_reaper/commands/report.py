@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from ..report.account import Account
 from ..state import statedir, view
+from . import elsewhere
 from .streams import complain
 from .terminal import NOTHING_FOUND, USAGE, painter, print_json
 
@@ -26,7 +27,7 @@ exit codes:
 def main(arguments: Sequence[str]) -> int:
     """Report on the last run; return the exit code."""
     chosen = build_parser().parse_args(arguments)
-    found = view.servers()
+    found = elsewhere.servers()
     server = _last(found, chosen.app)
     if server is None:
         complain(f"sanic-reaper: {_where(found, chosen.app)}")

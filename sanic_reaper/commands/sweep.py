@@ -8,9 +8,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from .. import platform
-from ..state import statedir, view
+from ..state import statedir
 from ..state.ports import listening
 from ..state.sweeping import Leftover, end, leftovers
+from . import elsewhere
 from .streams import complain
 from .terminal import USAGE, columns, print_json, printable, seconds, size
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
     options = parser.parse_args(arguments)
     table, uids = platform.table(), list(statedir.users())
-    everything = leftovers(view.servers(uids), table, uids)
+    everything = leftovers(elsewhere.servers(uids), table, uids)
     found = [leftover for leftover in everything if _is_meant(leftover, options)]
     others = sum(len(one.find(table)) for one in everything if one not in found)
     shown = [as_data(leftover, table) for leftover in found]

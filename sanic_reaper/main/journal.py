@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import state
 from ..log import log
 from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
 from ..tree.process import Handle
-from .statefile import StateFile
+from .statefile import StateFile, fitting
 from .worker_state import state_of
 
 if TYPE_CHECKING:
@@ -117,12 +117,16 @@ class Story:
         self.ended, self.exitcode, self.process = now, process.status, None
         self.state, self.since = ENDED, now
 
-    def lines(self) -> Iterable[str]:
+    def lines(self) -> list[str]:
+        return [self.line(), *self.details()]
+
+    def line(self) -> str:
+        """The record of the process itself."""
         pid, start = self.identity
         process = self.process
         launch = process.launch if process is not None else None
         step = launch.doing if launch is not None else None
-        yield state.line(
+        return state.line(
             "process",
             pid=pid,
             start=start,
@@ -144,6 +148,10 @@ class Story:
             line=step and step.place.line,
             doing_since=step and step.began,
         )
+
+    def details(self) -> Iterator[str]:
+        """What belongs to it, and stands after it."""
+        pid, start = self.identity
         yield from self._start or self.lines_of_its_start()
         for began, ended in [*self.standstills, *self._cut_off]:
             yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
@@ -314,47 +322,59 @@ class Journal:
             log.exception("the server can't be seen any more: %r", error)
 
     def _content(self, now: float) -> bytes:
-        code, words = self._outcome or (None, None)
-        lines = [
-            state.line(
-                "server",
-                **self._facts,
-                phase=self.phase,
-                since=self._phase_since,
-                **self._entered,
-                wanted=self.wanted,
-                code=code,
-                words=words,
-            )
-        ]
+        """All that fits: what is there now first, and then what was, the latest of it first."""
         stopping = self.phase in ("stopping", "stopped")
         for identity, story in list(self._stories.items()):
             story.look(now, stopping)
             if story.ended is not None:  # a helper: nobody tells of their ends
                 self._ended.append(self._stories.pop(identity))
-                continue
-            lines.extend(story.lines())
-        for story in self._ended:
-            lines.extend(story.lines())
-        for at, event in self._events:
-            lines.append(
-                state.line(
-                    "event",
-                    time=at,
-                    name=event.name,
-                    pid=event.pid,
-                    process=event.process,
-                    reason=event.reason[:LONGEST] or None,
-                    exitcode=event.exitcode,
-                    seconds=event.seconds,
-                    cause=event.cause or None,
-                )
+        living = list(self._stories.values())
+        past = [(story.ended or 0.0, story.lines()) for story in self._ended]
+        past += [(at, [_line_of(event, at)]) for at, event in self._events]
+        return b"".join(
+            fitting(
+                [
+                    self._head(),
+                    *(state.encode(story.line()) for story in living),
+                    *(state.encode("".join(story.details())) for story in living),
+                ],
+                [(at, state.encode("".join(lines))) for at, lines in past],
             )
-        for counted, number in sorted(self._counts.items()):
-            lines.append(state.line("counter", **counted._asdict(), value=number))
+        )
+
+    def _head(self) -> bytes:
+        code, words = self._outcome or (None, None)
+        server = state.line(
+            "server",
+            **self._facts,
+            phase=self.phase,
+            since=self._phase_since,
+            **self._entered,
+            wanted=self.wanted,
+            code=code,
+            words=words,
+        )
+        counters = [
+            state.line("counter", **counted._asdict(), value=number)
+            for counted, number in sorted(self._counts.items())
+        ]
         still = self._stood_still + sum(story.stood_still for story in self._stories.values())
-        lines.append(state.line("counter", name="blocked_seconds", value=still))
-        return state.encode("".join(lines))
+        counters.append(state.line("counter", name="blocked_seconds", value=still))
+        return state.encode("".join([server, *counters]))
+
+
+def _line_of(event: Event, at: float) -> str:
+    return state.line(
+        "event",
+        time=at,
+        name=event.name,
+        pid=event.pid,
+        process=event.process,
+        reason=event.reason[:LONGEST] or None,
+        exitcode=event.exitcode,
+        seconds=event.seconds,
+        cause=event.cause or None,
+    )
 
 
 def facts(

@@ -13,7 +13,11 @@ from ..state import statedir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+
+BIGGEST = statedir.LONGEST // 2
+"""Bytes of the state file, of which readers take twice as many."""
 
 
 class StateFile:
@@ -91,3 +95,30 @@ class StateFile:
         if words not in self._told:
             self._told.add(words)
             log.warning(words, *arguments)
+
+
+def fitting(
+    present: Iterable[bytes], past: Sequence[tuple[float, bytes]], room: int = BIGGEST
+) -> Iterator[bytes]:
+    """The parts of a file that fit into it: readers take no longer one.
+
+    Args:
+        present: the most important part first.
+        past: each with its moment; the latest are kept, and stay in their order.
+        room: bytes.
+    """
+    for part in present:
+        room -= len(part)
+        if room >= 0:
+            yield part
+        else:
+            room += len(part)
+    if sum(len(part) for _, part in past) > room:
+        kept = set()
+        for at in sorted(range(len(past)), key=lambda at: past[at][0], reverse=True):
+            room -= len(past[at][1])
+            if room < 0:
+                break
+            kept.add(at)
+        past = [past[at] for at in sorted(kept)]
+    yield from (part for _, part in past)

@@ -57,10 +57,11 @@ _NUMBERS = (
     "since",
     "stood_still",
     "time",
+    "up",
     "value",
 )
 
-_CHECKS: dict[str, Callable[[str], object]] = {
+CHECKS: dict[str, Callable[[str], object]] = {
     "pid": _pid_or_none,
     **dict.fromkeys(_WHOLE, whole),
     **dict.fromkeys(_SIGNED, _signed),
@@ -127,7 +128,7 @@ def _check_version(text: str) -> None:
 def _checked(kind: str, fields: Fields) -> Fields:
     found = dict(_DEFAULTS.get(kind, {}))
     for key, value in fields.items():
-        check = number if key.startswith("began_") else _CHECKS.get(key)
+        check = number if key.startswith("began_") else CHECKS.get(key)
         try:
             if check is not None:
                 check(value)

@@ -172,13 +172,15 @@ def append(path: str, name: str, content: bytes) -> None:
     """Add to a file, which is made where there is none.
 
     Raises:
-        OSError: it can't be.
+        OSError: it can't be, or has become longer than a reader takes.
     """
     directory = open_directory(path, os.geteuid())
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=directory)
         try:
+            if os.fstat(fd).st_size + len(content) > LONGEST:
+                raise OSError(f"{name} is long enough")
             _write_all(fd, content)
         finally:
             os.close(fd)

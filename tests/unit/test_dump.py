@@ -21,7 +21,7 @@ from sanic_reaper.commands import dump
     ids=["no server", "no such worker", "another app", "two of this name", "nobody answers"],
 )
 def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
-    monkeypatch.setattr(dump.view, "servers", lambda: servers)
+    monkeypatch.setattr(dump.elsewhere.view, "servers", lambda *_: servers)
     assert cli.main(["dump", "Sanic-Server-0-0", *arguments]) == code
     out, error = capsys.readouterr()
     assert out == ""

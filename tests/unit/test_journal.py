@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, NamedTuple
 
 import pytest
 
 from sanic_reaper import state
-from sanic_reaper.main.journal import Journal
+from sanic_reaper.events import Event
+from sanic_reaper.main.journal import KEPT, LONGEST, Journal, facts
+from sanic_reaper.main.statefile import BIGGEST, fitting
+from sanic_reaper.state import view
+from sanic_reaper.tree.process import start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -75,3 +80,45 @@ def test_one_that_is_told_to_end_is(written):
     written.journal.ended(worker)
     [row] = written.processes()
     assert float(row["asked"]) > 0
+
+
+def test_the_file_of_a_server_with_a_long_history_is_one_that_readers_take(tmp_path):
+    """200 failed starts, each with a stack in an alphabet of four bytes a letter, and as many
+    events with another."""
+    tmp_path.chmod(0o700)
+    main = (os.getpid(), start_of(os.getpid()))
+    journal = Journal(RUN, facts("Shop", RUN, main, 1.0, "fork", ""), main, 1.0)
+    journal.path = str(tmp_path)
+    words = "\U0001f600" * LONGEST
+    for number in range(KEPT):
+        worker = Worker()
+        worker.identity, worker.killed_for = (1000 + number, 1), words
+        journal.started(worker, float(number))
+        journal.ended(worker)
+        journal.heard(Event("worker.died", worker.name, 1000 + number, 0.0, words))
+    journal.write(100.0)
+    size = (tmp_path / f"{RUN}{state.STATE}").stat().st_size
+    assert BIGGEST / 2 < size <= BIGGEST
+    server = view.load(str(tmp_path), os.geteuid(), RUN)
+    assert server.main == main
+    assert server.counters["worker.died"] == KEPT
+    assert server.events[-1]["pid"] == str(1000 + KEPT - 1), "the latest is kept"
+    assert (1000 + KEPT - 1, 1) in server.members
+    assert (1000, 1) not in server.members, "and the first was left out"
+
+
+FITS = [
+    # what is there now, what was, room, what is kept
+    ([b"a", b"b"], [(1.0, b"c"), (2.0, b"d")], 4, b"abcd"),
+    ([b"a", b"b"], [(1.0, b"c"), (2.0, b"d")], 3, b"abd"),
+    ([b"a", b"b"], [(2.0, b"c"), (1.0, b"d")], 3, b"abc"),
+    ([b"a", b"b"], [(1.0, b"c"), (2.0, b"d"), (3.0, b"e")], 4, b"abde"),
+    ([b"a", b"bbb", b"c"], [(1.0, b"d")], 3, b"acd"),
+    ([b"aaaa"], [(1.0, b"d")], 3, b"d"),
+    ([], [], 0, b""),
+]
+
+
+@pytest.mark.parametrize(("present", "past", "room", "kept"), FITS)
+def test_what_fits(present, past, room, kept):
+    assert b"".join(fitting(present, past, room)) == kept

@@ -24,7 +24,7 @@ def stray(monkeypatch):
         stray = Stray("run", (4711, 1), "Shop", "/srv", os.geteuid())
         stray.processes[identify(process.pid)] = "bears this run's mark"
         monkeypatch.setattr(ps, "unseen", lambda table, known: [])  # those of this machine
-        monkeypatch.setattr(ps.view, "servers", list)
+        monkeypatch.setattr(ps.view, "servers", lambda *_: [])
         monkeypatch.setattr(ps.view, "strays", lambda table, uids, known: [stray])
         yield process.pid
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from sanic_reaper.state.view import Server
 from sanic_reaper.worker import metrics, status
 
 KINDS = [*records._NEEDED, "weather"]
-KEYS = [*records._CHECKS, "run", "app", "name", "directory", "boot", "namespace", "doing", "file"]
+KEYS = [*records.CHECKS, "run", "app", "name", "directory", "boot", "namespace", "doing", "file"]
 NUMBERS = [
     "", "-1", "0", "1", "²", "nan", "inf", "-inf", "1e308", "4194305", "9" * 20, "9" * 5000, "1.5"
 ]  # fmt: skip
@@ -203,3 +205,19 @@ def test_of_another_user_only_so_much_is_read(place, monkeypatch):
     assert len(view.servers([os.geteuid()])) == 8, "one's own are all read"
     monkeypatch.setattr(view, "MOST_FILES", 5)
     assert len(view.servers([os.geteuid()])) <= 5
+
+
+def test_a_server_of_another_version_is_named_by_each_command(place, tmp_path):
+    leave(place, "newer", version=2)
+    env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)}
+    words = f"{place}/newer.state is not understood: written by another version of sanic-reaper (2)"
+    for arguments in (["ps"], ["health", "--live"], ["report"], ["dump", "x"], ["sweep"]):
+        command = [sys.executable, "-m", "sanic_reaper.cli", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert words in done.stderr, (arguments, done)
+        assert "this one reads 1" in done.stderr
+        assert "Traceback" not in done.stderr
+    os.utime(place / "newer.beat", (time.time() - 3600,) * 2)
+    command = [sys.executable, "-m", "sanic_reaper.cli", "ps"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert "newer" not in done.stderr, "it runs no more"
