@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sanic import Sanic
 
 from . import internals
 from .config import BAD_CONFIGURATION
+from .internals import App
 from .log import log
 from .worker import startup
 from .worker.handlers import Background, Handler, describe
@@ -126,16 +127,19 @@ def _takes_an_app(function: Callable[..., Any]) -> bool:
     return False
 
 
-def refuse_misplaced() -> None:
+def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
     """Where a server begins: see that what was decorated is registered as what it is meant for.
 
     It can't be seen any earlier: what registers a handler comes after what decorates it, and is
     Sanic's.
 
+    Args:
+        apps: those that the server serves. `None`: every app of this process.
+
     Raises:
         SystemExit: it is not. The one line that says so is in the log.
     """
-    for app in Sanic._app_registry.values():
+    for app in Sanic._app_registry.values() if apps is None else apps:
         for event, listener in internals.registered(app):
             handler = startup.noted(listener)
             if handler is None:

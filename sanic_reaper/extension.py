@@ -28,7 +28,7 @@ from . import environment, internals, platform
 from .internals import App
 from .log import log
 from .tree.process import children_of
-from .worker import startup
+from .worker import runs
 from .worker.startup import Record
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
         app.listener("before_server_start")(server.before_server_start)
-        internals.instrument_start(_before_start, _after_start, _before_stop, startup.note_import)
+        internals.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
 
     def label(self) -> str:
         return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
@@ -99,23 +99,23 @@ def _start_manager() -> Any:
 
 
 async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = startup.of_this_process(app)
+    start = runs.begin(app)
     await (run_listeners() if start is None else start.before(app, run_listeners))
 
 
 async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = startup.of_this_process(app)
+    start = runs.of(app)
     await (run_listeners() if start is None else start.after(app, run_listeners))
 
 
 async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = startup.of_this_process(app)
+    start = runs.of(app)
     if start is not None and start.background is not None:
         await start.background.cancel()  # the listeners may close what it works with
     await run_listeners()
 
 
-class _Server:
+class _Server(runs.Starts):
     """The hooks of one app, and what they share."""
 
     def __init__(self, app: App) -> None:
@@ -130,14 +130,16 @@ class _Server:
     def startup(self) -> list[Record]:
         """In a worker: its `before_server_start` and `after_server_start` handlers, in the order in
         which they ended."""
-        start = startup.of_this_process(self._app)
+        start = runs.of(self._app)
         return [] if start is None else start.records
 
     @property
     def ready(self) -> bool:
         """In a worker: whether it serves and its background work is done."""
-        start = startup.of_this_process(self._app)
-        return start is None or start.ready
+        start = runs.of(self._app)
+        if start is None:
+            return not self._app.config.get("REAPER_ENABLED", True)
+        return start.ready
 
     def on(self, event: str | None = None) -> Callable[[Hook], Hook]:
         """Register a function of one argument, an `Event`: `@app.ctx.reaper.on("worker.died")`.

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any, NamedTuple, TypeAlias
 
 from sanic import Sanic
@@ -244,8 +245,16 @@ def end_with(code: int) -> None:
     """Where one process is all there is: have it end with this exit code when its server stops.
 
     `serve_single` reports an exception that passes through it with a traceback; the last thing that
-    it calls, in its `finally`, is this method. (Line 1316 of `sanic/mixins/startup.py`.)
+    it calls, in its `finally`, is this method. (Line 1316 of `sanic/mixins/startup.py`.) Where the
+    caller is not run by it, under ASGI or by hand, nothing is changed: the exit code would be that
+    of a later server.
     """
+    serve_single = Sanic.serve_single.__func__.__code__  # type: ignore[attr-defined]
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not serve_single:
+        frame = frame.f_back
+    if frame is None:
+        return
     clean_up: Callable[[], None] = Sanic._cleanup_apps
 
     def leave() -> None:
@@ -256,7 +265,10 @@ def end_with(code: int) -> None:
     Sanic._cleanup_apps = leave  # type: ignore[method-assign]
 
 
-Around: TypeAlias = "Callable[[App, Callable[[], Awaitable[None]]], Awaitable[None]]"
+Listeners: TypeAlias = "Callable[[], Awaitable[None]]"
+"""Runs the listeners of an event."""
+
+Around: TypeAlias = "Callable[[App, Listeners], Awaitable[None]]"
 """Called instead of what runs the listeners of an event, with that."""
 
 
@@ -355,6 +367,11 @@ def listener_arguments(listener: Callable[..., Any], app: App) -> tuple[Any, ...
     return (app,)
 
 
-def routes() -> list[Any]:
-    """The routes of every app in this process."""
-    return [route for app in Sanic._app_registry.values() for route in app.router.routes]
+def in_test_mode() -> bool:
+    """Whether a client of sanic-testing has been made in this process."""
+    return bool(Sanic.test_mode)
+
+
+def is_secondary(app: App) -> bool:
+    """Whether Sanic itself starts an app, beside the primary one: `_start_servers` notes it."""
+    return not app.state.primary

@@ -160,6 +160,34 @@ def test_the_reaper_on_a_secondary_app_only(launch, ports, method):
     server.wait_gone(15)
 
 
+@pytest.mark.parametrize("work", [{}, {"BY_HAND_WORK": "1"}], ids=["no work", "work"])
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_an_app_that_is_started_by_hand_in_a_worker(launch, ports, method, work):
+    """What becomes of its start is its user's business: it holds up nothing of the worker's."""
+    second = ports.take()
+    subject = SUPERVISED.with_(method=method)
+    server = serve(
+        launch,
+        "by hand",
+        subject.with_config(REAPER_ENDPOINT="/__reaper__"),
+        env={"SECOND_PORT": str(second), **work},
+    )
+    server.wait_serving()
+    wait_until(lambda: server.get("/__reaper__/ready")[0] == 200, 10, server.describe)
+    assert server.get("/health") == (200, "ready: True")
+    assert server.get()[0] == 200
+    if work:  # which begins with the first request, where nothing else tells that it is served
+        assert get(second)[0] == 503
+    wait_until(lambda: get(second) == (200, "ByHand"), 10, server.describe)
+
+    [victim, other] = server.workers
+    victim.send(SIGKILL)
+    server.wait_for("after_server_start", 3)
+    wait_until(lambda: server.get("/__reaper__/ready")[0] == 200, 10, server.describe)
+    assert other.alive
+    assert server.stop() == 0
+
+
 # -- one server after another ---------------------------------------------------------------------
 
 

@@ -3,6 +3,9 @@
 It begins when the worker has acked. Until all of it is done, requests are answered with `NotReady`
 by a middleware that stands in each route's own list, and is taken out again: afterwards a request
 costs what it did before.
+
+With a client of sanic-testing requests wait instead. Such a client sends its request before the
+app's start is over, and stops the app when it has the answer.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from sanic import Request
@@ -57,6 +61,10 @@ class Work:
         """When it began, on the monotonic clock."""
         self.number = 0
         """By which main knows it."""
+        self.task: asyncio.Task[None] | None = None
+        """What sees to it, once it has begun."""
+        self.error: BaseException | None = None
+        """Why it has failed."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -80,7 +88,7 @@ class Backgrounds:
     def __init__(self, process: Startup) -> None:
         self.pending: list[Work] = []
         self._process = process
-        self._gated: list[tuple[Any, Any]] = []
+        self._gated: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._failed = False
 
@@ -94,13 +102,17 @@ class Backgrounds:
         self.pending.append(Work(app, listener, place, options))
 
     def begin(self, app: App) -> None:
-        """This app's start is over: the worker has acked, its loop is about to run for good."""
+        """This app's start is over, or a request has come: see to what has not begun yet."""
         loop = asyncio.get_running_loop()
-        for work in [work for work in self.pending if work.app is app]:
-            work.began = time.monotonic()
-            is_async = handlers.is_async(work.listener)
-            run = self._run_coroutine if is_async else self._run_thread
-            self._tasks.append(loop.create_task(run(work)))
+        for work in self.pending:
+            if work.app is app and work.task is None:
+                work.began = time.monotonic()
+                is_async = handlers.is_async(work.listener)
+                run = self._run_coroutine if is_async else self._run_thread
+                work.task = loop.create_task(run(work))
+                self._tasks.append(work.task)
+        if self.ready:
+            self.open_gate()
 
     async def cancel(self) -> None:
         """The worker stops. A coroutine may clean up, for a second; a thread is abandoned.
@@ -114,20 +126,52 @@ class Backgrounds:
         if tasks:
             await asyncio.wait(tasks)
 
-    def close_gate(self) -> None:
+    def close_gate(self, apps: Iterable[App]) -> None:
         """Before the first request can come. Again, when another app has its routes."""
-        if self.ready:
+        if self.ready and self._process.supervised:
             return
-        for route in internals.routes():
+        for route in (route for app in apps for route in app.router.routes):
             before = route.extra.request_middleware
-            if not getattr(route.ctx, handlers.EXEMPT, False) and _turn_away not in before:
-                self._gated.append((route, before))
-                route.extra.request_middleware = [_turn_away, *before]
+            if self._is_gated(route) and self._gate not in before:
+                self._gated.append(route)
+                clients = [one for one in before if _is_of_a_client(one)]
+                others = [one for one in before if one not in clients]
+                route.extra.request_middleware = deque([*clients, self._gate, *others])
 
-    def _open_gate(self) -> None:
-        for route, before in self._gated:
-            route.extra.request_middleware = before
+    def _is_gated(self, route: Any) -> bool:
+        """A start of an app's own needs each request: the first one may have to begin the work."""
+        return not self._process.supervised or not _is_exempt(route)
+
+    def open_gate(self) -> None:
+        """A new list, for a request may be on its way through the old one; and without the gate
+        alone, for a test client has put something of its own in there."""
+        for route in self._gated:
+            kept = [one for one in route.extra.request_middleware if one != self._gate]
+            route.extra.request_middleware = deque(kept)
         self._gated.clear()
+
+    async def _gate(self, request: Request) -> None:
+        if not self._process.awaits_listeners:
+            self.begin(request.app)
+        if internals.in_test_mode() and not self._process.supervised:
+            await self._wait()
+        elif not self.ready and not _is_exempt(request.route):
+            raise NotReady
+
+    async def _wait(self) -> None:
+        """Until a request can be answered.
+
+        Raises:
+            RuntimeError: it never can. The client gets 500, and the test that sends the request
+                finds the reason in the log.
+        """
+        works = [work for work in self.pending if work.options.ready_when_done]
+        tasks = [work.task for work in works if work.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        for work in works:
+            if work.error is not None:
+                raise RuntimeError(f"background work {work.place} has failed") from work.error
 
     async def _run_coroutine(self, work: Work) -> None:
         self._tell_begin(work)
@@ -202,25 +246,31 @@ class Backgrounds:
         self.pending.remove(work)
         log.info("%s is done after %.2f s", work.place, time.monotonic() - work.began)
         if self.ready:
-            self._open_gate()
+            self.open_gate()
         self._process.tell_if_ready()
 
     def _fail(self, work: Work, error: BaseException, frames: list[explanations.Frame]) -> None:
         """The worker can't do what it was started for: a failed start, later than others."""
+        work.error = error
         if self._failed:
             return
         self._failed = True
         seconds = time.monotonic() - work.began
         what = f"its background work {work.place.name}"
         self._process.fail(explanations.explain(error, what, work.place, seconds, frames))
-        if not self._process.supervised:
+        if not self._process.supervised and not internals.in_test_mode():
             internals.end_with(1)
             work.app.stop(terminate=False)
 
 
+def _is_of_a_client(middleware: Any) -> bool:
+    """Whether a test client notes the request with it, which it shall do whatever the answer is."""
+    return handlers.package_of(getattr(middleware, "func", middleware)) == "sanic_testing"
+
+
+def _is_exempt(route: Any) -> bool:
+    return bool(getattr(route.ctx, handlers.EXEMPT, False))
+
+
 async def _awaited(result: Awaitable[Any]) -> Any:
     return await result
-
-
-async def _turn_away(request: Request) -> None:
-    raise NotReady

@@ -25,7 +25,7 @@ from .. import environment, internals, platform
 from ..internals import App
 from ..tree import birthmark
 from ..tree.process import start_of
-from . import startup
+from . import runs
 from .draining import Draining
 from .guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 from .reports import Reports
@@ -107,7 +107,7 @@ def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Re
     start = Startup(orders.handler_timeout, orders.began)
     reports = Reports(connection, start.where)
     start.tell = reports.send
-    startup.take_over(start)
+    runs.take_over(start)
     return start, reports
 
 

@@ -113,8 +113,11 @@ def unwrapped(listener: Any, to_the_bottom: bool = True) -> Any:
 
 
 def is_internal(listener: Any) -> bool:
-    """Whether it is of Sanic's, sanic-ext's or ours: of no interest to the user."""
-    return package_of(listener) in ("sanic", "sanic_ext", "sanic_reaper")
+    """Whether it is of Sanic's, sanic-ext's or ours: of no interest to the user.
+
+    A client of sanic-testing sends its request in a listener: that is no part of a start.
+    """
+    return package_of(listener) in ("sanic", "sanic_ext", "sanic_testing", "sanic_reaper")
 
 
 def package_of(listener: Any) -> str:

@@ -21,7 +21,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,7 +65,7 @@ class Record(NamedTuple):
 
 
 class Startup:
-    """The start of this process.
+    """A start: of a worker, or of one app where main did not order it (`runs`).
 
     Args:
         handler_timeout: seconds that a handler may take that has no limit of its own. 0: no limit.
@@ -85,6 +85,8 @@ class Startup:
         self._extensions = 0.0
         """Seconds that listeners of Sanic Extensions have taken."""
         self._primary: App | None = None
+        self._apps: list[App] = []
+        """Those that it starts."""
         self._starting: set[str] = set()
         """The apps whose start has begun and is not over. Several at once: the primary app's start
         begins those of secondary apps, as tasks."""
@@ -118,11 +120,12 @@ class Startup:
         if self._primary is None:
             self._primary = app
         self.note_import()
+        self._apps.append(app)
         self._starting.add(app.name)
         self._wrap(app, BEFORE)
         await self._run_all(run_listeners)
         if self.background is not None:
-            self.background.close_gate()
+            self.background.close_gate(self._apps)
 
     async def after(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
         """Run an app's `after_server_start` listeners. Then what was put off begins.
@@ -243,11 +246,35 @@ class Startup:
         """Whether requests are answered: each app serves, its background work is done."""
         return self.is_up and (self.background is None or self.background.ready)
 
+    @property
+    def awaits_listeners(self) -> bool:
+        """Whether background work must wait for `after_server_start` listeners: until `after` has
+        begun it."""
+        return True
+
+    def takes(self, app: App) -> bool:
+        """Whether an app that begins to start is one of those that main has this worker serve.
+
+        Not one that user code starts by hand: nobody knows whether such a start is ever completed.
+        """
+        primary = internals.primary_name() or app.name
+        is_served = app.name == primary or internals.is_secondary(app)
+        return is_served and not self.has(app)
+
+    def has(self, app: App) -> bool:
+        return any(one is app for one in self._apps)
+
+    def release(self) -> None:
+        """Another start of the same app begins."""
+        if self.background is not None:
+            self.background.open_gate()
+
     def _wrap(self, app: App, event: str) -> None:
         for route in internals.start_handlers(app, event):
-            if not getattr(route.handler, "reaper_wrapped", False):
-                route.handler = self._wrapped(app, event, route.handler)
-                route.handler.reaper_wrapped = True
+            # Of an app that is started again: what an earlier start has put around it goes.
+            handler = getattr(route.handler, "reaper_wraps", route.handler)
+            route.handler = self._wrapped(app, event, handler)
+            route.handler.reaper_wraps = handler
 
     def _wrapped(
         self, app: App, event: str, handler: Callable[..., Any]
@@ -383,44 +410,11 @@ class Startup:
         return [True, self._running[0].awaiting()]  # the one that has waited longest
 
 
-def of_this_process(app: App) -> Startup | None:
-    """The start that this process is in; `None` where the Reaper is switched off.
-
-    Raises:
-        SystemExit: a setting has a bad value, or a handler is misplaced. In a worker main has seen
-            to that.
-    """
-    global _current
-    if _current is None:
-        from ..config import Settings
-
-        settings = Settings.read_or_exit(app.config)
-        if settings.enabled:
-            refuse_misplaced()
-            _current = Startup(settings.handler_timeout, time.monotonic())
-    return _current
-
-
-def note_import(app: App) -> None:
-    """In a worker: Sanic begins to set up an app."""
-    if _current is not None:
-        _current.note_import()
-
-
-def refuse_misplaced() -> None:
+def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
     """`decorators.refuse_misplaced`, where anything has been decorated at all."""
     decorators = sys.modules.get("sanic_reaper.decorators")
     if decorators is not None:
-        decorators.refuse_misplaced()
-
-
-def take_over(startup: Startup) -> None:
-    """In a worker, before anything else: this is its start."""
-    global _current
-    _current = startup
-
-
-_current: Startup | None = None
+        decorators.refuse_misplaced(apps)
 
 
 def _nobody(*words: object) -> bool:

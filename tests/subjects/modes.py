@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 from typing import Any
@@ -13,7 +14,7 @@ from sanic import Sanic
 from sanic.response import text
 from subject import SUBJECT, act, build, emit, perform
 
-from sanic_reaper import Reaper
+from sanic_reaper import Reaper, background
 
 HOST, PORT = "127.0.0.1", int(os.environ["PORT"])
 MODE = sys.argv[1] if len(sys.argv) > 1 else os.environ["MODE"]
@@ -88,6 +89,10 @@ def add_app(name: str) -> Sanic:
     return other
 
 
+def sleep_a_while(app: Sanic) -> None:
+    time.sleep(1)
+
+
 def in_loop() -> bool:
     return bool(SUBJECT["secondary"].startswith("async"))
 
@@ -98,6 +103,23 @@ def start_second(app: Sanic) -> None:
 
 async def start_second_async(app: Sanic) -> None:
     await perform(SUBJECT["secondary"])
+
+
+async def start_by_hand(app: Sanic) -> None:
+    """A second server of this worker's, as its user sees fit: its start is never completed."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((HOST, int(os.environ["SECOND_PORT"])))
+    server = await other.create_server(sock=sock, return_asyncio_server=True)
+    assert server is not None
+    await server.startup()
+    await server.before_start()
+    await server.start_serving()
+    app.ctx.by_hand = server
+
+
+def by_hand() -> None:
+    app.run(HOST, PORT, workers=2, motd=False, access_log=False)
 
 
 def two_apps() -> None:
@@ -134,6 +156,12 @@ if MODE in ("secondary", "two apps"):
     other = add_app("Secondary")
 elif MODE == "one after the other":
     other = build("Other")
+elif MODE == "by hand":
+    other = add_app("ByHand")
+    other.config.TOUCHUP = False  # Sanic can do that once in a process
+    if "BY_HAND_WORK" in os.environ:
+        other.before_server_start(background(sleep_a_while))
+    app.before_server_start(start_by_hand)
 
 MODES = {
     "create_server": create_server,
@@ -141,6 +169,7 @@ MODES = {
     "single": single,
     "secondary": two_apps,
     "two apps": two_apps,
+    "by hand": by_hand,
     "twice": twice,
     "one after the other": one_after_the_other,
 }

@@ -1,0 +1,117 @@
+"""Which start an app's events belong to: the worker's, or one of the app's own.
+
+A worker has one start: that of the apps which main has it serve. Every other start belongs to one
+app and lasts until the app is started again: single process, ASGI, test clients, and an app that
+user code starts by hand, also inside a worker. So a process may start any number of apps, one after
+another or at once, and none of these starts has any influence on another one.
+"""
+
+from __future__ import annotations
+
+import time
+
+from .. import internals
+from ..internals import App
+from .startup import Startup, refuse_misplaced
+
+
+class Starts:
+    """What an extended app has at `app.ctx.reaper`: a place for its own start.
+
+    Attributes:
+        own: the latest start of the app that is not the worker's.
+    """
+
+    own: OwnStart | None = None
+
+
+class OwnStart(Startup):
+    """The start of one app that main did not order. A failure is raised to whoever starts the app.
+
+    User code may leave out `after_server_start`, so nothing waits for that event to come: the app
+    counts as serving when its `before_server_start` handlers are through.
+    """
+
+    def __init__(self, handler_timeout: float) -> None:
+        super().__init__(handler_timeout, time.monotonic())
+        self._is_through = False
+        self._finishes = False
+
+    async def before(self, app: App, run_listeners: internals.Listeners) -> None:
+        await super().before(app, run_listeners)
+        self._is_through = True
+
+    async def after(self, app: App, run_listeners: internals.Listeners) -> None:
+        self._finishes = True
+        try:
+            await super().after(app, run_listeners)
+        finally:
+            self._finishes = False
+
+    @property
+    def awaits_listeners(self) -> bool:
+        """Whether background work must wait for `after_server_start` listeners that run now.
+
+        A test client sends its request from within such a listener.
+        """
+        return self._finishes and not internals.in_test_mode()
+
+    @property
+    def ready(self) -> bool:
+        is_up = self._is_through and not self.awaits_listeners
+        return is_up and (self.background is None or self.background.ready)
+
+
+def begin(app: App) -> Startup | None:
+    """The start to which an app's `before_server_start` belongs, which is about to run.
+
+    Returns:
+        `None` where the Reaper is switched off, or the app is not extended with it.
+
+    Raises:
+        SystemExit: a setting has a bad value, or a handler is misplaced. In a worker main has seen
+            to that.
+    """
+    if _of_worker is not None and _of_worker.takes(app):
+        return _of_worker
+    starts = _starts_of(app)
+    if starts is None:
+        return None
+    from ..config import Settings  # a worker has no use for it
+
+    settings = Settings.read_or_exit(app.config)
+    if starts.own is not None:
+        starts.own.release()
+    starts.own = None
+    if settings.enabled:
+        refuse_misplaced([app])
+        starts.own = OwnStart(settings.handler_timeout)
+    return starts.own
+
+
+def of(app: App) -> Startup | None:
+    """The start to which an app's other events belong. `None`: as `begin`, or it has none yet."""
+    if _of_worker is not None and _of_worker.has(app):
+        return _of_worker
+    starts = _starts_of(app)
+    return None if starts is None else starts.own
+
+
+def note_import(app: App) -> None:
+    """In a worker: Sanic begins to set up an app."""
+    if _of_worker is not None:
+        _of_worker.note_import()
+
+
+def take_over(startup: Startup) -> None:
+    """In a worker, before anything else: this is its start."""
+    global _of_worker
+    _of_worker = startup
+
+
+def _starts_of(app: App) -> Starts | None:
+    starts = getattr(app.ctx, "reaper", None)
+    return starts if isinstance(starts, Starts) else None
+
+
+_of_worker: Startup | None = None
