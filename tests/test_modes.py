@@ -188,6 +188,34 @@ def test_an_app_that_is_started_by_hand_in_a_worker(launch, ports, method, work)
     assert server.stop() == 0
 
 
+# -- a server that main gives up before it has workers ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subject", "error"),
+    [
+        (SUPERVISED.with_(workers=0), "RuntimeError: Cannot serve with no workers"),
+        *(
+            (
+                SUPERVISED.with_(listeners={event: "raise"}),
+                "RuntimeError: the database is not there",
+            )
+            for event in ("main_process_start", "main_process_ready")
+        ),
+    ],
+    ids=["no workers", "main_process_start", "main_process_ready"],
+)
+def test_the_users_error_is_the_last_word(launch, subject, error):
+    """Sanic asks for the states of workers then, of a SyncManager that has ended."""
+    server = launch(subject)
+    assert server.exit_code(START) == 1
+    server.wait_gone()
+    output = server.output()
+    assert output.rstrip().endswith(error), output
+    assert "BrokenPipeError" not in output
+    assert "AttributeError" not in output
+
+
 # -- one server after another ---------------------------------------------------------------------
 
 

@@ -73,15 +73,6 @@ def addresses() -> list[tuple[str, int]]:
     return found
 
 
-def retire(worker_state: Any) -> None:
-    """Make a `DictProxy` say that nothing is left in it, without asking the SyncManager.
-
-    `serve` ends by asking it for each worker's state, up to ten seconds long. The workers are gone
-    by then; the SyncManager may be too, and 24.12 does not expect that.
-    """
-    worker_state.values = list
-
-
 def threshold() -> float | None:
     """Seconds that a worker may take to its ack by Sanic's own limit, in tenths of which
     `WorkerManager.THRESHOLD` counts. `None`: nobody has changed it.
@@ -123,23 +114,31 @@ def leave_serve(code: int) -> NoReturn:
         return False
 
     error_logger.addFilter(pass_by)
-    _have_no_states()
+    have_no_states()
     raise SystemExit(code)
 
 
-def _have_no_states() -> None:
-    """Have `serve` find no worker's state at its end, this once.
+def have_no_states() -> None:
+    """Have `serve` find no worker's state at its end, this once, without asking the SyncManager.
 
-    Where no worker has been started 24.12 takes its own first note for a worker's, and fails.
+    It asks for each worker's state, up to ten seconds long. The workers have ended by then, and so
+    has the SyncManager: 24.12 does not expect that, and its BrokenPipeError would hide why the
+    server has ended. Where no worker has been started 24.12 also takes its own first note for a
+    worker's, and fails.
     """
     owner: Any = next(cls for cls in Sanic.__mro__ if "_get_process_states" in vars(cls))
     original = vars(owner)["_get_process_states"]
+    if hasattr(original, "reaper_replaces"):
+        return
+
+    class Replacement(staticmethod):  # type: ignore[type-arg]
+        reaper_replaces = original
 
     def none(worker_state: Any) -> list[Any]:
         owner._get_process_states = original
         return []
 
-    owner._get_process_states = staticmethod(none)
+    owner._get_process_states = Replacement(none)
 
 
 def managers() -> list[tuple[int, str]]:

@@ -113,7 +113,6 @@ class SupervisedManager(WorkerManager):
                 log.info("%s", why)
             self._supervisor.conclude(code, why)
             self._supervisor.wait_for_end()
-            main_internals.retire(self.worker_state)
         if code == 1 or self._supervisor.forced:
             raise ServerKilled
         if code:

@@ -327,6 +327,7 @@ class Supervisor:
 
     def _shut_down_managers(self) -> None:
         """Let each SyncManager of Sanic's shut down in the time that is left for that."""
+        main_internals.have_no_states()
         for manager in self._managers:
             if not shut_down(manager, HELPER_PATIENCE):
                 process = manager._process
