@@ -241,6 +241,25 @@ def _let_stop_without_manager() -> None:
     WorkerMultiplexer.set_serving = set_serving  # type: ignore[method-assign]
 
 
+def on_early_end(tell: Callable[[BaseException], None]) -> None:
+    """Learn why a worker ends before its start has begun: the import of the app, a factory, TLS.
+
+    `worker_serve` prints the exception, says so to main without a reason, and returns: the exit
+    code is 0. It does that in its `except` block.
+    """
+    from sanic.worker.multiplexer import WorkerMultiplexer
+
+    original = WorkerMultiplexer.terminate
+
+    def terminate(self: WorkerMultiplexer, early: bool = False) -> None:
+        error = sys.exc_info()[1]
+        if early and error is not None:
+            tell(error)
+        original(self, early)
+
+    WorkerMultiplexer.terminate = terminate  # type: ignore[method-assign]
+
+
 def end_with(code: int) -> None:
     """Where one process is all there is: have it end with this exit code when its server stops.
 

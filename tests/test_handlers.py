@@ -270,6 +270,40 @@ def test_a_slow_handler_is_reported_once_while_it_runs(launch, method, action):
     assert server.stop() == 0
 
 
+@methods
+def test_a_slow_handler_of_many_workers_is_shown_once(launch, method):
+    """And the others are counted."""
+    subject = SUPERVISED.with_(
+        method=method, workers=4, listeners={"before_server_start": "block:8"}
+    )
+    server = launch(subject.with_config(REAPER_SLOW_HANDLER=1.0))
+    server.wait_serving()
+    output = server.output()
+    assert output.count("    handler  listen_blocking") == 1
+    assert output.count('  File "') <= 4, "the stack of one of them"
+    counts = re.findall(r"(\d) more workers? (?:is|are) slow to start: listen_blocking", output)
+    assert sum(map(int, counts)) == 3
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_asyncios_own_line_names_the_handler(launch, method):
+    """In debug mode. It would name the outermost coroutine of the start, which is ours."""
+    subject = SUPERVISED.with_(
+        method=method,
+        workers=1,
+        listeners={"before_server_start": "block:1"},
+        run={"debug": True},
+    )
+    server = launch(subject)
+    said = server.wait_for_output("Executing ")
+    assert re.search(r"Executing start handler listen_blocking \(.*subject.py:\d+\) took \d", said)
+    server.wait_serving()
+    lines = [line for line in server.output().splitlines() if "Executing " in line]
+    assert not any("sanic_reaper" in line for line in lines)
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_slow_handler_that_holds_the_gil(launch, method):
     """From inside nobody could report it."""

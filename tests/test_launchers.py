@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -383,3 +384,21 @@ def test_a_frozen_program_ends_a_worker_that_does_not_stop(launch, tmp_path):
     server.wait_gone()
     assert server.exit_code() == 0
     assert len(server.events("program starts")) == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_file_that_was_saved_half_way_is_named(launch, ports, tmp_path, method):
+    """Sanic prints what the import of the app has raised, and has the worker exit with 0."""
+    program = tmp_path / "program"
+    shutil.copytree(SUBJECTS, program, ignore=shutil.ignore_patterns("__pycache__"))
+    port = ports.take()
+    line = [*command_line(LAUNCHERS["sanic"], port), "--reload"]
+    server = launch(SUPERVISED.with_(method=method), port=port, argv=line, cwd=program)
+    server.wait_serving()
+    source = program / "app.py"
+    source.write_text(f"def half_way(:\n{source.read_text()}")
+    said = server.wait_for_output("did not start")
+    assert "did not start: SyntaxError: invalid syntax (app.py, line 1)" in said
+    assert "exit code" not in said
+    assert server.output().index("Traceback") < server.output().index("did not start")
+    assert server.stop() == 0

@@ -169,7 +169,11 @@ class Keeper:
             return None
         if launch.has_expired:
             return launch.late
-        return f"it has ended before it was ready: {self._cause(watched)[0]}"
+        cause = self._cause(watched)[0]
+        has_begun = watched.contact is None or watched.contact.can_be_asked
+        if not has_begun and watched.exitcode == 1:  # of Python's, after a traceback
+            return f"it has ended in the import of the main module: {cause}; its traceback is above"
+        return f"it has ended before it was ready: {cause}"
 
     def _failed(self, process: WorkerProcess, launch: Launch, why: str) -> None:
         watched = _watched(process)

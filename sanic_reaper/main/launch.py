@@ -22,6 +22,7 @@ from ..worker.explanations import (
 from ..worker.handlers import Place
 from .contact import Contact
 from .reader import frames_of, other_threads
+from .slow import SlowHandlers
 
 LINGER = 1.0
 """Seconds that a worker whose start has failed may take to end. It might wait for a child."""
@@ -81,7 +82,8 @@ class Launch:
         settings: of the server.
         began: when it was started, on the monotonic clock.
         on_due: called when `due` has changed.
-        on_slow: called when a handler has been reported as slow, with the words of the report.
+        on_slow: called when a handler is slow, with the words of the report.
+        others: the slow handlers of all workers: where one is shown, another is only counted.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Launch:
         began: float,
         on_due: Callable[[], None],
         on_slow: Callable[[str], None],
+        others: SlowHandlers,
     ) -> None:
         self.began = began
         self.failure: str | None = None
@@ -120,6 +123,7 @@ class Launch:
         self._settings = settings
         self._on_due = on_due
         self._on_slow = on_slow
+        self._others = others
         self._ready_by = began + settings.startup_timeout if settings.startup_timeout else 0.0
         self._steps: dict[int, Step] = {}
         """What runs now, by the number that the worker has given it. Several at once, where it has
@@ -192,6 +196,7 @@ class Launch:
         slow, now = self._settings.slow_handler, time.monotonic()
         if not slow:
             return
+        self._others.turn(now)
         for number, step in self._steps.items():
             if not step.is_told and not step.is_beside and now - step.began >= slow:
                 step.is_told = True
@@ -241,7 +246,8 @@ class Launch:
         what = f"{self._title} is slow to start: {step.place.name} still runs"
         text = report(what, step.place, seconds, how, frames, advice(step.event))
         text = "\n".join([text, *stack_of(frames)])
-        log.warning("%s", text)
+        if self._others.is_new(step.place, self._title, time.monotonic()):
+            log.warning("%s", text)
         self._on_slow(text)
 
     @property

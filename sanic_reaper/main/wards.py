@@ -21,6 +21,7 @@ from .launch import Launch
 from .processes import WatchedProcess
 from .pulse import Pulse
 from .recycling import Limits
+from .slow import SlowHandlers
 
 
 class Wards:
@@ -47,6 +48,7 @@ class Wards:
         self._journal = journal
         self._tell = tell
         self._chance = random.Random()
+        self._slow = SlowHandlers(partial(log.warning, "%s"))
 
     def introduce(
         self, process: WatchedProcess, reports: Connection, began: float, beat_every: float
@@ -69,6 +71,7 @@ class Wards:
             began,
             on_due=partial(self.due, process.identity),
             on_slow=partial(tell, "worker.slow"),
+            others=self._slow,
         )
         if beat_every:
             process.pulse = Pulse(

@@ -178,7 +178,7 @@ class Backgrounds:
         await self._await(work, call_with(work.listener, *work.arguments))
 
     async def _await(self, work: Work, coroutine: Coroutine[Any, Any, Any]) -> None:
-        run = Run(coroutine)
+        run = Run(coroutine, place=work.place)
         task = asyncio.ensure_future(outcome(run))
         try:
             await asyncio.wait([task], timeout=work.left)

@@ -108,6 +108,7 @@ def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Re
     reports = Reports(connection, start.where)
     start.tell = reports.send
     runs.take_over(start)
+    internals.on_early_end(start.fail_early)
     return start, reports
 
 

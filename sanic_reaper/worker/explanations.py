@@ -158,7 +158,7 @@ def is_user_code(file: str) -> bool:
 
 
 def is_ours(file: str) -> bool:
-    return file.startswith(_PACKAGE) and not file.startswith(_PACKAGE + "examples/")
+    return file.startswith(PACKAGE) and not file.startswith(PACKAGE + "examples/")
 
 
-_PACKAGE = __file__.rsplit("/", 2)[0] + "/"
+PACKAGE = __file__.rsplit("/", 2)[0] + "/"

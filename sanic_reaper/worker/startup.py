@@ -31,13 +31,10 @@ from ..internals import App
 from ..log import log
 from . import handlers
 from .handlers import Background, Handler, Place, StartupTimeout
-from .stepping import Run, call_with, outcome
+from .stepping import BLOCKED, Run, call_with, outcome
 
 if TYPE_CHECKING:
     from .deferred import Backgrounds
-
-BLOCKED = 0.1
-"""Seconds that a handler may hold the event loop before the summary says so."""
 
 KEY = "REAPER_HANDLER_TIMEOUT"
 
@@ -121,6 +118,10 @@ class Startup:
             self._primary = app
         self.note_import()
         self._apps.append(app)
+        if asyncio.get_running_loop().get_debug():
+            from .slow_callbacks import name_them  # in development alone
+
+            name_them()
         self._starting.add(app.name)
         self._wrap(app, BEFORE)
         await self._run_all(run_listeners)
@@ -369,13 +370,15 @@ class Startup:
         rest = now - self._imported
         # Without main nobody knows when the import began.
         parts = [f"import {self._imported - self._began:.2f} s"] if self.supervised else []
+        names = [record.name for record in self.records]
         for record in self.records:
             mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
             if self._primary is not None and record.app == self._primary.name:
                 rest -= record.seconds
             else:
                 mark = f" (of {record.app}){mark}"
-            parts.append(f"{record.name} {record.seconds:.2f} s{mark}")
+            called = record.name if names.count(record.name) == 1 else str(Place(*record[:3]))
+            parts.append(f"{called} {record.seconds:.2f} s{mark}")
         if self._extensions >= 0.005:
             rest -= self._extensions
             parts.append(f"extensions {self._extensions:.2f} s")
@@ -388,6 +391,11 @@ class Startup:
         """Have main say why this worker can't start, and do what follows from that."""
         if not self.tell("failed", why):
             log.error("this worker does not start: %s", why)
+
+    def fail_early(self, error: BaseException) -> None:
+        """No handler has run yet, and Sanic has printed the traceback."""
+        what = f"{type(error).__name__}: {error}"
+        self.tell("failed", f"{what} (its traceback is above)")
 
     def explain(self, error: BaseException) -> str:
         """Why a handler has failed, in the words of the log."""

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 NOWHERE = Place("?", "", 0)
 
 
+BLOCKED = 0.1
+"""Seconds that a handler may hold the event loop before somebody is told."""
+
+
 async def call_with(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = handler(*args, **kwargs)
     return await result if inspect.isawaitable(result) else result
@@ -48,6 +52,9 @@ class Run:
         timeout: what to raise inside it at its limit, if it has one.
         place: what it is called, and where it stands.
     """
+
+    last_long: ClassVar[Place] = NOWHERE
+    """The one whose step was the last to hold the event loop for longer than `BLOCKED`."""
 
     def __init__(
         self, coroutine: Any, timeout: StartupTimeout | None = None, place: Place = NOWHERE
@@ -77,7 +84,10 @@ class Run:
                     return end.value
                 finally:
                     self.is_running = False
-                    self.longest = max(self.longest, time.perf_counter() - began)
+                    took = time.perf_counter() - began
+                    self.longest = max(self.longest, took)
+                    if took > BLOCKED:
+                        Run.last_long = self.place
                 self._future = awaited
                 try:
                     yield awaited

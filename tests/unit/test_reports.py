@@ -18,6 +18,7 @@ from sanic_reaper.config import Settings
 from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.reader import Reader, frames_of, other_threads
+from sanic_reaper.main.slow import SlowHandlers
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker.explanations import EXITED
 from sanic_reaper.worker.reports import REQUEST, Reports
@@ -169,7 +170,15 @@ def test_a_thread_by_its_ident(thread, frames):
 def launch_of(pipe, **config):
     settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
     contact = Contact((os.getpid(), start_of(os.getpid())), pipe[0])
-    launch = Launch("Sanic-Server-0-0", contact, settings, 1000.0, lambda: None, lambda _: None)
+    launch = Launch(
+        "Sanic-Server-0-0",
+        contact,
+        settings,
+        1000.0,
+        lambda: None,
+        lambda _: None,
+        SlowHandlers(lambda _: None),
+    )
     return launch, contact
 
 

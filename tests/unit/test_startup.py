@@ -13,7 +13,7 @@ import pytest
 
 from sanic_reaper.worker.explanations import explain, innermost
 from sanic_reaper.worker.handlers import Place, StartupTimeout
-from sanic_reaper.worker.startup import Startup
+from sanic_reaper.worker.startup import Record, Startup
 from sanic_reaper.worker.stepping import Run, call_with
 
 LIMIT = 0.1
@@ -436,3 +436,15 @@ def test_a_handler_of_a_librarys_sits_in_its_own_file():
 def test_without_main_nobody_is_told():
     assert not Startup(0, 0).supervised
     assert Startup(0, 0).tell("anything") is False
+
+
+def test_two_handlers_of_one_name_are_told_apart(caplog):
+    """By their places, and only they."""
+    start = Startup(0.0, time.monotonic())
+    start.note_import()
+    for name, line in (("setup", 3), ("connect", 7), ("setup", 12)):
+        start.records.append(Record(name, "app.py", line, 1.0, 0.0, None, app="App"))
+    with caplog.at_level("DEBUG", logger="sanic.root"):
+        start._summarise(time.monotonic())
+    assert "setup (app.py:3) 1.00 s (of App), connect 1.00 s (of App), " in caplog.text
+    assert "setup (app.py:12) 1.00 s" in caplog.text
