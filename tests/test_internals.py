@@ -106,6 +106,21 @@ def test_a_worker_finalises_its_routes_in_startup_after_it_has_loaded_the_app():
     assert body.index("self.finalize()") < body.index("self.state.is_started = True")
 
 
+def test_sanic_notes_which_apps_it_starts_beside_the_primary_one():
+    assert "app.state.primary = False" in inspect.getsource(Sanic._start_servers)
+
+
+def test_a_worker_that_cannot_load_its_app_says_so_within_the_except_block():
+    body = inspect.getsource(worker_serve)
+    assert body.index("except Exception as e:") < body.index("multiplexer.terminate(True)")
+    assert list(inspect.signature(WorkerMultiplexer.terminate).parameters) == ["self", "early"]
+
+
+def test_a_route_has_its_middleware_in_a_deque():
+    body = inspect.getsource(Sanic.finalize_middleware)
+    assert "route.extra.request_middleware = deque(" in body
+
+
 def test_a_method_of_the_inspector_is_a_command_behind_the_key():
     body = inspect.getsource(Inspector)
     assert "getattr(self, action" in body
