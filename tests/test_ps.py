@@ -353,6 +353,86 @@ def test_watching_until_somebody_has_seen_enough(launch, terminal):
     assert server.stop() == 0
 
 
+def test_what_blocks_a_worker_is_what_it_does(launch):
+    subject = SUPERVISED.with_(method="fork", workers=1)
+    server = launch(subject.with_config(REAPER_BLOCKED_WARNING=1))
+    server.wait_serving()
+    unanswered = server.request("/do/block")
+
+    def doing() -> dict:
+        found = processes(server)["Sanic-Server-0-0"]
+        return found["doing"] if found["state"] == "blocked" and found["doing"] else {}
+
+    found = wait_until(doing, 20, lambda: server.ask("ps").text)
+    assert (found["name"], found["file"]) == ("block", str(SUBJECTS / "subject.py"))
+    assert found["seconds"] >= 1
+    assert "in block, subject.py:" in server.ask("ps").text
+    unanswered.close()
+
+
+def test_cpu_is_that_of_the_present(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    [worker] = server.wait_serving()
+    unanswered = server.request("/do/spin")
+
+    def share() -> float:
+        number: float = processes(server)["Sanic-Server-0-0"]["cpu_share"]
+        return number
+
+    wait_until(lambda: share() > 0.1, 30, lambda: server.ask("ps").text)
+    worker.freeze()
+    assert share() == 0
+    assert processes(server)["Sanic-Server-0-0"]["cpu_seconds"] > 0.1
+    unanswered.close()
+
+
+def test_watching_as_data_is_an_object_a_line(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    output = server.box.folder / "said"
+    watching = server.box.start(
+        [*COMMAND, "ps", "--json", "--watch"], env=server.env, output=output, cwd=SUBJECTS
+    )
+    wait_until(lambda: output.exists() and output.read_text().count("\n") >= 2, 20, "two lines")
+    watching.process.send(SIGINT)
+    assert watching.exit_code(20) == 130
+    for line in output.read_text().splitlines()[:2]:
+        data = json.loads(line)
+        assert (data["schema"], data["kind"], data["servers"][0]["app"]) == (1, "ps", "Subject")
+    assert server.stop() == 0
+
+
+def test_watching_fits_the_terminal(launch, terminal):
+    server = launch(SUPERVISED.with_(method="fork", workers=3, children=["setsid"]))
+    server.wait_serving()
+    rows = len(server.ask("ps").text.splitlines())
+    assert rows >= 10, "the control: it would scroll"
+    terminal.resize(8, 120)
+    watching = server.box.start(
+        [*COMMAND, "ps", "--watch"], env=server.env, output=Path(terminal.path), cwd=SUBJECTS
+    )
+    cleared = b"\x1b[H\x1b[2J"
+    wait_until(lambda: terminal.shown.count(cleared) >= 2, 20, lambda: terminal.shown.decode())
+    watching.process.send(SIGINT)
+    assert watching.exit_code(20) == 130
+    picture = terminal.shown.split(cleared)[1].decode()
+    assert picture.count("\n") < 8
+    assert "Subject" in picture.splitlines()[0]
+    assert f"... and {rows - 6} more processes: " in picture
+    assert server.stop() == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="for root alone")
+def test_root_sees_whose_each_process_is(launch):
+    server = launch(SUPERVISED.with_(method="fork", workers=1))
+    server.wait_serving()
+    _, names, row, *_ = server.ask("ps").text.splitlines()
+    assert names.split()[:3] == ["PID", "USER", "ROLE"]
+    assert row.split()[1] == "root"
+    assert processes(server)["main"]["uid"] == 0
+    assert server.stop() == 0
+
+
 def test_no_secret_is_written(launch):
     secret = "hunter2"
     server = launch(

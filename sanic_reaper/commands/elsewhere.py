@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
+from functools import cache
 
 from ..state import unseen, view
 from ..untrusted import printable
@@ -84,6 +85,7 @@ def as_data(found: Iterable[Unseen]) -> list[dict[str, Any]]:
     return [{"uid": one.uid, "main": one.main, "why": one.why} for one in found]
 
 
+@cache
 def user(uid: int) -> str:
     """The name of a user, or the number of one that has none."""
     import pwd  # here, for its size: most commands name nobody

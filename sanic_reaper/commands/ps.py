@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Sequence
 
 from .. import platform
-from ..model import lifecycle
-from ..platform import Identity, Row
 from ..state import statedir, view
 from ..state.unseen import Unseen, unseen
-from ..state.view import Member, Server, Stray
 from . import elsewhere
-from .terminal import NOTHING_FOUND, columns, painter, print_json, printable, seconds, size, width
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from .picture import Picture
+from .terminal import NOTHING_FOUND, height, print_json
 
 INTERVAL = 2.0
 """Seconds between two pictures of `--watch`."""
+
+SAMPLE = 0.1
+"""Seconds over which the CPU time of each process is measured, where there is no earlier picture.
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,31 +30,67 @@ def main(arguments: Sequence[str]) -> int:
         epilog=f"exit codes: 0 there is one; {NOTHING_FOUND} there is none",
     )
     parser.add_argument("--watch", action="store_true", help="go on until interrupted")
-    parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="as data: docs/commands.md; with --watch an object a line",
+    )
     options = parser.parse_args(arguments)
+    pictures, hidden = look()
+    if pictures:
+        measure(pictures, SAMPLE)
     while True:
-        pictures, hidden = look()
         if options.json:
             content = {"servers": [picture.as_data() for picture in pictures]}
-            print_json("ps", {**content, "unseen": elsewhere.as_data(hidden)})
+            content["unseen"] = elsewhere.as_data(hidden)
+            print_json("ps", content, in_one_line=options.watch)
         else:
             show(pictures, hidden, clear=options.watch)
         if not options.watch:
             return 0 if pictures else NOTHING_FOUND
         sys.stdout.flush()
         time.sleep(INTERVAL)
+        before = pictures
+        pictures, hidden = look()
+        compare(before, pictures)
 
 
 def show(pictures: list[Picture], hidden: list[Unseen], clear: bool) -> None:
-    blocks = ["\n".join(picture.lines()) for picture in pictures]
+    blocks = [picture.lines() for picture in pictures]
     if not blocks:
-        blocks = [f"no server runs here\n{elsewhere.looked_in(statedir.users())}"]
+        blocks = [["no server runs here", elsewhere.looked_in(statedir.users())]]
     if hidden:
-        blocks.append("\n".join(elsewhere.hints(hidden, "sanic-reaper ps")))
-    text = "\n\n".join(blocks)
+        blocks.append(elsewhere.hints(hidden, "sanic-reaper ps"))
     if clear and sys.stdout.isatty():
-        text = f"\x1b[H\x1b[2J{text}"
-    print(text)
+        blocks = fitting(blocks, pictures, height())
+        print("\x1b[H\x1b[2J", end="")
+    print("\n\n".join(map("\n".join, blocks)))
+
+
+HEAD = 2
+"""Lines of a picture that are always shown: what the server is at, and the names of the columns."""
+
+
+def fitting(blocks: list[list[str]], pictures: Sequence[Picture], lines: int) -> list[list[str]]:
+    """The same, without what a terminal of so many lines would scroll off its top. Of the longest
+    pictures the last processes are left out, and counted by their states.
+    """
+    shown = [len(block) for block in blocks]
+    spare = lines - 1 - (len(blocks) - 1)  # the cursor's line, and one between two blocks
+    while sum(shown) > spare:
+        longest = max(range(len(shown)), key=shown.__getitem__)
+        if shown[longest] <= HEAD + 1:
+            break
+        shown[longest] -= 1
+    found = []
+    for at, (block, number) in enumerate(zip(blocks, shown, strict=True)):
+        if number < len(block) and at < len(pictures):
+            kept = number - 1
+            states = Counter(line.state for line in pictures[at].processes[kept - HEAD :])
+            words = ", ".join(f"{count} {state}" for state, count in states.most_common())
+            block = [*block[:kept], f"... and {states.total()} more processes: {words}"]
+        found.append(block)
+    return found
 
 
 def look() -> tuple[list[Picture], list[Unseen]]:
@@ -73,259 +107,20 @@ def look() -> tuple[list[Picture], list[Unseen]]:
     return shown, unseen(table, {run for _, run in known})
 
 
-class Line:
-    """One process, as it is shown."""
-
-    def __init__(self, row: Row, member: Member | None, evidence: str, now: float) -> None:
-        self.row = row
-        self.depth = 0
-        self.parent: int | None = None
-        self.evidence = evidence
-        self.role = member.role if member else "child"
-        self.name = member.name if member else row.name
-        self.age = platform.age(row.start)
-        self.rss = platform.resident(row.pid)
-        self.cpu = platform.cpu_seconds(row.pid)
-        self.state, self.since = _state(row, member)
-        self.for_ = now - self.since if self.since is not None else self.age
-        self.doing = _doing(member, now)
-
-    def as_data(self, orphan: bool) -> dict[str, Any]:
-        return {
-            "pid": self.row.pid,
-            "parent": self.parent,
-            "role": self.role,
-            "name": self.name,
-            "state": self.state,
-            "state_seconds": round(self.for_, 3),
-            "age_seconds": round(self.age, 3),
-            "rss_bytes": self.rss,
-            "cpu_seconds": round(self.cpu, 2),
-            "doing": self.doing,
-            "orphan": orphan,
-            "evidence": self.evidence,
-        }
+def measure(pictures: Sequence[Picture], seconds: float) -> None:
+    """Wait, and set each process's share of a core over that time."""
+    time.sleep(seconds)
+    for picture in pictures:
+        for line in picture.processes:
+            now = time.monotonic()
+            line.compare(line.cpu, line.seen_at, platform.cpu_seconds(line.row.pid), now)
 
 
-def _state(row: Row, member: Member | None) -> tuple[str, float | None]:
-    """Its state, and since when it has had it, as far as main knows."""
-    known = member is not None and member.recorded != lifecycle.ENDED
-    recorded = member.recorded if member is not None and known else lifecycle.RUNNING
-    state = lifecycle.observed(recorded, row.alive, row.halted)
-    is_told = state == recorded or {state, recorded} == lifecycle.STALLED
-    return state, member.moment("since") if member is not None and known and is_told else None
-
-
-def _doing(member: Member | None, now: float) -> dict[str, Any] | None:
-    if member is None or "doing" not in member.fields:
-        return None
-    fields = member.fields
-    return {
-        "name": fields["doing"],
-        "file": fields.get("file", "?"),
-        "line": int(fields.get("line", 0)),
-        "seconds": round(now - float(fields["doing_since"]), 3),
-    }
-
-
-class Picture:
-    """One server at one moment."""
-
-    def __init__(self, app: str, main: Identity, uid: int, lines: list[Line]) -> None:
-        self.app, self.main, self.uid = app, main, uid
-        self.processes = lines
-        self.server: Server | None = None
-        self.run = ""
-        self.lives = False
-        self.turns = False
-        self.directory = ""
-        self.now = time.monotonic()
-
-    @classmethod
-    def of(cls, server: Server, table: dict[int, Row], now: float) -> Picture:
-        belongs = dict(server.belongs(table))
-        lives = server.lives
-        if lives:
-            belongs[server.main] = "main"
-            belongs.update(_zombies_of(belongs, table))
-        picture = cls(
-            server.app,
-            server.main,
-            server.uid,
-            _tree(server.main, belongs, server.members, table, now),
-        )
-        picture.server, picture.lives, picture.now = server, lives, now
-        picture.run = server.run
-        picture.turns = server.turns(now)
-        picture.directory = server.fields.get("directory", "")
-        return picture
-
-    @classmethod
-    def of_stray(cls, stray: Stray, table: dict[int, Row]) -> Picture:
-        lines = _tree(stray.main, stray.processes, {}, table, time.monotonic())
-        picture = cls(stray.app, stray.main, stray.uid, lines)
-        picture.run, picture.directory = stray.run, stray.directory
-        return picture
-
-    @property
-    def is_worth_showing(self) -> bool:
-        """A server that was stopped in order is no more, also if its script goes on."""
-        over = self.server is not None and self.server.is_over
-        rest = [line for line in self.processes if line.row.identity != self.main]
-        if over:
-            return bool(rest) and not self.lives
-        return bool(self.processes)
-
-    @property
-    def state(self) -> str:
-        if self.server is None or not self.lives:
-            return "orphaned"
-        if not self.turns and not self.server.is_over:
-            return "stuck"
-        return self.server.phase
-
-    def as_data(self) -> dict[str, Any]:
-        server = self.server
-        fields = server.fields if server is not None else {}
-        return {
-            "app": self.app,
-            "main": self.main[0],
-            "uid": self.uid,
-            "state": self.state,
-            "run": self.run,
-            "workers_wanted": server.wanted if server is not None else None,
-            "workers_serving": _serving(server),
-            "address": fields.get("address"),
-            "start_method": fields.get("method"),
-            "directory": self.directory,
-            "processes": [line.as_data(not self.lives) for line in self.processes],
-        }
-
-    # -- for people -------------------------------------------------------------------------------
-
-    def lines(self) -> list[str]:
-        paint = painter()
-        colour = {"serving": "green", "orphaned": "red", "stuck": "red"}.get(self.state, "yellow")
-        head = f"{paint(printable(self.app), 'bold')}  {paint(self.headline(), colour)}"
-        rows: list[tuple[str, ...]] = [
-            ("PID", "ROLE", "NAME", "STATE", "FOR", "AGE", "RSS", "CPU", "DOING")
-        ]
-        rows += [self._row(line) for line in self.processes]
-        texts = columns(rows, right=frozenset((0, 4, 5, 6, 7)))
-        most = width()
-        colours = ["dim", *(_COLOUR.get(line.state, "") for line in self.processes)]
-        if not self.lives:
-            colours[1:] = ["red"] * len(self.processes)
-        body = [paint(text[:most], at) for text, at in zip(texts, colours, strict=True)]
-        return [head, *body]
-
-    def headline(self) -> str:
-        server = self.server
-        if server is None:
-            return (
-                f"main {self.main[0]} is gone and left {len(self.processes)} behind "
-                f"(in {printable(self.directory)}): {self._remedy()}"
-            )
-        if not self.lives:
-            helped = server.watchdog_lives
-            more = "its watchdog is ending them" if helped else self._remedy()
-            return f"main {self.main[0]} is gone and left {len(self.processes)} orphans: {more}"
-        since = float(server.fields.get("since", self.now))
-        words = f"{self.state} for {seconds(self.now - since)}"
-        if self.state == "stuck":
-            words = f"main's loop has stood still for {seconds(self.now - (server.beat or since))}"
-        serving = f"{_serving(server)} of {server.wanted} workers serve"
-        address = printable(server.fields.get("address", ""))
-        return f"{words}, {serving}, {address}, {server.fields.get('method') or 'fork'}"
-
-    def _remedy(self) -> str:
-        """The command that does it: from any directory."""
-        return printable(f"`sanic-reaper sweep --app {shlex.quote(self.app)}` ends them")
-
-    def _row(self, line: Line) -> tuple[str, ...]:
-        indent = "  " * line.depth
-        share = 100 * line.cpu / line.age if line.age else 0.0
-        doing = ""
-        if line.doing is not None:
-            file = line.doing["file"].rpartition("/")[2]
-            doing = (
-                f"in {line.doing['name']}, {file}:{line.doing['line']}, "
-                f"{seconds(line.doing['seconds'])}"
-            )
-        return (
-            str(line.row.pid),
-            printable(line.role),
-            indent + printable(line.name),
-            line.state if self.lives else f"{line.state}, orphan",
-            seconds(line.for_),
-            seconds(line.age),
-            size(line.rss),
-            f"{share:.1f}%",
-            printable(doing),
-        )
-
-
-_COLOUR = {
-    **dict.fromkeys(lifecycle.STALLED, "red"),
-    lifecycle.FAILED: "red",
-    lifecycle.ZOMBIE: "red",
-    lifecycle.STARTING: "yellow",
-    lifecycle.FINISHING_START: "yellow",
-    lifecycle.BACKGROUND: "yellow",
-    lifecycle.STOPPING: "yellow",
-}
-
-
-def _serving(server: Server | None) -> int | None:
-    if server is None:
-        return None
-    return len(server.serving)
-
-
-def _zombies_of(belongs: dict[Identity, str], table: dict[int, Row]) -> dict[Identity, str]:
-    """Those that have ended and that nobody has waited for. There is nothing to end about them, so
-    no one else lists them."""
-    parents = {pid for pid, _ in belongs}
-    return {
-        row.identity: "has ended, and its parent has not waited for it"
-        for row in table.values()
-        if not row.alive and row.ppid in parents
-    }
-
-
-def _tree(
-    main: Identity,
-    belongs: dict[Identity, str],
-    members: dict[Identity, Member],
-    table: dict[int, Row],
-    now: float,
-) -> list[Line]:
-    """The processes, each under the one that has started it; main is first."""
-    lines = {
-        identity[0]: Line(table[identity[0]], members.get(identity), evidence, now)
-        for identity, evidence in belongs.items()
-        if identity[0] in table
-    }
-    children: dict[int | None, list[Line]] = {}
-    for pid, line in lines.items():
-        parent: int | None = line.row.ppid if line.row.ppid in lines else main[0]
-        line.parent = parent if parent in lines and parent != pid else None
-        children.setdefault(line.parent, []).append(line)
-    found: list[Line] = []
-
-    def add(line: Line, depth: int) -> None:
-        line.depth = depth
-        found.append(line)
-        for child in sorted(children.get(line.row.pid, []), key=_order):
-            add(child, depth + 1)
-
-    for line in sorted(children.get(None, []), key=_order):
-        add(line, 0)
-    return found
-
-
-_ROLES = ("main", "watchdog", "service", "helper", "process", "worker", "child")
-
-
-def _order(line: Line) -> tuple[int, str, int]:
-    return _ROLES.index(line.role) if line.role in _ROLES else 9, line.name, line.row.pid
+def compare(before: Sequence[Picture], pictures: Sequence[Picture]) -> None:
+    """Set each process's share of a core since the earlier pictures."""
+    earlier = {line.row.identity: line for picture in before for line in picture.processes}
+    for picture in pictures:
+        for line in picture.processes:
+            then = earlier.get(line.row.identity)
+            if then is not None:
+                line.compare(then.cpu, then.seen_at, line.cpu, line.seen_at)

@@ -22,10 +22,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def print_json(kind: str, content: Mapping[str, Any]) -> None:
+def print_json(kind: str, content: Mapping[str, Any], in_one_line: bool = False) -> None:
     import json  # not above: plain text does without
 
-    print(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
+    indent = None if in_one_line else 2
+    print(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=indent))
 
 
 def seconds(value: float) -> str:
@@ -63,6 +64,14 @@ def width() -> int:
     """How many columns there are; many, where nobody is to see a broken line."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return 10_000
+
+
+def height() -> int:
+    """How many lines there are; many, where nobody is to see what is scrolled away."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).lines or 10_000
     except (OSError, ValueError):
         return 10_000
 

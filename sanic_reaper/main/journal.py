@@ -124,8 +124,7 @@ class Story:
         """The record of the process itself."""
         pid, start = self.identity
         process = self.process
-        launch = process.launch if process is not None else None
-        step = launch.doing if launch is not None else None
+        doing = _doing(process, self.since if self.state == BLOCKED else None)
         return state.line(
             "process",
             pid=pid,
@@ -143,10 +142,7 @@ class Story:
             failure=self.failure and self.failure[:LONGEST],
             requests=self.requests,
             stood_still=self.stood_still or None,
-            doing=step and step.place.name,
-            file=step and step.place.file,
-            line=step and step.place.line,
-            doing_since=step and step.began,
+            **doing,
         )
 
     def details(self) -> Iterator[str]:
@@ -188,6 +184,21 @@ class Story:
                 )
             )
         return lines
+
+
+def _doing(process: WatchedProcess | None, blocked_since: float | None) -> dict[str, object]:
+    """The function that a worker is in, and since when: the one that blocks its event loop, if that
+    is known; else a handler of its start."""
+    sits = process.pulse.sits if process is not None and process.pulse is not None else None
+    if sits is not None and blocked_since is not None:
+        file, line, name = sits
+        return {"doing": name, "file": file, "line": line, "doing_since": blocked_since}
+    launch = process.launch if process is not None else None
+    step = launch.doing if launch is not None else None
+    if step is None:
+        return {}
+    place = step.place
+    return {"doing": place.name, "file": place.file, "line": place.line, "doing_since": step.began}
 
 
 class Journal:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..log import log
-from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, report
+from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, innermost, report
 from .contact import Contact
 from .launch import stack_of, whole
 from .reader import frames_of
@@ -98,6 +98,9 @@ class Pulse:
         self._timeout = timeout
         self._on_blocked = on_blocked
         self._on_hung = on_hung
+        self.sits: Frame | None = None
+        """Where it sits while it stands still, if that is known: the innermost line of the user's.
+        """
         self._is_asked = False
         """Where it sits,"""
         self._is_told = False
@@ -117,6 +120,7 @@ class Pulse:
             # What it has to say now is where it is, and not where it was.
             self._say(f"{self._standing()}, and turns again before it was seen where")
         self._is_asked = self._is_told = False
+        self.sits = None
         self.stood_still += self.seconds
         if self.seconds >= STANDSTILL:
             now = time.monotonic()
@@ -156,6 +160,7 @@ class Pulse:
         if not self._is_asked or how == EXITED:
             return  # it turns again, or there is nobody to tell of
         frames, how = self._what_blocks(frames, how)
+        self.sits = innermost(frames, None)
         what = self._standing()
         text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import struct
+import termios
 from contextlib import suppress
 
 
@@ -15,6 +18,9 @@ class Terminal:
         self.path = os.ttyname(self._slave)
         self._open = True
         self._shown = b""
+
+    def resize(self, lines: int, columns: int) -> None:
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
