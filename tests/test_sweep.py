@@ -219,6 +219,30 @@ def test_a_server_does_not_sweep_itself_nor_who_has_started_it(launch, new_box, 
     assert "next line, after 0" in server.output()
 
 
+def test_runs_that_were_killed_in_their_first_moment_leave_no_file(launch, new_box):
+    box = new_box()
+    place = box.folder / "sanic-reaper"
+    subject = SUPERVISED.with_(method="fork", workers=1)
+    for _ in range(3):
+        before = files_in(place)
+        server = launch(subject, box=box)
+        wait_until(lambda known=before: files_in(place) - known, 20, server.describe)
+        server.command.process.send(SIGKILL)
+        server.exit_code()
+    server = launch(subject, box=box)
+    server.wait_serving()
+    told = {path.stem for path in place.glob("*.state")}
+    assert {Path(name).stem for name in files_in(place)} == told
+    assert len(told) == 2, "of this app the last run is kept"
+    assert server.stop() == 0
+
+
+def files_in(place: Path) -> set[str]:
+    if not place.exists():
+        return set()
+    return {path.name for path in place.iterdir() if not path.name.startswith(".")}
+
+
 def test_who_was_started_by_a_main_of_another_pid_namespace_is_let_live(launch, tmp_path):
     """A worker runs something in a sandbox of its own: seen from there its main has no pid."""
     server = launch(SUPERVISED.with_(method="fork", workers=1))

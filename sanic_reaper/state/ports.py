@@ -22,20 +22,29 @@ Address: TypeAlias = "tuple[str, int]"
 
 def listening(pids: Iterable[int]) -> dict[int, list[int]]:
     """The TCP ports on which each of these processes listens, as far as we may know."""
-    ports = _ports_by_inode()
+    listeners = _listeners()
     return {
-        pid: sorted({ports[inode] for inode in _sockets(pid) if inode in ports}) for pid in pids
+        pid: sorted({listeners[inode].port for inode in _sockets(pid) if inode in listeners})
+        for pid in pids
     }
 
 
 def holders(port: int) -> list[int]:
     """The processes that listen on a TCP port, as far as we may look into them."""
-    inodes = {inode for inode, at in _ports_by_inode().items() if at == port}
+    inodes = {inode for inode, listener in _listeners().items() if listener.port == port}
     return [pid for pid in platform.table() if inodes & set(_sockets(pid))]
 
 
-def _ports_by_inode() -> dict[str, int]:
-    """From /proc/net/tcp: the address, the state (0A: listening) and the inode (proc(5)).
+class Listener:
+    """A socket that listens: on which port, and which user has made it."""
+
+    def __init__(self, port: int, uid: int) -> None:
+        self.port, self.uid = port, uid
+
+
+def _listeners() -> dict[str, Listener]:
+    """By inode. /proc/net/tcp shows everybody's, with the address, the state (0A: listening), the
+    user and the inode (proc(5)).
 
     `psutil.net_connections` does the same, and reads every descriptor of every process for it.
     """
@@ -46,7 +55,8 @@ def _ports_by_inode() -> dict[str, int]:
                 for line in list(lines)[1:]:
                     fields = line.split()
                     if fields[3] == "0A":
-                        found[fields[9]] = int(fields[1].rpartition(":")[2], 16)
+                        port = int(fields[1].rpartition(":")[2], 16)
+                        found[fields[9]] = Listener(port, int(fields[7]))
         except OSError:
             continue
     return found
@@ -72,14 +82,28 @@ def wait_until_free(address: Address, longest: float) -> bool:
     Returns:
         Whether the address is free now.
     """
-    until = time.monotonic() + longest
-    while time.monotonic() < until:
+    began = time.monotonic()
+    while time.monotonic() < began + longest:
         if not is_taken(address):
             return True
-        if not _are_being_ended(holders(address[1])):
+        pids = holders(address[1])
+        if pids and not _are_being_ended(pids):
+            return False
+        if not pids and (_strangers(address[1]) or time.monotonic() > began + UNKNOWN):
             return False
         time.sleep(0.1)
     return not is_taken(address)
+
+
+UNKNOWN = 1.0
+"""Seconds for which we wait where nobody can be seen: who has the port may be just ending."""
+
+
+def _strangers(port: int) -> list[int]:
+    """The other users who listen on a port. We see nothing of their processes but that, and no
+    watchdog of ours ends one."""
+    own = os.geteuid()
+    return sorted({one.uid for one in _listeners().values() if one.port == port} - {own})
 
 
 def _are_being_ended(pids: list[int]) -> bool:
@@ -90,14 +114,19 @@ def _are_being_ended(pids: list[int]) -> bool:
         if not server.lives and server.watchdog_lives
         for identity in server.belongs(table)
     }
-    return not pids or set(pids) <= dying
+    return set(pids) <= dying
 
 
 def explain(address: Address) -> str:
     """Who has taken it, for one line of the log."""
     found = [_describe(pid) for pid in holders(address[1])]
-    what = " and ".join(found) if found else "a process that we may not look into"
+    what = " and ".join(found) if found else _unseen(address[1])
     return printable(f"{address[0]}:{address[1]} is taken by {what}")
+
+
+def _unseen(port: int) -> str:
+    users = " and ".join(f"user {uid}" for uid in _strangers(port))
+    return f"a process {f'of {users} ' if users else ''}that we may not look into"
 
 
 def _describe(pid: int) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..platform.base import Identity, Row
-    from .view import Server, Stray
+    from .view import Server, Stray, Unread
 
 
 class Leftover:
@@ -183,12 +183,14 @@ def sweep_for(
         say, tell_of: as `end`.
     """
     uid = os.geteuid()
-    servers = view.servers([uid])
+    unread: list[Unread] = []
+    servers = view.servers([uid], unread)
     for leftover in leftovers(servers, platform.table(), [uid]):
         same = leftover.app == app and leftover.directory == directory
         if same and not leftover.helped:
             end(leftover, say, tell_of)
     _forget_old(app, directory, servers)
+    _forget_fragments(unread)
 
 
 KEPT_FOR = 7 * 86400.0
@@ -207,3 +209,76 @@ def _forget_old(app: str, directory: str, servers: Iterable[Server]) -> None:
         old = not server.is_here or time.monotonic() - server.began > KEPT_FOR
         if old or server in same[:-1]:
             forget(server.directory, server.run)
+
+
+FRAGMENT_KEPT_FOR = 60.0
+"""Seconds for which files without a state file are kept: its server may be about to write it. (And
+one that lives writes them anew.)"""
+
+
+def _forget_fragments(unread: Iterable[Unread]) -> None:
+    """What is left of runs that no state file tells of, since they were killed in their very first
+    moment; and of those whose file nobody has understood for a week."""
+    for one in unread:
+        if one.age is not None and one.age > KEPT_FOR:
+            path, name = os.path.split(one.path)
+            forget(path, name.removesuffix(state.STATE))
+    for path in statedir.places(os.geteuid()):
+        try:
+            directory = statedir.open_directory(path, os.geteuid())
+        except OSError:
+            continue
+        try:
+            for name in _fragments(directory, path):
+                os.unlink(name, dir_fd=directory)
+        except OSError:
+            pass
+        finally:
+            os.close(directory)
+
+
+def _fragments(directory: int, path: str) -> list[str]:
+    """The names of the files that tell nobody anything any more."""
+    names = sorted(os.listdir(directory))
+    told = {name.removesuffix(state.STATE) for name in names if name.endswith(state.STATE)}
+    runs: dict[str, list[str]] = {}
+    found = []
+    for name in names:
+        run, dot, end = name.rpartition(".")
+        if name.startswith("."):
+            if _is_draft(name) and _is_old(directory, name):
+                found.append(name)
+        elif dot + end in state.ALL and run not in told:
+            runs.setdefault(run, []).append(name)
+    for run, left in runs.items():
+        socket = run + state.SOCKET
+        refuses = socket in left and _refuses(f"{path}/{socket}")
+        if refuses or all(_is_old(directory, name) for name in left):
+            found += left
+    return found
+
+
+def _is_draft(name: str) -> bool:
+    """Of `statedir.write`: `.RUN.state.PID`."""
+    _, run, end, pid, *more = (*name.split("."), "", "", "")
+    return bool(run) and f".{end}" in state.ALL and pid.isdigit() and not any(more)
+
+
+def _is_old(directory: int, name: str) -> bool:
+    age = statedir.age_of(directory, name)
+    return age is not None and age > FRAGMENT_KEPT_FOR
+
+
+def _refuses(path: str) -> bool:
+    """Whether a socket is nobody's any more."""
+    import socket  # here, as the commands do without
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+    return False

@@ -407,7 +407,7 @@ def _in_directory(path: str, room: Room, unread: list[Unread]) -> Iterator[Serve
                 continue  # no longer there, or no file of its user's
             except ValueError as error:
                 file = printable(f"{path}/{run}{state.STATE}")
-                age = statedir.age_of(directory, run + state.BEAT)
+                age = _silence(directory, run)
                 unread.append(Unread(file, str(error), age))
     finally:
         os.close(directory)
@@ -446,9 +446,14 @@ def _read(directory: int, path: str, room: Room, run: str) -> Server:
     if server.run != run:
         raise ValueError("it tells of another run")
     server.observe(platform.row)
-    ages = (statedir.age_of(directory, run + end) for end in (state.BEAT, state.STATE))
-    server.silent_for = min((age for age in ages if age is not None), default=None)
+    server.silent_for = _silence(directory, run)
     return server
+
+
+def _silence(directory: int, run: str) -> float | None:
+    """Seconds since main has last written something."""
+    ages = (statedir.age_of(directory, run + end) for end in (state.BEAT, state.STATE))
+    return min((age for age in ages if age is not None), default=None)
 
 
 class Stray:

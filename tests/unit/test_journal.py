@@ -83,13 +83,12 @@ def test_one_that_is_told_to_end_is(written):
 
 
 def test_the_file_of_a_server_with_a_long_history_is_one_that_readers_take(tmp_path):
-    """200 failed starts, each with a stack in an alphabet of four bytes a letter, and as many
-    events with another."""
+    """200 failed starts, each with words that no encoding knows, and as many events with others."""
     tmp_path.chmod(0o700)
     main = (os.getpid(), start_of(os.getpid()))
     journal = Journal(RUN, facts("Shop", RUN, main, 1.0, "fork", ""), main, 1.0)
     journal.path = str(tmp_path)
-    words = "\U0001f600" * LONGEST
+    words = "\udc80" * LONGEST  # six bytes each, escaped
     for number in range(KEPT):
         worker = Worker()
         worker.identity, worker.killed_for = (1000 + number, 1), words

@@ -9,7 +9,7 @@ from threading import Timer
 import pytest
 from support.census import identify
 from support.http import HOST, Ports
-from support.programs import program
+from support.programs import program, said_by
 from support.written import a_server
 
 from sanic_reaper.state import ports
@@ -81,3 +81,22 @@ def test_a_port_that_a_process_has_of_which_no_file_tells(address, holder, monke
     assert words.endswith(": an orphan of Shop, whose main 4711 is gone") is is_stray
     assert ("orphan" in words) is is_stray
     assert "Bakery" not in words
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a second user")
+@pytest.mark.root
+def test_a_port_that_another_user_has_is_told_at_once(address, holder):
+    """Nobody of ours ends him, however long a server that is being ended may drain."""
+    code = """
+import os, sys, time
+from sanic_reaper.state import ports
+address = (sys.argv[1], int(sys.argv[2]))
+os.setuid(65534)
+began = time.monotonic()
+print(ports.wait_until_free(address, 90.0))
+print(time.monotonic() - began < 45)
+print(ports.explain(address))
+"""
+    free, at_once, words = said_by(code, *address)
+    assert (free, at_once) == ("False", "True")
+    assert words.endswith("is taken by a process of user 0 that we may not look into")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,6 +126,55 @@ def test_what_is_not_understood_is_left_alone(place):
     sweeping._forget_old("Shop", "/srv", view.servers([os.geteuid()]))
     assert (place / "newer.state").exists()
     assert (place / "broken.state").exists()
+
+
+MINUTES = 5 * 60.0
+
+
+@pytest.fixture
+def listening(place):
+    """A socket of a run without a state file, on which somebody listens, and one that is left."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as gone:
+        listener.bind(f"{place}/living.socket")
+        listener.listen()
+        gone.bind(f"{place}/dead.socket")
+        yield
+
+
+FRAGMENTS = [
+    # files, their age, whether they stay
+    (["dead.socket", "dead.beat"], 0, False),
+    (["living.socket", "living.beat"], 0, True),
+    (["x.beat"], 0, True),
+    (["x.beat", "x.kin", "x.end"], MINUTES, False),
+    (["x.beat", "x.state"], MINUTES, True),
+    ([".x.state.123", ".x.beat.77"], MINUTES, False),
+    ([".x.state.123"], 0, True),
+    (["notes.txt", ".hidden", "x.stately", ".x.state", ".x.state.y"], MINUTES, True),
+]
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize(("names", "age", "stay"), FRAGMENTS)
+def test_files_that_no_state_file_belongs_to(place, names, age, stay):
+    """Their server was killed in its first moment. Or it is about to write one."""
+    for name in names:
+        (place / name).touch()
+        if age:
+            os.utime(place / name, (time.time() - age,) * 2)
+    sweeping._forget_fragments([])
+    assert [(place / name).exists() for name in names] == [stay] * len(names)
+
+
+def test_what_nobody_has_understood_for_long_goes(place):
+    leave(place, "older", version=state.VERSION + 1)
+    leave(place, "newer", version=state.VERSION + 1)
+    for end in (state.STATE, state.BEAT):
+        os.utime(place / f"older{end}", (time.time() - 8 * DAY,) * 2)
+    unread: list[view.Unread] = []
+    assert view.servers([os.geteuid()], unread) == []
+    sweeping._forget_fragments(unread)
+    assert {path.stem for path in place.iterdir()} == {"newer"}
 
 
 # -- processes ------------------------------------------------------------------------------------
