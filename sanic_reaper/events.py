@@ -46,12 +46,17 @@ class Event(NamedTuple):
     """Seconds since the epoch."""
     reason: str = ""
     """Why, in the words of the log."""
-    exitcode: int | None = None
+    exit_code: int | None = None
     """Of a worker that died: negative where a signal has ended it. `None`: nobody knows."""
     seconds: float | None = None
     """How long a worker took until it was ready."""
     cause: str = ""
     """Why, in one word of `causes`: of a death, a kill, a replacement."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """Another name for `exit_code`: the one that `multiprocessing` has for it."""
+        return self.exit_code
 
 
 Hook: TypeAlias = Callable[[Event], object]
@@ -88,12 +93,12 @@ class Hooks:
         process: str,
         pid: int,
         reason: str = "",
-        exitcode: int | None = None,
+        exit_code: int | None = None,
         seconds: float | None = None,
         cause: str = "",
     ) -> None:
         """Record an event, and have the hooks told of it at the next `turn`."""
-        event = Event(name, process, pid, time.time(), reason, exitcode, seconds, cause)
+        event = Event(name, process, pid, time.time(), reason, exit_code, seconds, cause)
         if self.recorder is not None:
             self.recorder(event)
         if self._hooks:

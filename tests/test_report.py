@@ -65,7 +65,7 @@ def test_a_slow_start_a_killed_worker_and_a_stop_that_one_held_up(launch, method
     first = workers_in(found)
     assert len(first) == 3
     for worker in first:
-        [handler] = [one for one in worker["handlers"] if one["name"] == "listen_blocking"]
+        handler, _late = [one for one in worker["handlers"] if one["name"] == "listen_blocking"]
         assert "subject.py:" in handler["place"]
         assert 0.9 < handler["ended"] - handler["began"] < 5
         assert worker["began"] < worker["imported_at"] <= handler["began"]
@@ -191,3 +191,38 @@ def test_no_run(new_box, tmp_path):
     said = run(new_box(), env, tmp_path / "output", "report", "--app", "nobody's")
     assert said.code == 1
     assert str(tmp_path) in said.text
+
+
+@methods
+@pytest.mark.parametrize("works", [False, True], ids=["plain", "background work"])
+def test_the_log_the_report_and_the_status_have_one_number_for_a_start(launch, method, works):
+    subject = SUPERVISED.with_(
+        method=method,
+        workers=1,
+        listeners={"before_server_start": "async:1", "after_server_start": "async:0.3"},
+        decorate={"background": ([], {})} if works else {},
+    ).with_config(REAPER_ENDPOINT="/__reaper__")
+    server = launch(subject)
+    wait_until(lambda: server.get("/__reaper__/ready")[0] == 200, START, server.describe)
+    line = server.wait_for_output("is up after")
+    found = re.search(r"is up after (\d+\.\d\d) s: import (\d+\.\d\d) s, .*listen", line)
+    assert found, line
+    up, imported = found.groups()
+
+    said = report(server)
+    assert f"up after {up} s" in said
+    assert ("ready after" in said) == works
+    assert re.search(rf"^ +{re.escape(imported)} s  import$", said, re.M), said
+    [ready] = wait_until(  # main acts on it a moment after its state says so
+        lambda: [one for one in record(server)["events"] if one["name"] == "worker.ready"],
+        START,
+        server.describe,
+    )
+    [worker] = workers_in(record(server))
+    [shown] = workers_in(json.loads(server.get("/__reaper__/status")[1]))
+    assert f"{shown['startup_seconds']:.2f}" == up
+    assert ready["seconds"] == pytest.approx(shown["ready_seconds"], abs=0.001)
+    assert (shown["ready_seconds"] > shown["startup_seconds"] + 0.3) == works
+    assert (worker["ready_at"] > worker["up_at"]) == works
+    assert "exit_code" in worker
+    assert server.stop() == 0

@@ -57,7 +57,7 @@ class Story:
         self.name = name
         self.began = began
         self.ended: float | None = None
-        self.exitcode: int | None = None
+        self.exit_code: int | None = None
         self.asked: float | None = None
         """When it was told to end."""
         self.killed: str | None = None
@@ -114,7 +114,7 @@ class Story:
         if self.state == BLOCKED:
             self._cut_off.append((self.since, now))
         self._start = self.lines_of_its_start(with_unfinished=True)
-        self.ended, self.exitcode, self.process = now, process.status, None
+        self.ended, self.exit_code, self.process = now, process.status, None
         self.state, self.since = ENDED, now
 
     def lines(self) -> list[str]:
@@ -135,7 +135,7 @@ class Story:
             since=self.since,
             began=self.began,
             ended=self.ended,
-            exitcode=self.exitcode,
+            exit_code=self.exit_code,
             asked=self.asked,
             killed=self.killed and self.killed[:LONGEST],
             killer=self.killer,
@@ -382,7 +382,7 @@ def _line_of(event: Event, at: float) -> str:
         pid=event.pid,
         process=event.process,
         reason=event.reason[:LONGEST] or None,
-        exitcode=event.exitcode,
+        exit_code=event.exit_code,
         seconds=event.seconds,
         cause=event.cause or None,
     )

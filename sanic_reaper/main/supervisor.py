@@ -351,7 +351,7 @@ class Supervisor:
 
     @contextmanager
     def starting(self, process: WatchedProcess) -> Iterator[Orders]:
-        began = time.monotonic()
+        began = startup.now()
         reports, report = Pipe(duplex=False) if process.is_server else (None, None)
         try:
             with self._without_hooks(process), self.signals.held_back():

@@ -82,7 +82,7 @@ class Happening(NamedTuple):
     process: str
     pid: int
     words: str
-    exitcode: int | None = None
+    exit_code: int | None = None
     seconds: float | None = None
     level: str = ""
     """Of a line of the log."""
@@ -102,7 +102,7 @@ class Process:
         self.state = member.state
         self.began = _number(fields, "began") or 0.0
         self.ended = _number(fields, "ended")
-        self.exitcode = _integer(fields, "exitcode")
+        self.exit_code = _integer(fields, "exit_code")
         self.asked = _number(fields, "asked")
         self.killed = fields.get("killed", "")
         """Why it was killed,"""
@@ -112,6 +112,7 @@ class Process:
         self.requests = _integer(fields, "requests")
         self.stood_still = _number(fields, "stood_still") or 0.0
         self.imported = member.imported
+        self.up = member.up
         self.ready = member.ready
         self.handlers = [_handler(one) for one in member.handlers]
         self.standstills = [_span(one) for one in member.standstills]
@@ -137,8 +138,9 @@ class Process:
         return self.role == "worker"
 
     @property
-    def seconds_to_ready(self) -> float | None:
-        return None if self.ready is None else self.ready - self.began
+    def seconds_to_up(self) -> float | None:
+        """Its start, as its log has it: without background work."""
+        return None if self.up is None else self.up - self.began
 
     @property
     def did_not_start(self) -> bool:
@@ -148,7 +150,7 @@ class Process:
     def was_hurt(self) -> bool:
         """Whether it ended otherwise than it should have."""
         has_died = self.role == "main" and self.ended is not None
-        return bool(has_died or self.killed or self.exitcode or self.failure)
+        return bool(has_died or self.killed or self.exit_code or self.failure)
 
 
 def _number(fields: Fields, key: str) -> float | None:
@@ -380,7 +382,7 @@ def _happening(fields: Fields) -> Happening:
         process,
         pid,
         words,
-        _integer(fields, "exitcode"),
+        _integer(fields, "exit_code"),
         _number(fields, "seconds"),
         cause=fields.get("cause", ""),
     )
@@ -403,11 +405,11 @@ def fate(process: Process) -> str:
         return f"killed by {killer(process)}: {process.killed}"
     if process.ended is None:
         return ""
-    if process.exitcode is None:
+    if process.exit_code is None:
         return "died" if process.role == "main" else "ended"
-    if process.exitcode < 0 and process.cause:
+    if process.exit_code < 0 and process.cause:
         return process.cause
-    return cause(process.exitcode)
+    return cause(process.exit_code)
 
 
 def killer(process: Process) -> str:
@@ -429,9 +431,9 @@ def _tell(process: Process, account: Account) -> None:
         process.segments = list(_of_main(process, account))
     else:
         process.segments = [Segment("running", process.began, process.until, "running")]
-    if process.ended is not None and (process.killed or (process.exitcode or 0) < 0):
+    if process.ended is not None and (process.killed or (process.exit_code or 0) < 0):
         process.marks.append(Mark("killed", process.ended, fate(process)))
-    elif process.ended is not None and (process.exitcode or process.role == "main"):
+    elif process.ended is not None and (process.exit_code or process.role == "main"):
         process.marks.append(Mark("died", process.ended, fate(process)))
 
 
@@ -449,8 +451,9 @@ def _of_main(process: Process, account: Account) -> Iterator[Segment]:
 def _of_worker(process: Process) -> Iterator[Segment]:
     began, last = process.began, process.until
     asked = last if process.asked is None else min(max(process.asked, began), last)
-    ready = asked if process.ready is None else min(max(process.ready, began), asked)
-    yield Segment("starting", began, ready, "starting")
+    up = asked if process.up is None else min(max(process.up, began), asked)
+    ready = asked if process.ready is None else min(max(process.ready, up), asked)
+    yield Segment("starting", began, up, "starting")
     if process.imported is not None:
         yield Segment("import", began, min(process.imported, last), "import of the app")
     for handler in process.handlers:

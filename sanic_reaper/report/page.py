@@ -256,7 +256,7 @@ _SHAPE = {"background": (14, 4), "running": (9, 4)}
 
 
 def _short_start(process: Process) -> str:
-    seconds = process.seconds_to_ready
+    seconds = process.seconds_to_up
     if not process.is_worker:
         return ""
     return "not up" if seconds is None else f"up after {duration(seconds)}"
@@ -267,7 +267,7 @@ def _short_end(process: Process, account: Account) -> str:
         return "killed" if process.killer != "watchdog" else "killed by watchdog"
     if process.ended is None:
         return process.state if account.lives and process.role != "main" else ""
-    if process.exitcode is None:
+    if process.exit_code is None:
         return "died" if process.role == "main" else "ended"
     return first_line(fate(process)).split(",")[0].split(":")[0]
 
@@ -334,7 +334,7 @@ def _starts(account: Account) -> str:
 
 def _start(worker: Process) -> str:
     found = steps(worker, worker.until)
-    total = worker.seconds_to_ready
+    total = worker.seconds_to_up
     words = "until it was up" if total is not None else first_line(how_it_started(worker))
     head = (
         f'<tr class="group"><th scope="rowgroup" rowspan="{len(found) + 1}">{esc(worker.name)} '

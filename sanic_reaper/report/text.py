@@ -89,7 +89,7 @@ class Text:
         for worker in shown:
             yield from self._start_of(worker)
         if left_out:
-            times = [one.seconds_to_ready or 0.0 for one in left_out]
+            times = [one.seconds_to_up or 0.0 for one in left_out]
             yield (
                 f"  and {len(left_out)} more, up after {duration(min(times))} "
                 f"to {duration(max(times))} (--full)"
@@ -236,7 +236,7 @@ def _seconds_of(step: tuple[float, str, str, str]) -> float:
 
 
 def _weight_of_start(worker: Process) -> float:
-    return float("inf") if worker.did_not_start else worker.seconds_to_ready or float("inf")
+    return float("inf") if worker.did_not_start else worker.seconds_to_up or float("inf")
 
 
 def _weight_of_end(process: Process) -> float:

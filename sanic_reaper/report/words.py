@@ -94,12 +94,26 @@ def steps(process: Process, until: float) -> list[tuple[float, str, str, str]]:
 
 def how_it_started(process: Process) -> str:
     """In one phrase."""
-    if process.ready is not None:
-        return f"up after {duration(process.ready - process.began)}"
+    if up := _up(process):
+        return up
     if process.ended is not None:
         after = duration(process.ended - process.began)
         return f"not up; it ended after {after}: {first_line(fate(process)) or 'no word why'}"
     return f"not up yet, after {duration(process.until - process.began)}"
+
+
+def _up(process: Process) -> str:
+    """When it was up, in the number of its log; and when its background work was done too."""
+    seconds = process.seconds_to_up
+    if seconds is None or process.did_not_start:
+        return ""
+    words = f"up after {duration(seconds)}"
+    if process.ready is None:
+        return f"{words}, and not ready yet"
+    assert process.up is not None
+    if process.ready > process.up:
+        words += f", ready after {duration(process.ready - process.began)}"
+    return words
 
 
 def breakdown(process: Process) -> str:
@@ -139,9 +153,7 @@ def told(account: Account, happenings: Iterable[Happening]) -> list[Told]:
 
 
 def _words(one: Happening, process: Process | None) -> str:
-    up = ""
-    if process is not None and process.ready is not None:
-        up = f"up after {duration(process.ready - process.began)}"
+    up = _up(process) if process is not None else ""
     if one.name == "worker.ready":
         return f"{up}: {breakdown(process)}" if process is not None and up else "up"
     if one.name in ("worker.replaced", "worker.recycled"):

@@ -44,7 +44,7 @@ def _word(text: str) -> str:
 
 
 _WHOLE = ("start", "line", "requests", "wanted", "uid", "beside", "failed", "version")
-_SIGNED = ("code", "exitcode", "exit_code")
+_SIGNED = ("code", "exit_code")
 _NUMBERS = (
     "asked",
     "began",

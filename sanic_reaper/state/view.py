@@ -46,7 +46,10 @@ class Member:
         """Its state: what main has recorded, and since `Server.observe` also what the kernel says.
         """
         self.imported: float | None = None
+        self.up: float | None = None
+        """When its start was over,"""
         self.ready: float | None = None
+        """and when its background work was done too. On the monotonic clock."""
         self.handlers: list[Fields] = []
         self.standstills: list[Fields] = []
 
@@ -141,6 +144,7 @@ class Server:
             else:
                 owner.imported = float(fields["imported"]) if "imported" in fields else None
                 owner.ready = float(fields["ready"]) if "ready" in fields else None
+                owner.up = float(fields["up"]) if "up" in fields else owner.ready
 
     @property
     def phase(self) -> str:

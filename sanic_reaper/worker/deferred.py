@@ -26,7 +26,7 @@ from ..internals import App
 from ..log import log
 from . import explanations, handlers
 from .handlers import Background, Place, StartupTimeout
-from .startup import Startup
+from .startup import Startup, now
 from .stepping import Run, call_with, outcome
 
 SWALLOWED = 1.0
@@ -247,7 +247,7 @@ class Backgrounds:
         log.info("%s is done after %.2f s", work.place, time.monotonic() - work.began)
         if self.ready:
             self.open_gate()
-        self._process.tell_if_ready()
+        self._process.tell_if_ready(now())
 
     def _fail(self, work: Work, error: BaseException, frames: list[explanations.Frame]) -> None:
         """The worker can't do what it was started for: a failed start, later than others."""

@@ -63,7 +63,7 @@ def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
     )
     yield _gauge(
         "worker_startup_seconds",
-        "How long the latest worker of each name took from its start until it was ready.",
+        "How long the start of the latest worker of each name took, background work left out.",
         [({"worker": name}, seconds) for name, seconds in _startups(workers).items()],
     )
     yield _counter(
@@ -119,8 +119,8 @@ def _startups(workers: Iterable[Member]) -> dict[str, float]:
     found = {}
     for worker in sorted(workers, key=lambda worker: worker.moment("began") or 0.0):
         began = worker.moment("began")
-        if began is not None and worker.ready is not None:
-            found[worker.name] = worker.ready - began
+        if began is not None and worker.up is not None:
+            found[worker.name] = worker.up - began
     return found
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import os
 import sys
 import time
@@ -104,7 +105,7 @@ class Startup:
     def note_import(self) -> None:
         """The app is imported: Sanic begins to set it up."""
         if self._imported is None:
-            self._imported = time.monotonic()
+            self._imported = now()
             self.tell("imported", self._imported)
 
     async def before(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
@@ -138,7 +139,7 @@ class Startup:
         """
         is_primary = app is self._primary
         if is_primary:
-            self.tell("listens", time.monotonic())
+            self.tell("listens", now())
         self._wrap(app, AFTER)
         if is_primary and self.supervised:
             run_listeners = partial(self._run_until_stopped, run_listeners)
@@ -147,21 +148,21 @@ class Startup:
             return
         self._starting.discard(app.name)
         self.has_served = self.has_served or is_primary
+        moment = now()
         if self.is_up and not self._is_told_up:
             self._is_told_up = True
-            now = time.monotonic()
-            self._summarise(now)
-            self.tell("up", now)
+            self._summarise(moment)
+            self.tell("up", moment)
         if self.background is not None:
             self.background.begin(app)
-        self.tell_if_ready()
+        self.tell_if_ready(moment)
 
-    def tell_if_ready(self) -> None:
+    def tell_if_ready(self, moment: float) -> None:
         """Have main know it when all is done that this worker was started for; and before that,
         when what is left to do keeps no request from being answered."""
         works = self.background is not None and self.background.pending
         if self.is_up and not works:
-            self.tell("ready", time.monotonic())
+            self.tell("ready", moment)
         elif self.ready:
             self.tell("open")
 
@@ -327,7 +328,8 @@ class Startup:
 
     async def _run(self, run: Run, app: str, event: str, limit: float, source: str) -> Any:
         error: BaseException | None = None
-        number = self.tell_begin("begin", run.place, limit, source, event=event)
+        began = math.floor(1000 * run.began) / 1000
+        number = self.tell_begin("begin", run.place, limit, source, event=event, began=began)
         self._running.append(run)
         try:
             return await run
@@ -337,14 +339,22 @@ class Startup:
         finally:
             self._running.remove(run)
             has_failed = error is not None and not isinstance(error, asyncio.CancelledError)
-            self.tell_end(number, has_failed)
-            seconds = time.perf_counter() - run.began
+            ended = math.ceil(1000 * time.monotonic()) / 1000  # not less than it took
+            self.tell_end(number, has_failed, ended)
+            seconds = ended - began
             self.records.append(Record(*run.place, seconds, run.longest, error, event, app))
 
     # -- what it says -----------------------------------------------------------------------------
 
     def tell_begin(
-        self, word: str, place: Place, limit: float, source: str, thread: int = 0, event: str = ""
+        self,
+        word: str,
+        place: Place,
+        limit: float,
+        source: str,
+        thread: int = 0,
+        event: str = "",
+        began: float | None = None,
     ) -> int:
         """Tell main that something with a limit begins.
 
@@ -352,22 +362,25 @@ class Startup:
             word: `begin` for a handler, `work` for background work.
             thread: the `ident` of its own thread, if it has one.
             event: of a handler: whose it is.
+            began: when, on the monotonic clock, in whole milliseconds (see `now`). `None`: now.
 
         Returns:
             The number by which its end is told of.
         """
         number = next(self._numbers)
-        self.tell(word, number, *place, limit, source, thread, event, time.monotonic())
+        began = now() if began is None else began
+        self.tell(word, number, *place, limit, source, thread, event, began)
         return number
 
-    def tell_end(self, number: int, has_failed: bool = False) -> None:
-        self.tell("end", number, int(has_failed), time.monotonic())
+    def tell_end(self, number: int, has_failed: bool = False, ended: float | None = None) -> None:
+        ended = now() if ended is None else ended
+        self.tell("end", number, int(has_failed), ended)
 
-    def _summarise(self, now: float) -> None:
+    def _summarise(self, moment: float) -> None:
         """Say where the time of the start has gone. The parts add up to the whole."""
         assert self._imported is not None
-        total = now - self._began
-        rest = now - self._imported
+        total = moment - self._began
+        rest = moment - self._imported
         # Without main nobody knows when the import began.
         parts = [f"import {self._imported - self._began:.2f} s"] if self.supervised else []
         names = [record.name for record in self.records]
@@ -423,6 +436,12 @@ def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
     decorators = sys.modules.get("sanic_reaper.decorators")
     if decorators is not None:
         decorators.refuse_misplaced(apps)
+
+
+def now() -> float:
+    """On the monotonic clock, in the milliseconds that main writes down: so each who tells of it
+    comes to the same number."""
+    return round(time.monotonic(), 3)
 
 
 def _nobody(*words: object) -> bool:

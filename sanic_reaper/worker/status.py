@@ -92,11 +92,11 @@ def _process(member: Member, now: float, clock: float) -> dict[str, object]:
 def _worker(member: Member, began: float | None, now: float) -> Mapping[str, object]:
     """What only a worker has."""
     doing_since, requests = member.moment("doing_since"), member.moment("requests")
-    was_ready = began is not None and member.ready is not None
     return {
         "requests": None if requests is None else int(requests),
         "blocked_seconds": member.moment("stood_still") or 0.0,
-        "startup_seconds": _rounded((member.ready or 0.0) - (began or 0.0)) if was_ready else None,
+        "startup_seconds": _between(began, member.up),
+        "ready_seconds": _between(began, member.ready),
         "doing": member.fields.get("doing"),
         "doing_seconds": None if doing_since is None else _rounded(now - doing_since),
         "handlers": [
@@ -111,16 +111,20 @@ def _worker(member: Member, began: float | None, now: float) -> Mapping[str, obj
 
 
 def _event(event: Fields, clock: float) -> dict[str, object]:
-    exitcode, seconds = event.get("exitcode"), event.get("seconds")
+    exit_code, seconds = event.get("exit_code"), event.get("seconds")
     return {
         "time": _rounded(float(event["time"]) + clock),
         "name": event["name"],
         "process": event.get("process", ""),
         "pid": int(event["pid"]),
         "cause": event.get("cause"),
-        "exitcode": None if exitcode is None else int(exitcode),
+        "exit_code": None if exit_code is None else int(exit_code),
         "seconds": None if seconds is None else float(seconds),
     }
+
+
+def _between(began: float | None, ended: float | None) -> float | None:
+    return None if began is None or ended is None else _rounded(ended - began)
 
 
 def _rounded(seconds: float) -> float:

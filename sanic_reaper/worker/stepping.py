@@ -60,7 +60,7 @@ class Run:
         self, coroutine: Any, timeout: StartupTimeout | None = None, place: Place = NOWHERE
     ) -> None:
         self.place = place
-        self.began = time.perf_counter()
+        self.began = time.monotonic()
         self.longest = 0.0
         self.is_running = False
         self._coroutine = coroutine

@@ -57,7 +57,7 @@ def test_an_end_that_is_told_of_twice_is_one_end(written):
     written.journal.started(worker, 1.0)
     written.journal.ended(worker)
     [row] = written.processes()
-    assert (row["state"], row["exitcode"]) == ("ended", "3")
+    assert (row["state"], row["exit_code"]) == ("ended", "3")
     worker.status = 4
     written.journal.ended(worker)
     assert written.processes() == [row]

@@ -54,7 +54,7 @@ def busy_server(app: str = "Shop") -> Server:
             pid=5,
             process="Sanic-Server-0-0",
             reason="password=hunter2",
-            exitcode=-9,
+            exit_code=-9,
             cause="oom",
         ),
     ]
@@ -169,7 +169,7 @@ def test_the_status():
     assert workers[0]["handlers"] == [{"name": "warm", "seconds": 1.0, "background": False}]
     assert workers[2]["doing"] == "warm_up"
     [event] = found["events"]
-    assert (event["cause"], event["exitcode"], event["time"]) == ("oom", -9, 1_700_000_991)
+    assert (event["cause"], event["exit_code"], event["time"]) == ("oom", -9, 1_700_000_991)
     assert {"name": "worker.died", "role": "worker", "cause": "oom", "value": 2} in found[
         "counters"
     ]

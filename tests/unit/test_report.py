@@ -68,7 +68,7 @@ HELPERS = [
     process(3, "helper", "SyncManager-1", T + 0.1, ended=T + 33),
 ]
 FIRST = [
-    process(4, "worker", WORKER, T + 0.2, ended=T + 20, exitcode=-9, state="ended", requests=7),
+    process(4, "worker", WORKER, T + 0.2, ended=T + 20, exit_code=-9, state="ended", requests=7),
     of("start", 4, imported=T + 1.2, ready=T + 5.2),
     of("handler", 4, name="load", file="/srv/app.py", line=12, began=T + 1.2, ended=T + 4.2),
     of("handler", 4, name="warm", began=T + 4.2, ended=T + 5.2, beside=1),
@@ -82,7 +82,7 @@ SECOND = [
         T + 20.1,
         asked=T + 30,
         ended=T + 33,
-        exitcode=-9,
+        exit_code=-9,
         killed="did not end in time",
         killer="watchdog",
         state="ended",
@@ -257,7 +257,7 @@ def test_of_all_that_happened_meanwhile_the_last_is_told():
 
 def test_a_start_that_failed_and_was_tried_again():
     failed = process(
-        4, "worker", WORKER, T, ended=T + 2, exitcode=1, failure="load failed\nTraceback\n  lines"
+        4, "worker", WORKER, T, ended=T + 2, exit_code=1, failure="load failed\nTraceback\n  lines"
     )
     broken = of("handler", 4, name="load", began=T + 1, ended=T + 2, failed=1)
     again = [process(5, "worker", WORKER, T + 3), of("start", 5, imported=T + 4, ready=T + 5)]
@@ -288,8 +288,8 @@ def test_the_text_of_many_workers_is_short():
     for pid in range(10, 210):
         name = f"Sanic-Server-{pid}-0"
         ready = T + 2 + pid / 100
-        exitcode = -9 if pid == 42 else 0
-        fields = {"asked": T + 30, "ended": T + 31, "exitcode": exitcode}
+        exit_code = -9 if pid == 42 else 0
+        fields = {"asked": T + 30, "ended": T + 31, "exit_code": exit_code}
         many += [process(pid, "worker", name, T, **fields), of("start", pid, ready=ready)]
         for number in range(30):
             many.append(of("handler", pid, name=f"h{number}", began=T, ended=T + number / 20))
@@ -463,7 +463,7 @@ def test_what_comes_from_the_run_is_text():
     records = [
         server(app=EVIL, address=EVIL, directory=EVIL, phase="stopped", words=EVIL, code=1),
         MAIN,
-        process(4, "worker", EVIL, T, ended=T + 1, exitcode=1, failure=EVIL, killed=EVIL),
+        process(4, "worker", EVIL, T, ended=T + 1, exit_code=1, failure=EVIL, killed=EVIL),
         of("handler", 4, name=EVIL, file=EVIL, line=EVIL, began=T, ended=T + 1),
         event(T + 1, "worker.died", EVIL, 4, reason=f"{EVIL}\n{EVIL}"),
         event(T + 1, EVIL, EVIL, 4, reason=EVIL),
@@ -490,7 +490,7 @@ words = st.text(max_size=12) | st.sampled_from(
     ["", "nan", "inf", "-1", "0", "1e300", "1000", "1001.5", EVIL, "serving", "stopped", "blocked"]
 )
 KEYS = """
-    state since began ended asked exitcode killed killer failure requests doing doing_since file
+    state since began ended asked exit_code killed killer failure requests doing doing_since file
     line name reason process time seconds beside failed imported ready level text code words
     phase began_serving began_stopping began_stopped clock role wanted stood_still
 """

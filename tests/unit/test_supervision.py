@@ -171,11 +171,11 @@ def test_hooks_hear_what_they_have_asked_for_in_order_and_in_another_thread():
 
     hooks = Hooks([(None, note), ("worker.died", lambda event: deaths.append(event.reason))])
     hooks.tell("worker.started", "Sanic-Server-0-0", 7)
-    hooks.tell("worker.died", "Sanic-Server-0-0", 7, "an exit", exitcode=3)
+    hooks.tell("worker.died", "Sanic-Server-0-0", 7, "an exit", exit_code=3)
     wait_idle(hooks)
     assert [event.name for event in everything] == ["worker.started", "worker.died"]
     assert everything[1][1:3] == ("Sanic-Server-0-0", 7)
-    assert everything[1].exitcode == 3
+    assert everything[1].exit_code == everything[1].exitcode == 3
     assert deaths == ["an exit"]
     assert threading.current_thread() not in threads
     assert not any(thread.is_alive() for thread in threads), "none is left when all is told"
