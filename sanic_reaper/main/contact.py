@@ -8,17 +8,25 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
+from ..log import log
 from ..platform.base import Identity
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
 from ..worker.reports import REQUEST
 from .reader import Reader, frames_of
+from .words import is_understood
 
 ANSWER = 0.3
 """Seconds that a worker has to say what is not on its stack. With the GIL held it never does."""
 
 STACK = 0.8
 """Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""
+
+LONGEST_STACK = 1_000_000
+"""Characters of a stack that are kept: more than that is none."""
+
+DEAF_FOR = 1.0
+"""Seconds after which a worker has not exited that has closed its pipe."""
 
 Reply: TypeAlias = "Callable[[list[Frame], str], None]"
 """Receives the frames in which the worker sits, innermost first, and how, such as `BLOCKING`."""
@@ -57,10 +65,15 @@ class Contact:
         """Who asks next."""
         self._where: tuple[bool, list[Frame]] | None = None
         self._is_closed = False
+        self._pid = identity[0]
+        self._has_complained = self._is_told_deaf = False
+        self._deaf_since: float | None = None
 
     def turn(self) -> None:
         """Take in what it has reported; act on an answer, or on the want of one."""
         self.hear()
+        if self.is_deaf:
+            self._note_deafness()
         if self._asked is None:
             return
         patience = ANSWER if self.stack else STACK
@@ -69,8 +82,12 @@ class Contact:
 
     def hear(self) -> None:
         messages, stack = self._reader.read()
-        self.stack += stack
-        for word, *rest in messages:
+        self.stack = (self.stack + stack)[-LONGEST_STACK:]
+        for message in messages:
+            if not is_understood(message):
+                self._complain(message)
+                continue
+            word, *rest = message
             if word == "hello":
                 self.can_be_asked = True
             elif word == "where" and self._asked is not None:
@@ -78,6 +95,35 @@ class Contact:
                 self._where = (awaits, [(file, line, name) for file, line, name in frames])
             for listener in self.listeners:
                 listener(word, rest)
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether nothing more can be heard of it. If it lives, somebody has closed its pipe, and
+        its silence means nothing."""
+        return self._reader.is_lost
+
+    def _complain(self, message: object) -> None:
+        if not self._has_complained:
+            self._has_complained = True
+            log.warning(
+                "worker [%d] reports what is not understood: %.80r; does its code write to "
+                "descriptors that it has not opened?",
+                self._pid,
+                message,
+            )
+
+    def _note_deafness(self) -> None:
+        """A worker that exits closes its pipe a moment before it has exited."""
+        now = time.monotonic()
+        if self._deaf_since is None:
+            self._deaf_since = now
+        elif now - self._deaf_since >= DEAF_FOR and not self._is_told_deaf and self._lives():
+            self._is_told_deaf = True
+            log.warning(
+                "worker [%d] can't report any more: its pipe is closed; does some code close "
+                "descriptors that it has not opened?",
+                self._pid,
+            )
 
     def ask(self, reply: Reply, is_verdict: bool = False) -> None:
         """Have the worker show where it is, and `reply` be called with that, exactly once.

@@ -18,6 +18,7 @@ from functools import partial
 
 from .. import platform, state
 from ..log import log
+from ..platform import mark_of
 from ..state import statedir
 from ..worker.explanations import EXITED, Frame
 from .contact import Contact
@@ -62,6 +63,8 @@ class Control:
         self._listener: socket.socket | None = None
         self._file: tuple[int, int] | None = None
         """Device and inode of the socket on which `_listener` listens."""
+        self._mark: tuple[int, int] | None = None
+        """Those of its descriptor."""
         self._next_look = 0.0
         self._is_registered = False
         self._clients: list[Client] = []
@@ -85,6 +88,7 @@ class Control:
             self._listener = _listen(self._path)
         except OSError as error:
             return error
+        self._mark = mark_of(self._listener.fileno())
         self._file = statedir.file_id(self._directory, self._run + state.SOCKET)
         if not self._is_registered:
             # A forked worker would keep it open, and whoever asks a dead main would wait.
@@ -94,6 +98,11 @@ class Control:
 
     def _look_after_the_socket(self) -> None:
         """Somebody may have removed it, with its directory or without: then nobody can ask."""
+        if self._listener is not None and mark_of(self._listener.fileno()) != self._mark:
+            # Somebody has closed it. Its number may be that of the port's socket by now.
+            self._listener.detach()
+            self._listener, self._next_look = None, 0.0
+            self._file = None
         if self._directory and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_EVERY
             found = statedir.file_id(self._directory, self._run + state.SOCKET)

@@ -143,6 +143,8 @@ class Pulse:
             now: on the monotonic clock.
             is_stopped: whether the worker is stopped, by SIGSTOP or by a debugger.
         """
+        if self._contact.is_deaf:
+            return  # nobody can tell
         self.seconds = self._standstill.look(now)
         if self._is_hung:
             return

@@ -123,7 +123,10 @@ class Watchdog:
     def alive(self) -> bool:
         """Whether it guards. One that somebody has stopped (SIGSTOP) is made to go on; one that has
         not read for so long that it has missed something is ended."""
-        if self._process.poll() is not None or not self._channel.open:
+        if self._process.poll() is not None:
+            return False
+        if not self._channel.open:  # it is dying; or somebody in main has closed the descriptor
+            self.end()
             return False
         if self._channel.lost:
             self._kill("does not listen")

@@ -48,7 +48,7 @@ from __future__ import annotations
 
 import sys
 
-from .base import SCARCE, WITHOUT, Arrival, Identity, Row
+from .base import SCARCE, WITHOUT, Arrival, Identity, Row, mark_of
 
 if sys.platform == "linux" and "proc" not in WITHOUT:
     from . import linux as backend
@@ -86,4 +86,4 @@ cpu_seconds = backend.cpu_seconds
 age = backend.age
 oom_kills = backend.oom_kills
 
-__all__ = ["SCARCE", "SUPPORTED", "WITHOUT", "Arrival", "Identity", "Row"]
+__all__ = ["SCARCE", "SUPPORTED", "WITHOUT", "Arrival", "Identity", "Row", "mark_of"]

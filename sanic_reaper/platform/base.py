@@ -33,6 +33,22 @@ SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 """Errors of a process, or a machine, that has used up what a call needs, and may have it again."""
 
 
+def mark_of(fd: int) -> tuple[int, int] | None:
+    """What tells an open file from another one that has got its descriptor's number.
+
+    Code of the user's may close descriptors that are not its own (`os.closerange`). The number
+    goes to whatever is opened next.
+
+    Returns:
+        `None` where the descriptor is closed.
+    """
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def is_hidden(pid: int) -> bool:
     """Whether the process table is to say nothing of this process."""
     return "denied" in WITHOUT and pid != os.getpid()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections import deque
 
+from ..platform.base import mark_of
+
 
 class _Rest(bytes):
     """Of a message of which the peer has the beginning."""
@@ -26,6 +28,14 @@ class Channel:
         """Whether it has not read for so long that it will never hear of something."""
         self._unsent: deque[bytes] = deque()
         self._partial = b""
+        self._mark = mark_of(fd)
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor is. If not, somebody has closed it: it is another file's by now,
+        or nobody's, and is not ours to close."""
+        if self.open and mark_of(self.fd) != self._mark:
+            self.open, self.fd = False, -1
+        return self.open
 
     def send(self, *words: object) -> bool:
         """Queue one message. May be called in a signal handler, or in another thread.
@@ -51,7 +61,7 @@ class Channel:
         Returns:
             As `send` does.
         """
-        while self.open:
+        while self._unsent and self._is_ours():
             try:
                 message = self._unsent.popleft()
             except IndexError:
@@ -80,7 +90,7 @@ class Channel:
 
     def receive(self) -> list[list[str]]:
         """The messages that have arrived. After the last one of a peer that is gone, none."""
-        while self.open:
+        while self._is_ours():
             try:
                 chunk = os.read(self.fd, 65536)
             except BlockingIOError:
@@ -94,9 +104,9 @@ class Channel:
 
     def close(self) -> None:
         self.open = False
-        if self.fd >= 0:
+        if self.fd >= 0 and mark_of(self.fd) == self._mark:
             os.close(self.fd)
-            self.fd = -1
+        self.fd = -1
 
 
 _LIMIT = 10_000

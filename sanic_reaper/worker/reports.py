@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
+from ..platform import mark_of
+
 REQUEST: int = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """The signal by which main asks a worker where it is. One that nobody has a use for: it must be
 told from what the user's code may handle itself."""
@@ -36,6 +38,7 @@ class Reports:
         self._connection = connection
         self._where = where
         self._pid = os.getpid()
+        self._mark = mark_of(connection.fileno())
         os.set_blocking(connection.fileno(), False)
         # In this order: `chain` calls what was there before, Python's own handler.
         signal.signal(REQUEST, self._answer)
@@ -47,11 +50,22 @@ class Reports:
         """Returns whether main will see it."""
         if os.getpid() != self._pid:  # a child that this worker forked
             return False
+        if mark_of(self._connection.fileno()) != self._mark:
+            self._let_go()
+            return False
         message = MARK + json.dumps(words, default=str).encode() + b"\n"
         try:
             return os.write(self._connection.fileno(), message) == len(message)
         except OSError:
             return False
+
+    def _let_go(self) -> None:
+        """Somebody has closed the pipe: its descriptor's number may be that of a client's socket by
+        now, to which neither a message nor a stack must go."""
+        if self._mark is not None:
+            self._mark = None
+            if hasattr(faulthandler, "unregister"):
+                faulthandler.unregister(REQUEST)
 
     def beat(
         self, served: Mapping[str, int], every: float, loop: asyncio.AbstractEventLoop

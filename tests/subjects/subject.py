@@ -288,6 +288,45 @@ def become_nobody_alone(seconds: str) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 
+def close_all(seconds: str) -> None:
+    """As code does that means to tidy up before it starts something."""
+    os.closerange(3, 1000)
+
+
+GARBAGE = b"".join(
+    (
+        b"\xff\x00 garbage\n",
+        b'\x1e"a text"\n\x1e{}\n\x1e[]\n\x1e[[]]\n\x1e["begin"]\n\x1e["unheard of", 1]\n',
+        b'\x1e["beat", "many"]\n\x1e["end", 1e999, {}, null]\n\x1e["where", 1, [1]]\n',
+        b"\x1e" + b"[" * 3000 + b"\n",
+    )
+)
+
+
+def write_garbage(seconds: str) -> None:
+    """To a descriptor that happens to be the pipe to main."""
+    os.write(report_fd(), GARBAGE)
+
+
+def flood(seconds: str) -> None:
+    """The same without an end, and without the end of a line, while the app serves."""
+    fd = report_fd()
+
+    def write() -> None:
+        emit("flooding")
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                os.write(fd, b"x" * 65536)
+
+    Thread(target=write, daemon=True).start()
+
+
+def report_fd() -> int:
+    process: Any = multiprocessing.current_process()
+    fd: int = process._orders.report.fileno()
+    return fd
+
+
 def log_slowly(seconds: str) -> None:
     """As with a log that goes over a slow network: main falls behind with what it is told."""
 
@@ -335,6 +374,9 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "trap": trap,
     "reap": reap,
     "log-slowly": log_slowly,
+    "close-all": close_all,
+    "garbage": write_garbage,
+    "flood": flood,
     "setuid": become_nobody,
     "setuid-alone": become_nobody_alone,
     "ignore-children": ignore_children,

@@ -17,6 +17,8 @@ NEVER_STOPPED = bool
 class Line:
     """Stands in for main's line to a worker: what is asked is answered when the test says so."""
 
+    is_deaf = False
+
     def __init__(self) -> None:
         self.listeners = []
         self.asked = []

@@ -15,10 +15,12 @@ from support.programs import program
 
 from sanic_reaper import platform
 from sanic_reaper.config import Settings
+from sanic_reaper.main import reader as reader_module
 from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.reader import Reader, frames_of, other_threads
 from sanic_reaper.main.slow import SlowHandlers
+from sanic_reaper.main.words import is_understood
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker.explanations import EXITED
 from sanic_reaper.worker.reports import REQUEST, Reports
@@ -189,7 +191,7 @@ def begin(number, name, limit, at):
 
 def test_a_start_is_due_at_the_end_of_its_time(pipe):
     assert launch_of(pipe, startup_timeout=20)[0].due == 1020.0
-    assert launch_of(pipe, startup_timeout=0)[0].due == 0.0
+    assert launch_of(Pipe(duplex=False), startup_timeout=0)[0].due == 0.0
 
 
 def test_a_handler_is_due_a_second_after_its_own_limit(pipe):
@@ -348,3 +350,87 @@ def test_one_that_has_exited_and_is_not_buried_yet(asked):
     contact.ask(lambda frames, how: answers.append(how))
     wait_until(lambda: contact.turn() or answers, 5, "an answer")
     assert answers == [EXITED]
+
+
+# -- what is not trusted --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        "hello",
+        [],
+        {},
+        [1],
+        [["hello"]],
+        ["unheard of"],
+        ["hello", 1],
+        ["ready"],
+        ["ready", "now"],
+        ["ready", True],
+        ["ready", float("nan")],
+        ["ready", 1e300],
+        ["beat", 1.5],
+        ["beat", 2**70],
+        ["end", 1, 0, None],
+        ["where", 1, []],
+        ["where", True, [["file", "1", "function"]]],
+        ["where", True, [["file", 1]]],
+    ],
+)
+def test_what_is_not_understood(message):
+    assert not is_understood(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ["hello"],
+        ["ready", 1],
+        ["ready", 1.5],
+        ["begin", 1, "name", "file", 3, float("inf"), "source", 2**47, "event", 0.5],
+        ["where", True, [["file", 1, "function"]]],
+    ],
+)
+def test_what_is_understood(message):
+    assert is_understood(message)
+
+
+def test_a_line_without_an_end_takes_neither_time_nor_memory(pipe, monkeypatch):
+    monkeypatch.setattr(reader_module, "LONGEST", 100_000)
+    monkeypatch.setattr(reader_module, "MOST_AT_ONCE", 65536)
+    reader = Reader(pipe[0])
+    os.set_blocking(pipe[1].fileno(), False)
+    for _ in range(10):
+        os.write(pipe[1].fileno(), b"x" * 60_000)
+        assert reader.read() == ([], "")
+        assert len(reader._partial) <= 100_000
+    os.write(pipe[1].fileno(), b'\n\x1e["open"]\n')
+    messages, _ = reader.read()
+    assert messages == [["open"]]
+
+
+def test_a_descriptor_that_is_another_files_by_now_is_neither_read_nor_closed(pipe):
+    reader = Reader(pipe[0])
+    fd = reader._fd
+    other, its = os.pipe()
+    os.dup2(other, fd)
+    os.write(its, b'\x1e["open"]\n')
+    assert reader.read() == ([], "")
+    assert reader.is_lost
+    reader.close()
+    assert os.read(fd, 100) == b'\x1e["open"]\n'
+    for one in (fd, other, its):
+        os.close(one)
+
+
+def test_nothing_is_written_to_a_descriptor_that_is_another_files_by_now(pipe):
+    reports = Reports(pipe[1], nowhere)
+    mine, other = os.pipe()
+    os.dup2(other, pipe[1].fileno())
+    assert not reports.send("open")
+    os.close(other)
+    pipe[1].close()
+    assert os.read(mine, 100) == b""
+    os.close(mine)
