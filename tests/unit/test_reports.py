@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import signal
 import subprocess
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 
 import pytest
 from support.census import wait_until
@@ -20,8 +22,9 @@ from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.reader import Reader, frames_of, other_threads
 from sanic_reaper.main.slow import SlowHandlers
-from sanic_reaper.main.words import is_understood
+from sanic_reaper.main.words import WORDS, is_understood
 from sanic_reaper.tree.process import start_of
+from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED
 from sanic_reaper.worker.reports import REQUEST, Reports
 
@@ -395,6 +398,13 @@ def test_what_is_not_understood(message):
 )
 def test_what_is_understood(message):
     assert is_understood(message)
+
+
+def test_each_word_that_a_worker_says_is_known():
+    folder = Path(startup.__file__).parent
+    source = "".join(file.read_text() for file in folder.glob("*.py"))
+    said = set(re.findall(r'\b(?:tell|send|tell_begin)\(\s*"(\w+)"', source))
+    assert said == WORDS.keys()
 
 
 def test_a_line_without_an_end_takes_neither_time_nor_memory(pipe, monkeypatch):
