@@ -162,3 +162,4 @@ def test_every_line_is_one_line_with_the_prefix(launch):
     server.wait_gone()
     assert "forged" in server.output()
     assert not any(line.startswith("forged") for line in server.output().splitlines())
+    assert "\x1b" not in server.output(), "nor must it give a terminal orders"

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..platform import mark_of
+from ..untrusted import whole
 from ..worker.reports import MARK
 
 MOST_AT_ONCE = 262_144
@@ -95,10 +96,17 @@ def frames_of(stack: str, thread: int = 0) -> list[tuple[str, int, str]]:
         elif line.startswith('  File "') and threads:
             file, _, rest = line[8:].rpartition('", line ')
             number, _, function = rest.partition(" in ")
-            threads[-1].append((file, int(number) if number.isdigit() else 0, function))
+            threads[-1].append((file, _line(number), function))
     if thread:
         return wanted
     return current or (threads[-1] if threads else [])
+
+
+def _line(number: str) -> int:
+    try:
+        return whole(number)
+    except ValueError:
+        return 0
 
 
 def _ident_in(heading: str) -> int:

@@ -13,7 +13,7 @@ import select
 import signal
 import time
 
-from .. import platform, state
+from .. import platform, state, untrusted
 from ..state import statedir
 from ..tree.causes import KILLS
 from ..tree.process import Handle, start_of
@@ -70,6 +70,11 @@ CLEARING = "clearing"  # main and workers are gone: everything else is ended
 GONE = "gone"  # nothing is left
 
 _MAIN_LIVES = (WATCHING, STOPPING, FINISHING, FINISHED)
+
+
+def _moment(text: str) -> float:
+    """Raises: ValueError."""
+    return NEVER if text == "inf" else untrusted.number(text)
 
 
 class Member:
@@ -258,41 +263,41 @@ class Watch:
     def _obey(self, message: list[str]) -> None:
         word, *rest = message
         if word == "adopt":
-            self._adopt(int(rest[0]), int(rest[1]), rest[2], float(rest[3]), rest[4])
+            self._adopt(*untrusted.identity(rest[0], rest[1]), rest[2], _moment(rest[3]), rest[4])
         elif word in ("helper", "tracker", "forkserver"):
-            identity = (int(rest[0]), int(rest[1]))
-            self.helpers[identity] = rest[2]
+            helper = untrusted.identity(rest[0], rest[1])
+            self.helpers[helper] = rest[2]
             if word != "helper":
-                self.services.add(identity)
+                self.services.add(helper)
             if word == "tracker":
-                self.trackers.add(identity)
+                self.trackers.add(helper)
         elif word == "stop":
-            self._stop(float(rest[0]), float(rest[1]))
+            self._stop(_moment(rest[0]), _moment(rest[1]))
         elif word == "kill":
             self.forced = True
             self._stop(0.0, time.monotonic() + TAIL)
         elif word == "spare":
-            self.remains.spare((int(rest[0]), int(rest[1])))
+            self.remains.spare(untrusted.identity(rest[0], rest[1]))
             self.remains.strangers = True
         elif word == "began":
-            self.remains.began = int(rest[0])
+            self.remains.began = untrusted.whole(rest[0])
         elif word == "precedes":
-            self.remains.precede((int(rest[0]), int(rest[1])))
+            self.remains.precede(untrusted.identity(rest[0], rest[1]))
             self.remains.strangers = True
         elif word == "finish":
             self._finish()
         elif word == "state":
             self._state = rest[0]
         elif word == "seen":
-            del self._unseen[: int(rest[0])]
+            del self._unseen[: untrusted.whole(rest[0])]
         elif word == "over":
             # What main does from here on is the script's business. It tells us when it exits.
             self.is_over, self.deadline = True, NEVER
         elif word == "kill_other":
-            self._kill_other((int(rest[0]), int(rest[1])), rest[2], rest[3])
-        elif member := self.members.get((int(rest[0]), int(rest[1]))):
+            self._kill_other(untrusted.identity(rest[0], rest[1]), rest[2], rest[3])
+        elif member := self.members.get(untrusted.identity(rest[0], rest[1])):
             if word == "due" and member.dump_at is None and member.kill_at is None:
-                member.ready_by = float(rest[2]) or None
+                member.ready_by = _moment(rest[2]) or None
                 if member.ready_by is None:
                     self._next_scan = 0.0  # its start is over: see now what it has started
             elif word == "shown" and member.dump_at is not None:
@@ -306,7 +311,7 @@ class Watch:
             elif word == "ask":
                 self._ask(member)
             elif word == "end":
-                member.end_by = float(rest[2])
+                member.end_by = _moment(rest[2])
                 member.since = (time.monotonic(), "it was replaced")
 
     def _adopt(self, pid: int, start: int, role: str, ready_by: float, name: str) -> None:

@@ -22,7 +22,7 @@ BELOW = {
     "stderr": {"untrusted"},
     "tree": {"environment", "platform", "untrusted"},
     "state": {"environment", "model", "platform", "tree", "untrusted"},
-    "watchdog": {"platform", "state", "stderr", "tree"},
+    "watchdog": {"platform", "state", "stderr", "tree", "untrusted"},
     "worker": {"config", "environment", "internals", "log", "model", "platform", "state", "tree"},
     "main": {
         "config",

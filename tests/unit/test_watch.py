@@ -14,6 +14,8 @@ import sys
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.census import holds, wait_until
 
 from sanic_reaper import platform, state
@@ -316,3 +318,60 @@ def test_word_is_left_of_what_becomes_of_a_server_whose_main_dies(tmp_path, star
     left = tmp_path / f"{RUN}{state.END}"
     kinds = {kind for kind, _ in state.parse(left.read_bytes())} if left.exists() else set()
     assert ("ended" in kinds, "gone" in kinds) == (not in_order, not in_order), said
+
+
+KNOWN = (
+    "adopt helper tracker forkserver stop kill spare began precedes finish state seen over "
+    "kill_other due shown dump late hung ask end"
+)
+NUMBERS = ["", "-1", "0", "1", "²", "nan", "inf", "-inf", "1e308", "4194305", "9" * 20, "9" * 5000]
+messages = st.tuples(
+    st.sampled_from(KNOWN.split()) | st.text(max_size=3),
+    st.lists(st.sampled_from(NUMBERS) | st.text(max_size=5), max_size=6),
+).map(lambda pair: [pair[0], *pair[1]])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(message=messages)
+def test_whatever_comes_through_the_channel_is_refused_and_logged(start, message):
+    """User code in main can write to any descriptor of main's. The watchdog lives on."""
+    if not hasattr(start, "main"):
+        start.main = start()
+    watching = Watching(start.main)
+    try:
+        watching.watch._obey(message)
+    except (ValueError, IndexError):
+        pass  # `turn` logs it
+    assert watching.watch._pause() >= 0.0, "no deadline is `nan`"
+    assert start.main.poll() is None
+    watching.watch._release(watching.watch.main)
+    watching.watch._close_channel()
+    watching.main.close()
+
+
+HUGE = "9" * 20
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("adopt", HUGE, 1, "worker", 0, "x"),
+        ("adopt", 0, 1, "worker", 0, "x"),
+        ("kill_other", HUGE, 1, "worker x", "why"),
+        ("began", "-1"),
+        ("precedes", "²", 1),
+        ("stop", "nan", "nan"),
+        ("seen", "1_0"),
+        ("due", HUGE, 1, 0),
+        ("adopt",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_makes_no_sense_is_logged_and_that_is_all(start, words):
+    watching = Watching(start())
+    watching.main.send(*words)
+    watching.watch.turn(0.0)  # the watchdog gives up after five exceptions
+    [(level, text)] = [tuple(rest) for rest in watching.heard("log")]
+    assert (level, text.startswith("watchdog: not understood: ")) == ("ERROR", True)
+    watching.tell("seen", 1)
+    assert watching.watch.phase == WATCHING
