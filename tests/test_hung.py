@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGRTMAX, SIGSTOP
 
 import pytest
 from support.census import holds, wait_until
@@ -44,6 +44,24 @@ def test_a_loop_that_stands_still_is_reported_once_with_its_line(launch, method,
     assert len(server.workers) == 1, "and nothing is done about it"
     server.send(SIGKILL)
     server.wait_gone()
+
+
+@pytest.mark.parametrize("where", ["import", "before_server_start", "after_server_start"])
+@methods
+def test_a_signal_that_the_app_handles_is_not_used_to_ask_where_it_is(launch, method, where):
+    """SIGRTMAX-3 is asked for, unless the user's code handles it: then it is another one."""
+    how = (
+        {"importing": "take-signal"} if where == "import" else {"listeners": {where: "take-signal"}}
+    )
+    server = launch(WARNED.with_(method=method, **how))
+    [worker] = server.wait_serving()
+    server.request("/do/block:3")
+    assert "sits in" in report_of(server, "has stood still for")
+    wait_until(lambda: server.get()[0] == 200, 10, "the end of the block")
+    assert not server.events("their signal")
+    worker.send(SIGRTMAX - 3)
+    server.wait_for("their signal")
+    assert server.stop() == 0
 
 
 def test_a_loop_that_turns_again(launch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ from ..log import log
 from ..platform.base import Identity
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
-from ..worker.reports import REQUEST
+from ..worker.reports import REQUEST, REQUESTS
 from .reader import Reader, frames_of
 from .words import is_understood
 
@@ -64,6 +65,7 @@ class Contact:
         self._waiting: list[Reply] = []
         """Who asks next."""
         self._where: tuple[bool, list[Frame]] | None = None
+        self._request = REQUEST
         self._is_closed = False
         self._pid = identity[0]
         self._has_complained = self._is_told_deaf = False
@@ -89,7 +91,9 @@ class Contact:
                 continue
             word, *rest = message
             if word == "hello":
-                self.can_be_asked = True
+                # By no other signal, whoever has written this: it could be SIGKILL.
+                self._request = rest[0]
+                self.can_be_asked = self._request in REQUESTS
             elif word == "where" and self._asked is not None:
                 awaits, frames = rest
                 self._where = (awaits, [(file, line, name) for file, line, name in frames])
@@ -145,8 +149,9 @@ class Contact:
         self._asked, self._replies = time.monotonic(), replies
         self.stack, self._where = "", None
         if self._handle is not None:
-            self._handle.send(REQUEST)
-            self._handle.send(signal.SIGCONT)
+            with suppress(PermissionError):  # main has become another user
+                self._handle.send(self._request)
+                self._handle.send(signal.SIGCONT)
 
     def _answer(self) -> None:
         frames, how = frames_of(self.stack), BLOCKING

@@ -12,7 +12,7 @@ from ..untrusted import FARTHEST, MOST
 _BEGIN = (int, str, str, int, float, str, int, str, float)
 
 WORDS: Mapping[str, tuple[type, ...]] = {
-    "hello": (),
+    "hello": (int,),
     "imported": (float,),
     "begin": _BEGIN,
     "work": _BEGIN,

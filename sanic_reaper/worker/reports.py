@@ -12,6 +12,7 @@ import faulthandler
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -19,9 +20,15 @@ from typing import Any
 
 from ..platform import mark_of
 
-REQUEST: int = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
-"""The signal by which main asks a worker where it is. One that nobody has a use for: it must be
-told from what the user's code may handle itself."""
+REQUESTS: tuple[int, ...] = (
+    tuple(signal.SIGRTMAX - number for number in (3, 4, 8, 9, 10))
+    if hasattr(signal, "SIGRTMAX")
+    else (signal.SIGUSR2,)
+)
+"""The signals by which main may ask a worker where it is: the first one that the user's code does
+not handle. SIGRTMAX-5 to -7 have another use (`tree/birthmark.py`)."""
+
+REQUEST = REQUESTS[0]
 
 MARK = b"\x1e"
 
@@ -40,16 +47,36 @@ class Reports:
         self._pid = os.getpid()
         self._mark = mark_of(connection.fileno())
         os.set_blocking(connection.fileno(), False)
-        # In this order: `chain` calls what was there before, Python's own handler.
-        signal.signal(REQUEST, self._answer)
-        if hasattr(faulthandler, "register"):
-            faulthandler.register(REQUEST, file=connection.fileno(), all_threads=True, chain=True)
-        self.send("hello")
+        self._handler = self._answer  # one object: each look at a method makes another one
+        self._request = 0
+        self._take_signal()
+
+    def _take_signal(self) -> None:
+        """Have one of `REQUESTS` answered here, and tell main which. 0: none of them is free."""
+        free = (one for one in REQUESTS if signal.getsignal(one) is signal.SIG_DFL)
+        self._request = next(free, 0)
+        if self._request:
+            # In this order: `chain` calls what was there before, Python's own handler.
+            signal.signal(self._request, self._handler)
+            if hasattr(faulthandler, "register"):
+                fd = self._connection.fileno()
+                faulthandler.register(self._request, file=fd, all_threads=True, chain=True)
+        self._send("hello", self._request)
+
+    def _has_lost_signal(self) -> bool:
+        """Whether the user's code handles it by now: then it must get none of main's questions."""
+        is_ours = not self._request or signal.getsignal(self._request) is self._handler
+        return not is_ours and threading.current_thread() is threading.main_thread()
 
     def send(self, *words: object) -> bool:
         """Returns whether main will see it."""
         if os.getpid() != self._pid:  # a child that this worker forked
             return False
+        if self._has_lost_signal():
+            self._take_signal()
+        return self._send(*words)
+
+    def _send(self, *words: object) -> bool:
         if mark_of(self._connection.fileno()) != self._mark:
             self._let_go()
             return False
@@ -64,8 +91,8 @@ class Reports:
         now, to which neither a message nor a stack must go."""
         if self._mark is not None:
             self._mark = None
-            if hasattr(faulthandler, "unregister"):
-                faulthandler.unregister(REQUEST)
+            if self._request and hasattr(faulthandler, "unregister"):
+                faulthandler.unregister(self._request)
 
     def beat(
         self, served: Mapping[str, int], every: float, loop: asyncio.AbstractEventLoop

@@ -327,6 +327,11 @@ def report_fd() -> int:
     return fd
 
 
+def take_signal(seconds: str) -> None:
+    """Handle the signal by which main would ask where this process is."""
+    signal.signal(signal.SIGRTMAX - 3, lambda *_: emit("their signal"))
+
+
 def log_slowly(seconds: str) -> None:
     """As with a log that goes over a slow network: main falls behind with what it is told."""
 
@@ -374,6 +379,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "trap": trap,
     "reap": reap,
     "log-slowly": log_slowly,
+    "take-signal": take_signal,
     "close-all": close_all,
     "garbage": write_garbage,
     "flood": flood,

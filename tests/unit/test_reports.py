@@ -26,7 +26,7 @@ from sanic_reaper.main.words import WORDS, is_understood
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED
-from sanic_reaper.worker.reports import REQUEST, Reports
+from sanic_reaper.worker.reports import REQUEST, REQUESTS, Reports
 
 
 @pytest.fixture
@@ -49,7 +49,11 @@ def test_messages_arrive_in_order(pipe):
     assert reports.send("begin", "handler", "file\nwith a break", 3, 0.5)
     assert reports.send("end")
     messages, stack = reader.read()
-    assert messages == [["hello"], ["begin", "handler", "file\nwith a break", 3, 0.5], ["end"]]
+    assert messages == [
+        ["hello", REQUEST],
+        ["begin", "handler", "file\nwith a break", 3, 0.5],
+        ["end"],
+    ]
     assert stack == ""
 
 
@@ -95,7 +99,7 @@ def test_a_child_of_the_workers_tells_nothing(pipe):
     if child == 0:
         os._exit(int(reports.send("I am not the worker")))
     assert os.waitpid(child, 0)[1] == 0
-    assert Reader(pipe[0]).read()[0] == [["hello"]]
+    assert Reader(pipe[0]).read()[0] == [["hello", REQUEST]]
 
 
 def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
@@ -107,7 +111,7 @@ def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
 
     asked_here()
     messages, stack = reader.read()
-    assert messages == [["hello"], ["where", True, [["app.py", 7, "load"]]]]
+    assert messages == [["hello", REQUEST], ["where", True, [["app.py", 7, "load"]]]]
     file, _, name = frames_of(stack)[0]
     assert (file, name) == (__file__, "asked_here")
 
@@ -368,7 +372,8 @@ def test_one_that_has_exited_and_is_not_buried_yet(asked):
         [1],
         [["hello"]],
         ["unheard of"],
-        ["hello", 1],
+        ["hello"],
+        ["hello", "1"],
         ["ready"],
         ["ready", "now"],
         ["ready", True],
@@ -389,7 +394,7 @@ def test_what_is_not_understood(message):
 @pytest.mark.parametrize(
     "message",
     [
-        ["hello"],
+        ["hello", 61],
         ["ready", 1],
         ["ready", 1.5],
         ["begin", 1, "name", "file", 3, float("inf"), "source", 2**47, "event", 0.5],
@@ -403,7 +408,7 @@ def test_what_is_understood(message):
 def test_each_word_that_a_worker_says_is_known():
     folder = Path(startup.__file__).parent
     source = "".join(file.read_text() for file in folder.glob("*.py"))
-    said = set(re.findall(r'\b(?:tell|send|tell_begin)\(\s*"(\w+)"', source))
+    said = set(re.findall(r'(?:tell|send|tell_begin)\(\s*"(\w+)"', source))
     assert said == WORDS.keys()
 
 
@@ -444,3 +449,37 @@ def test_nothing_is_written_to_a_descriptor_that_is_another_files_by_now(pipe):
     pipe[1].close()
     assert os.read(mine, 100) == b""
     os.close(mine)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
+    """Another one is taken, and main hears of that."""
+    contact = Contact(me(), pipe[0])
+    asked = []
+    if when == "after":
+        reports = Reports(pipe[1], nowhere)
+    signal.signal(REQUEST, lambda *_: asked.append("by somebody else"))
+    if when == "before":
+        reports = Reports(pipe[1], nowhere)
+    assert reports.send("beat", 1)
+    contact.hear()
+    assert contact._request == REQUESTS[1]
+    answers = []
+    contact.ask(lambda frames, how: answers.append(how))
+    wait_until(lambda: contact.turn() or answers, 5, "an answer")
+    assert asked == []
+    os.kill(os.getpid(), REQUEST)
+    wait_until(lambda: asked == ["by somebody else"], 5, "their handler to be called")
+    faulthandler.unregister(REQUESTS[1])
+    signal.signal(REQUESTS[1], signal.SIG_DFL)
+
+
+def test_main_asks_by_no_other_signal_whatever_it_is_told(pipe):
+    contact = Contact(me(), pipe[0])
+    os.write(pipe[1].fileno(), b'\x1e["hello", 9]\n')
+    contact.hear()
+    assert not contact.can_be_asked
+
+
+def me() -> tuple[int, int]:
+    return os.getpid(), start_of(os.getpid())
