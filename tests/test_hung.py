@@ -50,9 +50,12 @@ def test_a_loop_that_stands_still_is_reported_once_with_its_line(launch, method,
 @methods
 def test_a_signal_that_the_app_handles_is_not_used_to_ask_where_it_is(launch, method, where):
     """SIGRTMAX-3 is asked for, unless the user's code handles it: then it is another one."""
-    how = (
-        {"importing": "take-signal"} if where == "import" else {"listeners": {where: "take-signal"}}
-    )
+    if where == "import" and method == "fork":
+        where = "main_process_start"  # what main handles, its forked children handle
+    if where == "import":
+        how = {"importing": "take-signal"}
+    else:
+        how = {"listeners": {where: "take-signal"}}
     server = launch(WARNED.with_(method=method, **how))
     [worker] = server.wait_serving()
     server.request("/do/block:3")
