@@ -228,6 +228,11 @@ def removed(place: Path, box: Box) -> None:
     shutil.rmtree(place)
 
 
+def logged_out(place: Path, box: Box) -> None:
+    """That directory's own parent, which is not ours to make."""
+    shutil.rmtree(place.parent)
+
+
 def emptied(place: Path, box: Box) -> None:
     for path in place.iterdir():
         path.unlink()
@@ -258,16 +263,22 @@ def full(place: Path, box: Box) -> None:
     assert mounting.exit_code(20) == 0
 
 
-LOST = {one.__name__: one for one in (removed, emptied, a_link, a_file, of_another_user, full)}
+LOST = {
+    one.__name__: one
+    for one in (removed, logged_out, emptied, a_link, a_file, of_another_user, full)
+}
 
 
 @pytest.mark.parametrize("how", LOST)
-def test_the_state_directory_goes_away(launch, how):
+def test_the_state_directory_goes_away(launch, new_box, how):
     """It is made again, or another place is found; workers, commands and the watchdog learn it."""
     subject = SUPERVISED.with_(method="fork", workers=1, children=["setsid"])
-    server = launch(subject.with_config(REAPER_ENDPOINT="/reaper"))
+    box = new_box()
+    place = box.folder / "user" / "sanic-reaper"
+    place.parent.mkdir()
+    runtime = {"XDG_RUNTIME_DIR": str(place.parent)}
+    server = launch(subject.with_config(REAPER_ENDPOINT="/reaper"), box=box, env=runtime)
     server.wait_serving()
-    place = server.box.folder / "sanic-reaper"
     wait_until(lambda: list(place.glob("*.kin")), 20, server.describe)
     wait_until(lambda: server.get("/reaper/ready") == (200, "ok\n"), 20, server.describe)
     [run] = [path.stem for path in place.glob("*.state")]

@@ -47,9 +47,9 @@ def places(uid: int) -> list[str]:
     if os.path.isabs(runtime) and uid == os.geteuid():
         found.append(f"{runtime}/{NAME}")
     found.append(f"/run/{NAME}" if uid == 0 else f"/run/user/{uid}/{NAME}")
-    temporary = os.environ.get("TMPDIR") or "/tmp"
-    for parent in dict.fromkeys((temporary, "/tmp")):
-        found.append(f"{parent}/{NAME}-{uid}")
+    for parent in (os.environ.get("TMPDIR", ""), "/tmp"):
+        if os.path.isabs(parent):  # else another place after each chdir
+            found.append(f"{parent}/{NAME}-{uid}")
     return list(dict.fromkeys(found))
 
 

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.census import wait_until
 from support.programs import said_by
 
@@ -286,3 +288,30 @@ def test_a_path_that_is_too_long_for_a_socket(tmp_path, worker):
     control.turn()
     assert control.news == []
     control.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.binary(max_size=MAX_QUESTION + 50), min_size=1, max_size=3))
+def test_whatever_somebody_asks(tmp_path, control, chunks):
+    """Main answers with a word of ours, or hangs up, and goes on."""
+    [connection] = connected(tmp_path, 1)
+    with connection:
+        for chunk in chunks:
+            try:
+                connection.sendall(chunk)
+            except OSError:  # it has hung up
+                break
+            control.turn()
+        try:
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        control.turn()
+        control.turn()
+        connection.settimeout(5)
+        try:
+            answer = connection.recv(4096)
+        except ConnectionResetError:
+            answer = b""
+    assert answer.partition(b"\n")[0] in (b"", b"unknown", b"error", b"ok")
+    assert len(control.news) == 1, "nobody is left waiting"

@@ -220,3 +220,10 @@ def test_a_file_that_somebody_goes_on_writing_is_read_to_a_bound(place, monkeypa
 
     monkeypatch.setattr(statedir.os, "read", read_and_grow)
     assert len(read(place, "long")) <= 100_000
+
+
+def test_a_place_does_not_depend_on_the_working_directory(monkeypatch):
+    for variable in ("XDG_RUNTIME_DIR", "TMPDIR"):
+        monkeypatch.setenv(variable, "here")
+    assert all(os.path.isabs(path) for path in statedir.places(ME))
+    assert f"/tmp/{statedir.NAME}-{ME}" in statedir.places(ME)
