@@ -73,6 +73,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         app.listener("main_process_ready")(server.main_process_ready)
         app.listener("main_process_stop")(server.main_process_stop)
         app.listener("before_server_start")(server.before_server_start)
+        internals.after_serve(_after_serve)
         internals.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
 
     def label(self) -> str:
@@ -96,6 +97,13 @@ def _start_manager() -> Any:
     app = app_being_served()
     supervisor = app.ctx.reaper.begin() if app is not None and hasattr(app.ctx, "reaper") else None
     return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
+
+
+def _after_serve() -> None:
+    """`Sanic.serve` is over: what comes next is the script's business."""
+    supervisor: Any = sys.modules.get(f"{__package__}.main.supervisor")
+    if supervisor is not None:
+        supervisor.end_of_serve()
 
 
 async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:

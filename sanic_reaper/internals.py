@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 from types import FrameType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -282,6 +282,38 @@ def end_with(code: int) -> None:
         raise SystemExit(code)
 
     Sanic._cleanup_apps = leave  # type: ignore[method-assign]
+
+
+def after_serve(call: Callable[[], None]) -> None:
+    """Have a function called whenever `Sanic.serve` ends, in whatever way but `os._exit`.
+
+    It is the last thing that a server with workers does: `app.run` returns what it returns. Nothing
+    within it comes as late: after `main_process_stop` it shuts down the SyncManager.
+    """
+    original = Sanic.serve.__func__  # type: ignore[attr-defined]
+    if hasattr(original, "reaper_original"):
+        return
+
+    @wraps(original)
+    def serve(*args: Any, **kwargs: Any) -> Any:
+        global _serving
+        _serving += 1
+        try:
+            return original(*args, **kwargs)
+        finally:
+            _serving -= 1
+            call()
+
+    serve.reaper_original = original  # type: ignore[attr-defined]
+    Sanic.serve = classmethod(serve)  # type: ignore[method-assign, assignment]
+
+
+def in_serve() -> bool:
+    """Whether a call of `after_serve` is to be expected."""
+    return _serving > 0
+
+
+_serving = 0
 
 
 Listeners: TypeAlias = "Callable[[], Awaitable[None]]"

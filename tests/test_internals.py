@@ -165,7 +165,7 @@ def test_a_single_process_cleans_up_last():
 
 
 def test_serve_is_found_among_the_callers():
-    assert main_internals.has_left_serve(sys._getframe())
+    assert main_internals._frame_of_serve(sys._getframe()) is None
     assert Sanic.serve.__func__.__code__.co_name == "serve"
 
 

@@ -250,8 +250,9 @@ def test_a_script_runs_a_server_and_another_one(launch, method, mode):
     assert holds(lambda: server.main.alive and all(child.alive for child in own), SHUTDOWN_TIMEOUT)
     assert "Traceback" not in server.output()
     server.send(SIGTERM)
-    server.wait_gone()
     assert server.exit_code() == -SIGTERM, "no server is there to turn the signal into a stop"
+    wait_until(lambda: len(server.box.rows()) == len(own), 5, server.describe)
+    assert holds(lambda: all(child.alive for child in own), 1), "they are the script's"
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])

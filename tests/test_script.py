@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from signal import SIGKILL, SIGTERM
+from signal import SIGHUP, SIGKILL, SIGTERM
 
 import pytest
 from support.census import Process, descendants, holds, wait_until
 from support.http import get
 from support.load import Load
 from support.marks import methods, signals
-from support.server import BOUND, SUPERVISED, Server, Subject
+from support.server import BOUND, SHUTDOWN_TIMEOUT, SUPERVISED, Server, Subject
 
 LOOK = 1.5
 """Seconds within which the watchdog has looked at the process tree: it does so once a second."""
@@ -118,3 +118,117 @@ def test_two_servers_that_one_script_has_forked(launch, ports, method, signum):
     second.send(SIGTERM)
     wait_until(lambda: not any(one.alive for one in neighbours), BOUND, server.describe)
     assert holds(lambda: own.alive and server.command.process.alive, 1)
+
+
+# -- what it does afterwards ----------------------------------------------------------------------
+
+
+def stop_and_wait(server: Server, event: str, signum: int = SIGTERM):
+    server.wait_serving()
+    server.send(signum)
+    return server.wait_for(event)[0]
+
+
+@methods
+def test_what_the_script_starts_afterwards_outlives_it(launch, method):
+    subject = SUPERVISED.with_(method=method, children=["plain", "daemon"])
+    server = run_script(launch, "job afterwards", subject)
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 2, 10, server.describe)
+    before = server.children
+    event = stop_and_wait(server, "after")
+    assert event.more["marks"] == []
+    assert server.exit_code() == 0
+    wait_until(lambda: len(server.children) == 2, 10, server.describe)
+    left = server.children
+    assert not set(left) & set(before)
+    wait_until(lambda: len(server.box.rows()) == 2, BOUND, server.describe)
+    assert holds(lambda: all(one.alive for one in left), 2)
+
+
+@methods
+def test_the_last_thread_of_the_script_has_the_time_that_it_takes(launch, method):
+    """Longer than the server had for its stop; and one line says what the exit waits for."""
+    server = run_script(
+        launch, "thread afterwards", SUPERVISED.with_(method=method), env={"SECONDS": "8"}
+    )
+    stop_and_wait(server, "after")
+    assert server.exit_code(30) == 0
+    assert server.events("work done")
+    assert server.output().count("the exit of the interpreter waits for the thread last work") == 1
+    server.wait_gone()
+
+
+def test_a_script_that_waits_for_a_thread_can_be_ended(launch):
+    server = run_script(launch, "thread afterwards", env={"SECONDS": "600"})
+    stop_and_wait(server, "after")
+    server.wait_for_output("waits for the thread")
+    server.send(SIGTERM)
+    assert server.exit_code() == -SIGTERM
+    server.wait_gone()
+
+
+def test_no_child_of_the_servers_is_left_for_the_script_to_wait_for(launch):
+    server = run_script(launch, "wait afterwards", SUPERVISED.with_(method="fork"))
+    assert stop_and_wait(server, "after").more["pid_waited_for"] == 0
+    assert server.exit_code() == 0
+
+
+@pytest.mark.parametrize("mode", ["again in its stop", "again afterwards"])
+@methods
+def test_a_server_that_starts_itself_again(launch, method, mode):
+    """By `Popen`, after its own end or in its stop: workers are gone by then, so it is none's."""
+    server = run_script(launch, mode, SUPERVISED.with_(method=method, children=["daemon"]))
+    first = server.wait_serving()
+    stop_and_wait(server, "started again")
+    server.wait_for("all acked", 2)
+    wait_until(lambda: not any(one.alive for one in first), BOUND, server.describe)
+    wait_until(lambda: not server.command.process.alive, BOUND, server.describe)
+    assert holds(lambda: server.get()[0] == 200, 2), server.describe()
+    wait_until(lambda: len(server.children) == 1, 5, server.describe)
+    server.processes_of(server.events("main_process_start"))[-1].send(SIGTERM)
+    server.wait_gone()
+
+
+@signals(SIGTERM, SIGHUP)
+@methods
+def test_signals_are_handled_as_before(launch, method, signum):
+    """And a handler that calls the one before it does not die of that."""
+    server = run_script(launch, "handlers afterwards", SUPERVISED.with_(method=method))
+    event = stop_and_wait(server, "handlers", signum)
+    assert event.more["after"] == event.more["before"]
+    server.wait_for("handled")
+    assert server.main.alive
+
+
+def test_children_are_ignored_again(launch):
+    """A launcher that ignores SIGCHLD passes that on by exec."""
+    careless = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
+        "os.execv(sys.executable, [sys.executable, 'script.py', 'handlers afterwards'])"
+    )
+    server = launch(SUPERVISED.with_(method="fork"), argv=[sys.executable, "-c", careless])
+    event = stop_and_wait(server, "handlers")
+    assert event.more["before"]["SIGCHLD"] == "<Handlers.SIG_IGN: 1>"
+    assert event.more["after"] == event.more["before"]
+
+
+def test_what_hangs_in_the_end_of_the_server_is_still_limited(launch):
+    server = run_script(launch, "stuck at its end")
+    stop_and_wait(server, "cleaning up")
+    assert server.exit_code(BOUND + 5) == -SIGKILL
+    server.wait_gone()
+
+
+def test_a_stop_that_fails_leaves_the_script_free(launch):
+    """Sanic calls no more listeners then: the server is cleared away when `serve` has ended."""
+    server = run_script(
+        launch, "failing stop", SUPERVISED.with_(method="fork", children=["daemon"])
+    )
+    server.wait_serving()
+    wait_until(lambda: len(server.children) == 1, 10, server.describe)
+    before = server.children
+    stop_and_wait(server, "after")
+    wait_until(lambda: not any(one.alive for one in before), BOUND, server.describe)
+    wait_until(lambda: len(server.children) == 1, 5, server.describe)
+    assert holds(lambda: server.main.alive and len(server.children) == 1, SHUTDOWN_TIMEOUT + 2)

@@ -148,18 +148,26 @@ def test_a_stop_listener_that_never_ends_is_killed(launch):
     wait_clean(server)
 
 
-@pytest.mark.parametrize("where", ["main_process_stop", "at exit"])
-def test_main_that_hangs_in_its_own_stop_is_killed(launch, where):
+def test_main_that_hangs_in_its_own_stop_is_killed(launch):
     """It can't tell its exit code any more; that it is gone is what counts."""
-    subject = SUPERVISED.with_(workers=1)
-    if where == "at exit":
-        server = launch(subject.with_(at_exit="block"))
-    else:
-        server = launch(subject.with_(listeners={"main_process_stop": "block"}))
+    server = launch(SUPERVISED.with_(workers=1, listeners={"main_process_stop": "block"}))
     server.wait_serving()
     server.send(SIGTERM)
     server.wait_gone()
     assert server.exit_code() == -SIGKILL
+
+
+def test_what_hangs_when_the_server_is_over_is_the_scripts(launch):
+    """An exit handler of its own, say: it is not limited, and can be ended as ever."""
+    server = launch(SUPERVISED.with_(workers=1, at_exit="block"))
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_for("holding")
+    wait_until(lambda: len(server.box.rows()) == 1, SLACK, server.describe)
+    assert holds(lambda: server.main.alive, SHUTDOWN_TIMEOUT + 2)
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert server.exit_code() == -SIGTERM
 
 
 # -- the second signal ----------------------------------------------------------------------------

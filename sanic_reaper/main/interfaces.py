@@ -66,6 +66,9 @@ class Supervision(Watcher, Protocol):
     def wait_for_end(self) -> None:
         """Return when every process has ended: by its own, or by the watchdog's doing."""
 
+    def hand_over(self) -> None:
+        """The workers have ended: what main starts from now on is the script's."""
+
     @property
     def forced(self) -> bool:
         """Whether a second signal has cut the stop short."""

@@ -176,13 +176,9 @@ def multiprocessing_children() -> set[int]:
     return {child.pid for child in children} | {pid for pid, _ in services}
 
 
-def has_left_serve(frame: FrameType | None) -> bool:
-    """Whether `Sanic.serve` is not among the callers of this frame."""
-    return _frame_of_serve(frame) is None
-
-
 def _frame_of_serve(frame: FrameType | None) -> FrameType | None:
-    serve = Sanic.serve.__func__.__code__  # type: ignore[attr-defined]
+    function: Any = Sanic.serve.__func__  # type: ignore[attr-defined]
+    serve = getattr(function, "reaper_original", function).__code__
     while frame is not None and frame.f_code is not serve:
         frame = frame.f_back
     return frame

@@ -113,6 +113,7 @@ class SupervisedManager(WorkerManager):
                 log.info("%s", why)
             self._supervisor.conclude(code, why)
             self._supervisor.wait_for_end()
+            self._supervisor.hand_over()
         if code == 1 or self._supervisor.forced:
             raise ServerKilled
         if code:

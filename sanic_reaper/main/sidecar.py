@@ -25,6 +25,10 @@ HELLO = 5.0
 """Seconds that a watchdog may take to say that it is there; it needs about 20 milliseconds."""
 
 
+LEAVE = 2.0
+"""Seconds that it may take to end when it is told to; it needs about a millisecond."""
+
+
 class NoInterpreter(OSError):
     """There is nothing to start a watchdog with, and there never will be."""
 
@@ -39,6 +43,8 @@ class Sidecar(Protocol):
     def alive(self) -> bool: ...
 
     def fileno(self) -> int: ...
+
+    def dismiss(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -153,6 +159,13 @@ class Watchdog:
             self._process.wait()
         self.close()
 
+    def dismiss(self) -> None:
+        """There is nothing to guard any more: it ends, and no trace of it is left in main."""
+        self.tell("leave")
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVE)
+        self.close()
+
     def close(self) -> None:
         """Let it go: it is dead, or it sees that main lives on without it, and ends."""
         self._channel.close()
@@ -220,6 +233,9 @@ class InlineWatch:
 
     def fileno(self) -> int:
         return -1
+
+    def dismiss(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -18,13 +18,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+NEVER = float("inf")
+
 DEBOUNCE = 0.05
 """Seconds within which a second signal is the same one: launchers forward a Ctrl+C that the
 terminal has delivered already, and nobody presses it twice as fast."""
 
 AFTERMATH = 0.5
 """Seconds after the server's end in which a signal was still meant for it: a stop may take less
-time than a second Ctrl+C, and what comes after the server shall not die of that."""
+time than a second Ctrl+C, and neither what comes after the server nor the exit of the interpreter
+shall die of that."""
 
 ALWAYS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 UNLESS_TAKEN: tuple[int, ...] = (signal.SIGHUP, signal.SIGQUIT)
@@ -59,8 +62,10 @@ class StopSignals:
         self._interruptible = False
         self._held_back = 0
         self._before: dict[int, Any] = {}
-        self._is_over: Callable[[FrameType | None], bool] | None = None
-        self._retired_at = 0.0
+        self._last_at = 0.0
+        self._is_retired = False
+        self._restored_at = NEVER
+        self._children_were_ignored = False
 
     def install(self) -> None:
         """Take the signals over; again, where Sanic has taken them meanwhile.
@@ -74,25 +79,58 @@ class StopSignals:
         self.handled = (*ALWAYS, *(s for s in others if _handler(s) == before))
         for signum in self.handled:
             before = signal.signal(signum, self._handle)
-            self._before.setdefault(signum, signal.SIG_DFL if _is_inherited(before) else before)
+            unknown = before is None or _is_inherited(before)  # `None`: installed in C
+            self._before.setdefault(signum, signal.SIG_DFL if unknown else before)
 
-    def retire(self, is_over: Callable[[FrameType | None], bool]) -> None:
-        """The server has stopped: signals mean nothing to it any more, and soon it is not there.
+    def heed_children(self) -> None:
+        """Have children that end wait to be asked for their exit code.
 
-        Args:
-            is_over: whether, by the frame that a signal interrupts, main has left the server. A
-                signal is then handled as it was before. Until then it is dropped: somebody who
-                presses Ctrl+C twice shall not see a traceback of the last lines of `serve`.
+        SIGCHLD may be ignored, which a launcher passes on by exec. The kernel then reaps them.
         """
-        self._is_over = is_over
-        self._retired_at = time.monotonic()
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._children_were_ignored = True
 
-    def ignore(self) -> None:
-        """The interpreter exits, and has somebody who sees to it that this takes no longer than it
-        may. A late signal shall not make an orderly stop look like a death by signal."""
+    def retire(self) -> None:
+        """The server has stopped: signals mean nothing to it any more, and are dropped.
+
+        Somebody who presses Ctrl+C twice shall not see a traceback of the last lines of `serve`.
+        """
+        self._is_retired = True
+
+    def restore(self) -> None:
+        """The server is over: put back the handlers that stood there before it.
+
+        Where Ctrl+C has just been pressed, its handler stays until it is called again: a second one
+        is dropped for a moment. A handler that somebody else has installed meanwhile stays.
+        """
+        self._is_retired = True
+        self._restored_at = time.monotonic()
         for signum in self.handled:
-            if signal.getsignal(signum) == self._handle:
-                signal.signal(signum, signal.SIG_IGN)
+            if signal.getsignal(signum) == self._handle and not self._may_come_twice(signum):
+                signal.signal(signum, self._before[signum])
+        if self._children_were_ignored and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    def _may_come_twice(self, signum: int) -> bool:
+        return signum == signal.SIGINT and time.monotonic() - self._last_at < AFTERMATH
+
+    def drop_late(self) -> None:
+        """The interpreter exits. If that is right after the server, a late signal shall not make an
+        orderly stop look like a death by signal."""
+        if time.monotonic() - self._restored_at < AFTERMATH:
+            for signum in self.handled:
+                if signal.getsignal(signum) == self._before[signum]:
+                    signal.signal(signum, self._handle)
+
+    def _pass_on(self, signum: int, frame: FrameType | None) -> None:
+        """Do what would have been done without us."""
+        before = self._before[signum]
+        if signal.getsignal(signum) == self._handle:
+            signal.signal(signum, before)
+            os.kill(os.getpid(), signum)
+        elif callable(before):  # a handler of the script's has called us, which it found there
+            before(signum, frame)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
@@ -100,12 +138,14 @@ class StopSignals:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
-        if self._is_over is not None:
-            if self._is_over(frame) and time.monotonic() - self._retired_at >= AFTERMATH:
-                signal.signal(signum, self._before[signum])
-                os.kill(os.getpid(), signum)
-            return
         now = time.monotonic()
+        if self._is_retired:
+            if now - self._restored_at >= AFTERMATH:
+                self._pass_on(signum, frame)
+            elif signum == signal.SIGINT:
+                self._last_at = now
+            return
+        self._last_at = now if signum == signal.SIGINT else self._last_at
         if self.received is None:
             self.received = signum
             self._received_at = now

@@ -14,7 +14,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from .. import environment, state
+from .. import environment, internals, platform, state
 from ..config import Settings
 from ..events import Hooks
 from ..internals import App
@@ -25,7 +25,7 @@ from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import startup
 from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
-from . import inheritance, main_internals, preflight
+from . import aftermath, inheritance, main_internals, preflight
 from .children import OwnChildren
 from .control import Control
 from .goodbye import HELPER, PROCESS, WORKER, goodbye
@@ -52,8 +52,10 @@ RETRY_AFTER = 0.5
 REAP_EVERY = 2.0
 """Seconds between two reapings of adopted zombies: each looks through all objects of main's."""
 
-EXIT_PATIENCE = 5.0
-"""Seconds that the interpreter may take to exit, even if the shutdown has used up its time."""
+HANDOVER = 1.0
+"""Seconds that the watchdog may take to look what there is before main goes on."""
+
+ASKED, DONE = "asked", "done"
 
 HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed."""
@@ -135,7 +137,8 @@ class Supervisor:
         self._began = 0
         self._is_blind = False
         self._is_finishing = False
-        self._is_over = False
+        self._is_finished = False
+        self._handover = ""
         self._steps = Steps()
         self._exit_code = 0
         self._stopping_since: float | None = None
@@ -160,9 +163,10 @@ class Supervisor:
 
         This is done before Sanic starts its first process, the SyncManager.
         """
-        for finished in _finished:
-            finished.release()
-        _finished.clear()
+        for served in _served:
+            if served._main == self._main:
+                served.release()
+        _served[:] = [self]
         # First, so that whatever fails from here on, main has a deadline for its exit.
         main_internals.at_exit(self._exit)
         main_internals.at_exit(main_internals.do_not_wait_for_tracker)
@@ -170,9 +174,7 @@ class Supervisor:
         self._journal.open()
         self._use_directory(self._journal.path)
         self._journal.place.moved = self._use_directory
-        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            # Inherited from a launcher, it would have the kernel reap: no exit code, no join.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.signals.heed_children()
         preflight.ask_the_kernel()
         birthmark.shed()
         children = children_of(self._main[0])
@@ -247,6 +249,7 @@ class Supervisor:
         if self._sidecar is None:
             return
         for purpose, step in (
+            ("give the environment back", environment.end_run),
             ("note how the server ends", self._note_failure),
             ("tell the watchdog of the stop", self.stop),
             ("tell the watchdog of the helpers", self.register_helpers),
@@ -258,11 +261,12 @@ class Supervisor:
             ("give the listeners back", self._listeners.restore),
             ("let the hooks end", self.hooks.finish),
             ("give the WorkerManager back", self._restore_manager),
-            ("give the signals back", self._retire),
-            ("let the watchdog go", self._let_go),
+            ("drop signals that are late", self.signals.retire),
         ):
             self._steps.attempt(purpose, step)
-        _finished.append(self)
+        self._is_finished = True
+        if not internals.in_serve():  # somebody has called it by another name
+            self.end()
 
     def _note_failure(self) -> None:
         """Where main has failed before its loop began, the exception is just passing by."""
@@ -291,30 +295,51 @@ class Supervisor:
         if self._replaced_manager is not None:
             main_internals.substitute_worker_manager(self._replaced_manager)
 
-    def _retire(self) -> None:
-        self.signals.retire(main_internals.has_left_serve)
+    def hand_over(self) -> None:
+        """The workers have ended: what main starts from now on, in its own stop too, is the
+        script's. The watchdog knows by then what main has started before."""
+        environment.end_run()
+        self._handover = ASKED
+        self._tell("handover")
+        by = time.monotonic() + HANDOVER
+        while self._handover == ASKED and time.monotonic() < by:
+            self._take_turn(0.02)
+
+    def end(self) -> None:
+        """`serve` is over. The script goes on as if there had been no server."""
+        if os.getpid() != self._main[0] or self._sidecar is None:
+            return  # a child that main has forked; or all of this is done
+        if not self._is_finished:  # a listener of the user's has raised, and ours was never called
+            self.finish()
+        for purpose, step in (
+            ("let the watchdog go", self._let_go),
+            ("give the signals back", self.signals.restore),
+            ("adopt no more orphans", platform.become_no_subreaper),
+        ):
+            self._steps.attempt(purpose, step)
 
     def _let_go(self) -> None:
-        """What the script does from here on is no business of the watchdog's, until it exits."""
-        self._is_over = True
-        self._tell("over")
+        """Without a SyncManager of the user's there is nobody left to be ended after main."""
+        assert self._sidecar is not None
+        if main_internals.managers():
+            self._tell("over")
+        else:
+            self.release()
 
     def _exit(self) -> None:
-        """The interpreter ends. It joins every thread first, and one of them may not end."""
-        if self._sidecar is None or os.getpid() != self._main[0]:
-            return  # another server has begun here; or a child that main has forked
-        if not self._is_over:  # a listener of the user's has raised, and ours was never called
-            self.finish()
-        by = max(self._deadline, time.monotonic() + EXIT_PATIENCE)
-        self._tell("stop", by, by)
+        """The interpreter exits. It joins every thread first."""
+        if os.getpid() != self._main[0] or _served[-1:] != [self]:
+            return  # a child that main has forked; or another server has begun here
+        self.end()
         if threading.current_thread() is threading.main_thread():
-            self.signals.ignore()
+            self.signals.drop_late()
+        aftermath.name_threads_that_are_waited_for()
 
     def release(self) -> None:
-        """Another server begins in this process."""
-        if self._sidecar is not None:
-            self._sidecar.close()
-            self._sidecar = None
+        """There is nothing that the watchdog would have to guard any more."""
+        sidecar, self._sidecar = self._sidecar, None
+        if sidecar is not None:
+            sidecar.dismiss()
 
     def _say_goodbye(self) -> None:
         assert self._stopping_since is not None
@@ -535,6 +560,8 @@ class Supervisor:
             log.log(LEVELS[rest[0]], "%s", rest[1])
         elif word == "done":
             self._left_behind, self._survivors = int(rest[0]), rest[1:]
+        elif word == "handed":
+            self._handover = DONE
         elif word == "expired":
             self._wards.has_expired(int(rest[0]), int(rest[1]))
         elif word == "zombie":
@@ -632,8 +659,8 @@ class Supervisor:
             self._tell("kill")
         if self._is_finishing:
             self._tell("finish")
-        if self._is_over:
-            self._tell("over")
+        if self._handover:
+            self._tell("handover")
 
     def _replace_sidecar(self) -> None:
         assert self._sidecar is not None
@@ -661,5 +688,11 @@ def _notifier() -> Notifier | None:
     return Notifier.of(os.environ)
 
 
-_finished: list[Supervisor] = []
-"""A server that ran in this process before: its watchdog still waits for the end of main."""
+_served: list[Supervisor] = []
+"""The last server of this process: it runs, or it is over and the script goes on."""
+
+
+def end_of_serve() -> None:
+    """Called when `Sanic.serve` ends, in whatever way."""
+    for supervisor in _served:
+        supervisor.end()

@@ -33,6 +33,7 @@ plain integers.
                                        after so many seconds
 `reader_signal(fd, signum, pid)`       ask the kernel for a signal when the pipe's writer is gone
 `become_subreaper()`                   adopt descendants whose own parent has died
+`become_no_subreaper()`                adopt no more of them
 `resident(pid)`                        its resident memory in bytes, 0 where that is not known
 `cpu_seconds(pid)`                     the processor time that it has used
 `age(start)`                           seconds since a creation time
@@ -77,6 +78,7 @@ check_parent_death_signal = backend.check_parent_death_signal
 early_death_signal = backend.early_death_signal
 next_signal = backend.next_signal
 reader_signal = backend.reader_signal
+become_no_subreaper = backend.become_no_subreaper
 become_subreaper = backend.become_subreaper
 forbid_core_dump = backend.forbid_core_dump
 give_back_memory = backend.give_back_memory

@@ -130,6 +130,10 @@ def become_subreaper() -> None:
     _absent("subreaper")
 
 
+def become_no_subreaper() -> None:
+    pass
+
+
 def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None:
     """By looking: not every system has sigtimedwait(2). Nobody tells who has sent it."""
     wanted = set(signums)

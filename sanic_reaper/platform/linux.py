@@ -330,6 +330,14 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def become_no_subreaper() -> None:
+    """They become children of whoever would adopt them without this process."""
+    try:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+    except OSError:
+        pass  # it never was one
+
+
 def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None:
     """sigtimedwait(2): a blocked signal is kept until it is asked for, also for PID 1, and also one
     that is ignored (`sig_ignored`, kernel/signal.c)."""

@@ -290,9 +290,13 @@ class Watch:
             self._state = rest[0]
         elif word == "seen":
             del self._unseen[: untrusted.whole(rest[0])]
+        elif word == "handover":
+            self._hand_over()
         elif word == "over":
-            # What main does from here on is the script's business. It tells us when it exits.
+            # What main does from here on is the script's business.
             self.is_over, self.deadline = True, NEVER
+        elif word == "leave":
+            self.phase = GONE
         elif word == "kill_other":
             self._kill_other(untrusted.identity(rest[0], rest[1]), rest[2], rest[3])
         elif member := self.members.get(untrusted.identity(rest[0], rest[1])):
@@ -340,10 +344,19 @@ class Watch:
             self.phase = FINISHING
             self._next_scan = 0.0
 
+    def _hand_over(self) -> None:
+        """All workers have ended: what main starts from now on is the script's. What is below main
+        by now is known; main waits until that is so."""
+        if self.phase in (WATCHING, STOPPING):
+            self._remember(time.monotonic())
+        self.remains.strangers = True
+        self.channel.send("handed")
+
     def _wake_helpers(self) -> None:
         """A stopped SyncManager would hold up everybody who still has to tell it something."""
         # The children that main had before the server are the script's own to stop.
-        for pid, start in [*self.helpers, *(self.remains.known.keys() - self.remains.preceding)]:
+        known = set() if self._orderly else self.remains.known.keys() - self.remains.preceding
+        for pid, start in [*self.helpers, *known]:
             row = platform.row(pid)
             if row is not None and row.start == start and row.stopped:
                 handle = Handle.open(pid, start)
@@ -543,6 +556,8 @@ class Watch:
             self._self_ending(),
             0.0 if self.forced else deadline,
             spare_preceding=not last,
+            # What there is when the server has stopped in good order is the script's.
+            of=frozenset() if self._orderly else None,
         )
         if not last:
             self._report_zombies()

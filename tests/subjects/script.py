@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
+from typing import Any
 
-from children import NAP, popen
+from children import DAEMON, NAP, popen
 from sanic import Sanic
 from subject import build, emit
 
@@ -47,6 +51,103 @@ def two_servers() -> None:
         time.sleep(600)
 
 
+def job_afterwards() -> None:
+    """The server is over, and the script goes on with work that is to outlive it."""
+    serve()
+    popen(NAP, start_new_session=True)
+    popen(DAEMON)
+    emit("after", marks=[name for name in os.environ if name.startswith("sanic_reaper_")])
+
+
+def thread_afterwards() -> None:
+    """Its last thread needs longer than a server would have for its exit."""
+
+    def work() -> None:
+        time.sleep(float(os.environ["SECONDS"]))
+        emit("work done")
+
+    serve()
+    threading.Thread(target=work, name="last work").start()
+    emit("after")
+
+
+def wait_afterwards() -> None:
+    """The script waits for each child that it has: a server leaves none of its own."""
+    serve()
+    try:
+        emit("after", pid_waited_for=os.waitpid(-1, 0)[0])
+    except ChildProcessError:
+        emit("after", pid_waited_for=0)
+
+
+def start_again() -> None:
+    """A fresh copy of this program, as a server starts it that has updated itself."""
+    if "AGAIN" not in os.environ:
+        popen([sys.executable, *sys.argv], env={**os.environ, "AGAIN": "1"})
+        emit("started again")
+
+
+def again_in_stop() -> None:
+    app.main_process_stop(lambda _: start_again())
+    serve()
+
+
+def again_afterwards() -> None:
+    serve()
+    start_again()
+
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD")
+
+
+def handlers() -> dict[str, str]:
+    return {name: repr(signal.getsignal(signal.Signals[name])) for name in SIGNALS}
+
+
+def handlers_afterwards() -> None:
+    """What handles signals after the server, and one that asks whoever was there before."""
+    before = handlers()
+    serve()
+    emit("handlers", before=before, after=handlers())
+    previous = signal.signal(signal.SIGHUP, lambda *_: None)
+
+    def handle(signum: int, frame: Any) -> None:
+        if callable(previous):
+            previous(signum, frame)
+        emit("handled")
+
+    signal.signal(signal.SIGHUP, handle)
+    signal.raise_signal(signal.SIGHUP)
+    time.sleep(600)
+
+
+def stuck_at_its_end() -> None:
+    """Sanic's own last lines of a stop do not come to an end."""
+    clean_up = Sanic._cleanup_apps
+
+    def hang() -> None:
+        emit("cleaning up")
+        clean_up()
+        time.sleep(600)
+
+    Sanic._cleanup_apps = staticmethod(hang)  # type: ignore[method-assign, assignment]
+    serve()
+
+
+def failing_stop() -> None:
+    """A listener of the user's raises, so that those behind it are never called."""
+
+    def fail(_: Any) -> None:
+        raise RuntimeError("no more")
+
+    app.main_process_stop(fail)
+    with contextlib.suppress(RuntimeError):
+        serve()
+    popen(NAP)
+    emit("after")
+    time.sleep(600)
+
+
 JOB = 'while [ ! -e "$EVENTS.order" ]; do sleep 0.1; done; setsid --fork sleep 600'
 """Starts a daemon when it is told to, and ends: the daemon has another parent at once."""
 
@@ -67,6 +168,14 @@ if MODE == "later apps":
 MODES = {
     "later apps": later_apps,
     "two servers": two_servers,
+    "job afterwards": job_afterwards,
+    "thread afterwards": thread_afterwards,
+    "wait afterwards": wait_afterwards,
+    "again in its stop": again_in_stop,
+    "again afterwards": again_afterwards,
+    "handlers afterwards": handlers_afterwards,
+    "stuck at its end": stuck_at_its_end,
+    "failing stop": failing_stop,
     "jobs first": serve,
     "jobs second": serve,
 }

@@ -71,20 +71,99 @@ def test_main_that_does_not_wait_is_not_interrupted_after_a_start_either(stop):
 # -- when it is over ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("is_over", "aftermath", "arrives"),
-    [(False, 0.0, False), (True, 60.0, False), (True, 0.0, True)],
-    ids=["main is in the server's last lines", "a late second Ctrl+C", "it is meant for the rest"],
-)
-def test_a_signal_after_the_end(stop, before, monkeypatch, is_over, aftermath, arrives):
-    monkeypatch.setattr(signals, "AFTERMATH", aftermath)
-    stop.retire(lambda frame: is_over)
+@pytest.fixture
+def slow(monkeypatch):
+    """A second Ctrl+C may come long after the first."""
+    monkeypatch.setattr(signals, "AFTERMATH", 60.0)
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """It has been a long time since the server's end."""
+    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+
+
+def is_ours(stop: StopSignals, signum: int) -> bool:
+    return signal.getsignal(signum) == stop._handle
+
+
+def test_a_signal_in_the_last_lines_of_serve_is_dropped(stop, before, late):
+    stop.retire()
     signal.raise_signal(signal.SIGTERM)
-    if arrives:
-        wait_until(lambda: before == [signal.SIGTERM], 5, "the signal")
-    assert bool(before) == arrives
-    assert (signal.getsignal(signal.SIGTERM) == stop._handle) == (not arrives)
+    assert before == []
     assert stop.received is None
+
+
+def test_the_handlers_are_those_of_before(stop, before):
+    signal.raise_signal(signal.SIGTERM)
+    stop.retire()
+    stop.restore()
+    assert not any(is_ours(stop, signum) for signum in stop.handled)
+    signal.raise_signal(signal.SIGTERM)
+    assert before == [signal.SIGTERM]
+
+
+def test_a_second_ctrl_c_is_dropped(stop, slow):
+    """Another signal is not: it comes from somebody who means it."""
+    signal.raise_signal(signal.SIGINT)
+    stop.retire()
+    stop.restore()
+    assert [signum for signum in stop.handled if is_ours(stop, signum)] == [signal.SIGINT]
+    signal.raise_signal(signal.SIGINT)
+    assert is_ours(stop, signal.SIGINT)
+
+
+def test_ctrl_c_is_the_scripts_when_that_time_is_over(stop, slow, monkeypatch):
+    signal.raise_signal(signal.SIGINT)
+    stop.retire()
+    stop.restore()
+    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_that_calls_the_one_that_it_has_found(stop, slow, monkeypatch):
+    signal.raise_signal(signal.SIGINT)
+    stop.retire()
+    stop.restore()
+    found = signal.signal(signal.SIGINT, lambda signum, frame: found(signum, frame))
+    assert found == stop._handle
+    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) not in (found, signal.default_int_handler)
+
+
+def test_a_handler_that_the_script_has_installed_stays(stop):
+    stop.retire()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stop.restore()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def test_a_signal_while_the_interpreter_exits_right_after_the_server(stop, before, slow):
+    stop.retire()
+    stop.restore()
+    stop.drop_late()
+    signal.raise_signal(signal.SIGTERM)
+    assert before == []
+
+
+def test_an_exit_that_takes_long_can_be_ended(stop, before, slow, monkeypatch):
+    stop.retire()
+    stop.restore()
+    stop.drop_late()
+    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    signal.raise_signal(signal.SIGTERM)
+    wait_until(lambda: before == [signal.SIGTERM], 5, "the signal")
+
+
+def test_the_exit_of_a_script_that_went_on_is_its_own(stop, before, late):
+    stop.retire()
+    stop.restore()
+    stop.drop_late()
+    assert not any(is_ours(stop, signum) for signum in stop.handled)
 
 
 # -- in a child that main forks -------------------------------------------------------------------
