@@ -8,10 +8,15 @@ costs the view and nothing else.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sanic
+
+from sanic_reaper import __version__
 
 from .. import state
 from ..log import log
@@ -408,4 +413,8 @@ def facts(
         "directory": os.getcwd(),
         "method": method,
         "address": address,
+        "host": os.uname().nodename,
+        "reaper": __version__,
+        "sanic": sanic.__version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
     }

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..model.lifecycle import BLOCKED
 from ..state.view import STALE
+from ..tree import causes
 from ..tree.deaths import cause
 
 TYPE_CHECKING = False
@@ -153,6 +154,15 @@ class Process:
         return bool(has_died or self.killed or self.exit_code or self.failure)
 
 
+_VERSIONS = ("reaper", "sanic", "python")
+
+
+def _count(server: Server, name: str, known: Iterable[str]) -> int:
+    """How often an event was about a worker, with one of these causes."""
+    numbers = [server.counts.get((name, "worker", cause), 0.0) for cause in known]
+    return int(sum(number for number in numbers if 0 <= number < LARGEST))
+
+
 def _number(fields: Fields, key: str) -> float | None:
     try:
         number = float(fields[key])
@@ -208,6 +218,9 @@ class Account:
         self.directory = fields.get("directory", "")
         self.method = fields.get("method", "")
         self.address = fields.get("address", "")
+        self.host = fields.get("host", "")
+        self.versions = {name: fields[name] for name in _VERSIONS if fields.get(name)}
+        """Of the Reaper, Sanic and Python; of those that are known."""
         self.wanted = _integer(fields, "wanted") or 0
         self.phase = server.phase
         self.code = _integer(fields, "code")
@@ -245,6 +258,23 @@ class Account:
         self.events = sorted(self._happenings(server.events), key=lambda one: one.time)
         for process in self.processes:
             _tell(process, self)
+        # Of processes the last ones are kept alone, and the counts end with main.
+        self.workers_killed = max(
+            _count(server, "worker.killed", causes.KILLS),
+            sum(bool(one.killed) for one in self.workers),
+        )
+        self.workers_died = _count(server, "worker.died", ("exit", "signal", "oom"))
+        """Those that died, and were not killed by us."""
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the run is, or has ended, as it should."""
+        return self.outcome in ("starting", "serving", "stopping", "stopped")
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether workers were killed or have died."""
+        return bool(self.workers_killed or self.workers_died)
 
     def _read_the_end(self, records: Iterable[tuple[str, Fields]]) -> None:
         for kind, fields in records:

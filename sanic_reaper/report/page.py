@@ -11,17 +11,24 @@ from .drawing import Row, Tick, Window, place, rows, ticks, windows
 from .style import CSS
 from .words import (
     DATE,
+    ZONED,
     Told,
     clock,
     counts,
     duration,
     how_it_stands,
     how_it_started,
+    losses,
+    made_with,
     parts,
     printable,
     steps,
     told,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _ENTITIES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": " ", "\t": " "}
@@ -76,9 +83,9 @@ def page(account: Account) -> str:
     title = f"{esc(account.app)} [{account.pid}] - sanic-reaper report"
     body = [
         _header(account),
+        _happened(account),
         _legend(account),
         *(_time_line(account, window) for window in windows(account)),
-        _happened(account),
         _starts(account),
         _table(account),
         _footer(account),
@@ -109,9 +116,10 @@ _PATTERNS = (
 
 
 def _header(account: Account) -> str:
-    good = account.outcome in ("starting", "serving", "stopping", "stopped")
+    lost = losses(account)
+    colour = ("lossy" if lost else "good") if account.is_in_order else "bad"
     facts = [
-        ("Started", clock(account.wall(account.began), DATE)),
+        ("Started", clock(account.wall(account.began), ZONED)),
         ("Up" if account.lives else "Ran", duration(account.seconds)),
         (
             "Serving after",
@@ -122,6 +130,8 @@ def _header(account: Account) -> str:
         ("Workers wanted", str(account.wanted)),
         ("Address", account.address or DASH),
         ("Start method", account.method or "default"),
+        ("Host", account.host or DASH),
+        ("Versions", made_with(account) or DASH),
     ]
     took = account.seconds_of_stop
     if account.outcome == "killed":
@@ -133,8 +143,8 @@ def _header(account: Account) -> str:
     stands, comma, rest = how_it_stands(account).partition(", ")
     return (
         f'<header><p class="kind">sanic-reaper report</p><h1>{esc(account.app)}</h1>'
-        f'<p class="outcome {"good" if good else "bad"}"><b>{esc(stands)}</b>'
-        f"{esc(comma + rest)}</p>"
+        f'<p class="outcome {colour}"><b>{esc(stands)}</b>{esc(comma + rest)}'
+        f"{f'; <b>{esc(lost)}</b>' if lost else ''}</p>"
         f"{stuck if account.is_stuck else ''}<dl>{cells}</dl></header>"
     )
 
@@ -308,7 +318,7 @@ def _happened(account: Account) -> str:
 
 def _happening(one: Told, account: Account) -> str:
     moment = account.wall(one.time)
-    style = DATE if account.seconds > 43200 else "%H:%M:%S"
+    style = _style(account)
     first, _, rest = one.words.partition("\n")
     words = f"{f'<i>{esc(one.who)}</i> ' if one.who else ''}{esc(first)}"
     if rest:
@@ -318,77 +328,121 @@ def _happening(one: Told, account: Account) -> str:
     return f'<li><time>{esc(clock(moment, style))}</time>{name}<div class="what">{words}</div></li>'
 
 
+STARTS = 4
+"""Starts of workers that are told. Of more only the slowest, the median and those that failed are;
+the others are folded away."""
+
+PROCESSES = 10
+"""Rows of the table. Of more those of ordinary workers are folded away."""
+
+
 def _starts(account: Account) -> str:
     workers = [one for one in account.workers if steps(one, one.until)]
     if not workers:
         return ""
-    body = "".join(map(_start, workers))
-    return _section(
-        "starts",
-        "How each worker started",
-        '<tr><th scope="col">Worker</th><th scope="col" class="number">Seconds</th>'
-        '<th scope="col">What</th><th scope="col">Where</th></tr>',
-        body,
+    remarks: dict[Process, str] = {}
+    if len(workers) > STARTS:
+        ranked = sorted(workers, key=lambda one: one.seconds_to_up or 0.0)
+        ready = [one for one in ranked if one.seconds_to_up is not None]
+        if ready:
+            remarks = {ready[len(ready) // 2]: "the median", ready[-1]: "the slowest"}
+        shown = [one for one in workers if one.seconds_to_up is None]
+        shown += sorted(remarks, key=lambda one: one.seconds_to_up or 0.0, reverse=True)
+    else:
+        shown = workers
+    rest = [one for one in workers if one not in shown]
+    folded = ""
+    if rest:
+        times = [one.seconds_to_up or 0.0 for one in rest]
+        between = f"up after {duration(min(times))} to {duration(max(times))}"
+        folded = _folded(
+            f"{len(rest)} more, {between}", f'<div class="starts">{_all(rest, remarks)}</div>'
+        )
+    return (
+        '<section aria-labelledby="starts"><h2 id="starts">How each worker started</h2>'
+        f'<div class="starts">{_all(shown, remarks)}</div>{folded}</section>'
     )
 
 
-def _start(worker: Process) -> str:
-    found = steps(worker, worker.until)
-    total = worker.seconds_to_up
-    words = "until it was up" if total is not None else first_line(how_it_started(worker))
-    head = (
-        f'<tr class="group"><th scope="rowgroup" rowspan="{len(found) + 1}">{esc(worker.name)} '
-        f'<span class="pid">{worker.pid}</span></th>'
-        f'<td class="number"><b>{DASH if total is None else f"{total:.2f}"}</b></td>'
-        f'<td colspan="2">{esc(words)}</td></tr>'
+def _all(workers: Iterable[Process], remarks: Mapping[Process, str]) -> str:
+    return "".join(_start(one, remarks.get(one, "")) for one in workers)
+
+
+def _start(worker: Process, remark: str) -> str:
+    found = "".join(
+        f'<li><span class="number">{seconds:.2f} s</span><span>{esc(what)}'
+        f"{f' <i>{esc(more)}</i>' if more else ''}"
+        f"{f' <code>{esc(where)}</code>' if where else ''}</span></li>"
+        for seconds, what, where, more in steps(worker, worker.until)
     )
-    return head + "".join(
-        f'<tr><td class="number">{seconds:.2f}</td><td>{esc(what)}'
-        f"{f' <i>{esc(remark)}</i>' if remark else ''}</td>"
-        f"<td><code>{esc(where)}</code></td></tr>"
-        for seconds, what, where, remark in found
+    words = first_line(how_it_started(worker)) + (f", {remark}" if remark else "")
+    return (
+        f'<div class="start"><h3>{esc(worker.name)} <span class="pid">{worker.pid}</span> '
+        f"<i>{esc(words)}</i></h3><ol>{found}</ol></div>"
     )
 
 
 def _table(account: Account) -> str:
-    head = (
-        '<tr><th scope="col">Process</th><th scope="col">Role</th>'
-        '<th scope="col" class="number">Began, s</th><th scope="col" class="number">Ready, s</th>'
-        '<th scope="col" class="number">Told to stop, s</th>'
-        '<th scope="col" class="number">Ended, s</th><th scope="col" class="number">Requests</th>'
-        '<th scope="col">How it ended</th></tr>'
+    processes = account.processes
+    rest = [one for one in processes if _is_ordinary(one)] if len(processes) > PROCESSES else []
+    shown = [one for one in processes if one not in rest]
+    folded = _folded(f"{len(rest)} more workers, without incident", _rows(rest, account))
+    return (
+        '<section aria-labelledby="table"><h2 id="table">All processes</h2>'
+        f"{_rows(shown, account)}{folded if rest else ''}</section>"
     )
-    return _section(
-        "table",
-        "All processes",
-        head,
-        "".join(_process(one, account) for one in account.processes),
-        "Seconds after the start of the server.",
+
+
+def _is_ordinary(process: Process) -> bool:
+    return process.is_worker and not (process.was_hurt or process.marks or process.did_not_start)
+
+
+def _folded(summary: str, inner: str) -> str:
+    return f"<details><summary>{esc(summary)}</summary>{inner}</details>"
+
+
+NONE = ' class="none"'
+
+_COLUMNS = ("Process", "Role", "Began", "Ready", "Told to stop", "Ended", "Requests", "End")
+"""Of the table. On a narrow screen each stands before its value."""
+
+
+def _rows(processes: Iterable[Process], account: Account) -> str:
+    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    body = "".join(_process(one, account) for one in processes)
+    zone = clock(account.wall(account.began), "%z")
+    return (
+        f"<table><caption>Times of day, {esc(zone)}, as everywhere on this page.</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
 def _process(process: Process, account: Account) -> str:
-    def since(moment: float | None) -> str:
-        return DASH if moment is None else f"{moment - account.began:.2f}"
+    style = _style(account)
+
+    def at(moment: float | None) -> str:
+        return DASH if moment is None else clock(account.wall(moment), style)
 
     before = f" <i>in place of {process.before.pid}</i>" if process.before is not None else ""
-    numbers = (process.began, process.ready, process.asked, process.ended)
-    cells = "".join(f'<td class="number">{since(moment)}</td>' for moment in numbers)
+    cells = [
+        process.role,
+        *map(at, (process.began, process.ready, process.asked, process.ended)),
+        _or_dash(process.requests),
+        first_line(fate(process)) or DASH,
+    ]
+    tagged = "".join(
+        f'<td data-name="{name}"{NONE if cell == DASH else ""}>{esc(cell)}</td>'
+        for name, cell in zip(_COLUMNS[1:], cells, strict=True)
+    )
     return (
         f'<tr><th scope="row">{esc(process.name)} <span class="pid">{process.pid}</span>{before}'
-        f"</th><td>{esc(process.role)}</td>{cells}"
-        f'<td class="number">{_or_dash(process.requests)}</td>'
-        f"<td>{esc(first_line(fate(process)) or DASH)}</td></tr>"
+        f"</th>{tagged}</tr>"
     )
 
 
-def _section(key: str, title: str, head: str, body: str, caption: str = "") -> str:
-    named = f"<caption>{esc(caption)}</caption>" if caption else ""
-    return (
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{esc(title)}</h2>'
-        f'<div class="scroll" role="region" aria-labelledby="{key}" tabindex="0"><table>{named}'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table></div></section>"
-    )
+def _style(account: Account) -> str:
+    """How a moment of the run is written: with the date where it may be another day's."""
+    return DATE if account.seconds > 43200 else "%H:%M:%S"
 
 
 def _footer(account: Account) -> str:

@@ -6,10 +6,10 @@ lightness too, and what matters has a pattern or a shape besides.
 
 CSS = """
 :root{--ground:#fff;--ink:#1b1f24;--soft:#5b6470;--rule:#d9dde2;--grid:#e8ebee;--good:#00664a;
---bad:#b3261e;--import:#7a8da6;--start:#cfd7e0;--handler:#e09f1f;--back:#8f5f9e;--serve:#2f86bd;
+--lossy:#8a5a00;--bad:#b3261e;--import:#7a8da6;--start:#cfd7e0;--handler:#e09f1f;--back:#8f5f9e;--serve:#2f86bd;
 --run:#a9b2bc;--block:#c8501e;--stop:#6b7480;--code:#f4f6f8}
 @media (prefers-color-scheme:dark){:root{--ground:#14171b;--ink:#e6e9ed;--soft:#9aa4b0;
---rule:#30363d;--grid:#22272d;--good:#4cc38a;--bad:#ff8a7a;--import:#8296b0;--start:#3d4854;
+--rule:#30363d;--grid:#22272d;--good:#4cc38a;--lossy:#e3b341;--bad:#ff8a7a;--import:#8296b0;--start:#3d4854;
 --handler:#e0a73a;--back:#b98ac8;--serve:#3f93c9;--run:#5d6772;--block:#e8703f;--stop:#97a1ad;
 --code:#1b2026}}
 *{box-sizing:border-box}
@@ -17,13 +17,14 @@ html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{margin:0;background:var(--ground);color:var(--ink);
 font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif;
 font-variant-numeric:tabular-nums}
-main{max-width:1120px;margin:0 auto;padding:28px 24px 40px}
+main{max-width:1320px;margin:0 auto;padding:28px 24px 40px}
 .defs{position:absolute}
 h1{font-size:30px;line-height:1.15;margin:0;overflow-wrap:anywhere;font-weight:650}
 h2{font-size:17px;margin:0 0 2px;font-weight:650}
 .kind{margin:0 0 2px;color:var(--soft);font-size:13px}
 .outcome{margin:6px 0 0;overflow-wrap:anywhere}
-.good b{color:var(--good)}.bad b,.end.bad,b.bad{color:var(--bad)}
+.good b{color:var(--good)}.lossy b{color:var(--lossy)}.lossy b~b,.bad b,.end.bad,
+b.bad{color:var(--bad)}
 dl{display:flex;flex-wrap:wrap;gap:10px 28px;margin:16px 0 0;padding:12px 0;
 border-top:1px solid var(--rule);border-bottom:1px solid var(--rule)}
 dt{color:var(--soft);font-size:12px}dd{margin:0;overflow-wrap:anywhere}
@@ -72,13 +73,21 @@ summary{cursor:pointer}
 pre{background:var(--code);padding:8px 10px;margin:6px 0;overflow-x:auto;font-size:12px}
 pre,code{font-family:ui-monospace,SFMono-Regular,Menlo,"Liberation Mono",monospace}
 code{font-size:12.5px}
-.scroll{overflow-x:auto}
+h3{font-size:14px;font-weight:600;margin:0 0 2px;overflow-wrap:anywhere}
+h3 i,.start i{font-style:normal;font-weight:400;color:var(--soft)}
+.starts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));
+gap:14px 32px;margin-top:8px}
+.start li{display:grid;grid-template-columns:72px minmax(0,1fr);gap:0 12px;padding:2px 0;
+font-size:13.5px;border-top:1px solid var(--grid);overflow-wrap:anywhere}
+.start code{color:var(--soft)}
+details{margin-top:10px}.what details{margin:0}section>details>summary{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-size:13.5px}
-th,td{padding:4px 14px 4px 0;text-align:left;vertical-align:top;border-top:1px solid var(--grid)}
-thead th{color:var(--soft);font-weight:500;font-size:12px;border-top:0;white-space:nowrap}
-tbody th{font-weight:500;white-space:nowrap}
+th,td{padding:4px 10px 4px 0;text-align:left;vertical-align:top;border-top:1px solid var(--grid)}
+tbody th,td:last-child{overflow-wrap:anywhere}
+thead th{color:var(--soft);font-weight:500;font-size:12px;border-top:0}
+tbody th{font-weight:500;min-width:150px}td:nth-child(n+3):nth-child(-n+6){white-space:nowrap}
+td:last-child{min-width:170px;padding-right:0}
 .number{text-align:right}
-.group>*{border-top:1px solid var(--rule)}
 footer{margin-top:32px;color:var(--soft);font-size:12px;overflow-wrap:anywhere}
 :focus-visible{outline:2px solid var(--serve);outline-offset:2px}
 @media (max-width:720px){
@@ -87,7 +96,13 @@ main{padding:18px 14px 32px}h1{font-size:24px}dl{gap:8px 20px}
 .plot{grid-column:1/-1;grid-row:2}.axis{grid-template-columns:minmax(0,1fr)}
 .axis svg{grid-column:1}.who,.end{line-height:16px}
 .row .who::before{height:100%}
-.events li{grid-template-columns:auto minmax(0,1fr)}.what{grid-column:1/-1}}
+.events li{grid-template-columns:auto minmax(0,1fr)}.what{grid-column:1/-1}
+table,caption,tbody,tr,tbody th,td{display:block}td.none{display:none}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+tr{padding:6px 0;border-top:1px solid var(--rule)}
+tbody th,td{padding:1px 0;border:0}
+td:not(.none){display:grid;grid-template-columns:96px minmax(0,1fr)}
+td::before{content:attr(data-name);color:var(--soft);font-size:12px;line-height:20px}}
 @media print{:root{--ground:#fff}main{max-width:none;padding:0}.row,li,tr{break-inside:avoid}
 rect,path,pattern{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

@@ -5,12 +5,15 @@ from __future__ import annotations
 from .account import Account, Process, fate
 from .words import (
     DATE,
+    ZONED,
     Told,
     clock,
     counts,
     duration,
     how_it_stands,
     how_it_started,
+    losses,
+    made_with,
     parts,
     printable,
     steps,
@@ -70,12 +73,18 @@ class Text:
         facts = [f"main [{account.pid}]", account.address, account.method, account.directory]
         where = _one_line("  ".join(filter(None, facts)))
         yield f"{paint(_one_line(account.app), 'bold')}  {where}"
-        is_good = account.outcome in ("serving", "stopped", "starting", "stopping")
-        stands = paint(self._words(how_it_stands(account)), "green" if is_good else "red")
+        lost = losses(account)
+        colour = ("yellow" if lost else "green") if account.is_in_order else "red"
+        stands = paint(self._words(how_it_stands(account)), colour)
+        if lost:
+            stands += f"; {paint(lost, 'red')}"
         yield (
-            f"started {clock(account.wall(account.began), DATE)}, "
+            f"started {clock(account.wall(account.began), ZONED)}, "
             f"{'up' if account.lives else 'ran'} {duration(account.seconds)}; {stands}"
         )
+        ran_on = ", ".join(filter(None, (account.host, made_with(account))))
+        if ran_on:
+            yield f"on {_one_line(ran_on)}"
         if account.is_stuck:
             yield paint("main's loop does not turn: what stands here may be old", "red")
 

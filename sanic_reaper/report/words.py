@@ -47,6 +47,8 @@ def clock(moment: float, style: str = "%H:%M:%S") -> str:
 
 
 DATE = "%Y-%m-%d %H:%M:%S"
+ZONED = f"{DATE} %z"
+"""With the time zone, in which all other moments of the report are too."""
 
 
 def how_it_stands(account: Account) -> str:
@@ -74,6 +76,23 @@ def how_it_stands(account: Account) -> str:
     if account.code is not None:
         parts.append(f"exit code {account.code}")
     return ", ".join(parts)
+
+
+def losses(account: Account) -> str:
+    """Who was lost, to stand beside how the run has ended. "": nobody."""
+    found = []
+    for number, verb in ((account.workers_killed, "killed"), (account.workers_died, "died")):
+        if number:
+            workers = f"{number} worker{'' if number == 1 else 's'}"
+            was = "" if verb == "died" else "was " if number == 1 else "were "
+            found.append(f"{workers} {was}{verb}")
+    return ", ".join(found)
+
+
+def made_with(account: Account) -> str:
+    """The versions of what has run, in one phrase."""
+    names = {"reaper": "sanic-reaper", "sanic": "Sanic", "python": "Python"}
+    return ", ".join(f"{names[key]} {version}" for key, version in account.versions.items())
 
 
 def steps(process: Process, until: float) -> list[tuple[float, str, str, str]]:

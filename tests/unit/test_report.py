@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -431,6 +432,99 @@ def test_the_page_shows_each_process_and_says_the_same_in_words():
     assert "killed by the watchdog: did not end in time" in words
     for kind in ("import", "handler", "background", "serving", "blocked", "stopping"):
         assert any(one.get("class") == kind for one in found.iter("rect")), kind
+
+
+def test_what_happened_comes_first():
+    titles = [one.text for one in tree(page(account())).iter("h2")]
+    assert titles[:2] == ["What happened", "The whole run"]
+
+
+def test_host_versions_and_one_clock_with_its_zone():
+    facts = {"host": "web-1", "reaper": "0.1.0", "sanic": "25.12.1", "python": "3.13.1"}
+    found = account([server(**facts), MAIN], lives=True)
+    zone = time.strftime("%z", time.localtime(found.wall(T)))
+    for text in (" ".join(tree(page(found)).itertext()), str(Text(found))):
+        assert "web-1" in text
+        assert "sanic-reaper 0.1.0, Sanic 25.12.1, Python 3.13.1" in text
+        assert f" {zone}" in text
+    assert record(found)["server"]["host"] == "web-1"
+    assert record(found)["server"]["versions"] == {
+        "reaper": "0.1.0",
+        "sanic": "25.12.1",
+        "python": "3.13.1",
+    }
+
+
+def many_workers(number, slow=()):
+    """A server that was stopped in order, with so many workers: each needs a second more."""
+    found = [STOPPED, MAIN]
+    for at in range(number):
+        ended = {"asked": T + 30, "ended": T + 31, "exit_code": 0, "state": "ended"}
+        found.append(process(10 + at, "worker", f"Sanic-Server-{at}-0", T + 1, **ended))
+        found.append(of("start", 10 + at, imported=T + 2, up=T + 3 + at, ready=T + 3 + at))
+    return found
+
+
+def test_of_many_workers_the_slowest_and_the_median_are_told_and_the_rest_is_folded_away():
+    found = tree(page(account(many_workers(12))))
+    starts = found.find(".//section[@aria-labelledby='starts']")
+    shown = [" ".join(one.itertext()) for one in starts.findall("div/div/h3")]
+    assert [one.split()[0] for one in shown] == ["Sanic-Server-11-0", "Sanic-Server-6-0"]
+    assert ("the slowest" in shown[0], "the median" in shown[1]) == (True, True)
+    assert starts.findtext("details/summary") == "10 more, up after 2.00 s to 12.00 s"
+    assert len(starts.findall("details/div/div/h3")) == 10
+    table = found.find(".//section[@aria-labelledby='table']")
+    assert len(table.findall("table/tbody/tr")) == 1, "main"
+    assert table.findtext("details/summary") == "12 more workers, without incident"
+    assert len(table.findall("details/table/tbody/tr")) == 12
+
+
+def test_of_a_few_workers_each_is_told():
+    found = tree(page(account(many_workers(3))))
+    assert len(found.findall(".//div[@class='start']")) == 3
+    assert not found.findall(".//section[@aria-labelledby='starts']/details")
+    assert len(found.findall(".//section[@aria-labelledby='table']/table/tbody/tr")) == 4
+
+
+LOSSES = {
+    "nobody": ([], "", "good", "32"),
+    "one killed": ([("worker.killed", "stop", 1)], "1 worker was killed", "lossy", "33"),
+    "several": (
+        [("worker.killed", "hung", 1), ("worker.killed", "stop", 1), ("worker.died", "oom", 3)],
+        "2 workers were killed, 3 workers died",
+        "lossy",
+        "33",
+    ),
+    "one that hung has died of that": (
+        [("worker.killed", "hung", 1), ("worker.died", "hung", 1)],
+        "1 worker was killed",
+        "lossy",
+        "33",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_the_headline_tells_of_the_workers_that_were_lost(case):
+    counted, words, kind, colour = LOSSES[case]
+    counters = [
+        ("counter", {"name": name, "role": "worker", "cause": cause, "value": str(value)})
+        for name, cause, value in counted
+    ]
+    found = account([*many_workers(1), *counters])
+    [outcome] = [one for one in tree(page(found)).iter("p") if "outcome" in one.get("class", "")]
+    assert outcome.get("class") == f"outcome {kind}"
+    assert "".join(outcome.itertext()).endswith(f"; {words}" if words else "exit code 0")
+    codes = {"green": "32", "yellow": "33", "red": "31"}
+    text = str(Text(found, lambda text, name: f"<{codes.get(name, '')}>{text}" if name else text))
+    [line] = [line for line in text.splitlines() if "stopped on SIGTERM" in line]
+    assert f"<{colour}>stopped on SIGTERM" in line
+    assert (f"; <31>{words}" in line) == bool(words)
+
+
+def test_those_whom_the_watchdog_killed_when_main_was_gone_are_among_them():
+    records = [KILLED, MAIN, *SECOND]
+    assert account(records, END).workers_killed == 1
 
 
 @pytest.mark.parametrize(
