@@ -36,7 +36,8 @@ def _read(path: str, in_pieces: bool = False, at: int | None = None) -> bytes:
             writes a long list entry by entry, and never half of one (seq_file).
         at: a descriptor of the directory that the path begins in.
     """
-    fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
+    where = {} if at is None else {"dir_fd": at}
+    fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC, **where)
     try:
         content = os.read(fd, 4096)
         while content and (in_pieces or len(content) % 4096 == 0):
@@ -58,8 +59,13 @@ def _read_own_stat() -> bytes:
     directory = _sparingly(os.open, "/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return _read(f"{os.getpid()}/stat", at=directory)
+    except OSError as error:
+        if error.errno not in SCARCE:
+            raise
     finally:
         os.close(directory)
+    # That was the last descriptor of all, and one alone reads it as well.
+    return _read(f"/proc/{os.getpid()}/stat")
 
 
 def keep_reserve() -> None:
