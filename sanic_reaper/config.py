@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,12 @@ MARGIN = 5.0
 """Seconds on top of Sanic's own grace for the stop listeners and for the ladder to SIGKILL."""
 
 _SANIC_GRACE = 15.0
+
+ENDLESS = 86400.0
+"""Seconds that stand for a grace of `inf`, which Sanic allows: a stop has a limit all the same."""
+
+SHORTEST_HEARTBEAT = 1.0
+"""Seconds for which a healthy loop may stand still: a garbage collection, a busy machine."""
 
 _BEAT = 1.0
 _FASTEST_BEAT = 0.05
@@ -89,7 +95,7 @@ class Settings:
         Raises:
             BadSetting: names the key, its value and what is allowed.
         """
-        grace = _duration(config, "GRACEFUL_SHUTDOWN_TIMEOUT", _SANIC_GRACE)
+        grace = _grace(config)
         startup = config.get("REAPER_STARTUP_TIMEOUT", 60.0)
         return cls(
             enabled=_switch(config, "REAPER_ENABLED", True),
@@ -105,7 +111,7 @@ class Settings:
             respawn=_switch(config, "REAPER_RESPAWN", True),
             respawn_limit=_count(config, "REAPER_RESPAWN_LIMIT", 5),
             respawn_window=_duration(config, "REAPER_RESPAWN_WINDOW", 60.0),
-            heartbeat_timeout=_duration(config, "REAPER_HEARTBEAT_TIMEOUT", 0.0),
+            heartbeat_timeout=_heartbeat(config, "REAPER_HEARTBEAT_TIMEOUT", 0.0),
             blocked_warning=_duration(config, "REAPER_BLOCKED_WARNING", 10.0),
             max_lifetime=_duration(config, "REAPER_MAX_LIFETIME", 0.0),
             max_requests=_count(config, "REAPER_MAX_REQUESTS", 0),
@@ -127,9 +133,23 @@ class Settings:
         except BadSetting as error:
             log.error("%s", error)
             raise SystemExit(BAD_CONFIGURATION) from None
-        for key in unknown_keys(config):
-            log.warning("%s is not a key of the Reaper's; there are %s", key, ", ".join(KEYS))
+        for warning in warnings_about_keys(config):
+            log.warning("%s", warning)
         return settings
+
+    def warnings(self, config: Mapping[str, Any]) -> Iterator[str]:
+        """What is allowed, and most likely not meant."""
+        grace, limit = _grace(config), self.shutdown_timeout
+        if 0 < limit < grace != ENDLESS:
+            yield (
+                f"REAPER_SHUTDOWN_TIMEOUT = {limit:g} s is shorter than GRACEFUL_SHUTDOWN_TIMEOUT "
+                f"= {grace:g} s: requests in flight are cut off after {limit:g} s"
+            )
+        if grace == ENDLESS and config.get("REAPER_SHUTDOWN_TIMEOUT") is None:
+            yield (
+                "GRACEFUL_SHUTDOWN_TIMEOUT = inf: a stop takes as long as a request does; "
+                "set REAPER_SHUTDOWN_TIMEOUT to give it a limit shorter than a day"
+            )
 
 
 KEYS = (
@@ -158,9 +178,38 @@ _OWN = ("REAPER_WITHOUT",)
 """Sanic turns every `SANIC_*` variable into a key. This one is for tests and is not a setting."""
 
 
+PREFIX = "REAPER_"
+
+
 def unknown_keys(config: Mapping[str, Any]) -> list[str]:
     """Keys that look like ours and are not: most likely misspelt."""
-    return sorted(key for key in config if key.startswith("REAPER_") and key not in KEYS + _OWN)
+    return sorted(key for key in config if key.startswith(PREFIX) and key not in KEYS + _OWN)
+
+
+def warnings_about_keys(config: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each unknown key: which one may be meant, or which ones there are."""
+    for key in unknown_keys(config):
+        from difflib import get_close_matches  # here, as few need it
+
+        names = [one.removeprefix(PREFIX) for one in KEYS]
+        meant = get_close_matches(key.removeprefix(PREFIX), names, 1, 0.7)
+        hint = f"did you mean {PREFIX}{meant[0]}?" if meant else f"there are {', '.join(KEYS)}"
+        yield f"{key} is not a setting of the Reaper: {hint}"
+
+
+def _grace(config: Mapping[str, Any]) -> float:
+    """Sanic's own, which may be infinite."""
+    if config.get("GRACEFUL_SHUTDOWN_TIMEOUT") == math.inf:
+        return ENDLESS
+    return _duration(config, "GRACEFUL_SHUTDOWN_TIMEOUT", _SANIC_GRACE)
+
+
+def _heartbeat(config: Mapping[str, Any], key: str, default: float) -> float:
+    seconds = _duration(config, key, default)
+    if 0 < seconds < SHORTEST_HEARTBEAT:
+        allowed = f"0 for no limit, or {SHORTEST_HEARTBEAT:g} second or more, as a healthy worker"
+        raise BadSetting(key, config[key], f"{allowed} may stand still for a moment")
+    return seconds
 
 
 def _switch(config: Mapping[str, Any], key: str, default: bool) -> bool:
@@ -200,17 +249,25 @@ def _share(config: Mapping[str, Any], key: str, default: float) -> float:
 _UNITS = {"": 1, "B": 1}
 for _power, _prefix in enumerate("KMGT", 1):
     _UNITS[f"{_prefix}B"], _UNITS[f"{_prefix}iB"] = 1000**_power, 1024**_power
+    _UNITS[_prefix] = 1024**_power  # as systemd, Docker and nginx understand it
+
+
+_NAMES = ", ".join(filter(None, _UNITS))
 
 
 def _size(config: Mapping[str, Any], key: str, default: int) -> int:
     value = config.get(key, default)
     found = (
-        re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?i?B)?", value) if isinstance(value, str) else None
+        re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?i?B|[KMGT])?", value)
+        if isinstance(value, str)
+        else None
     )
     if found is not None and (found[2] or "") in _UNITS:
         return int(float(found[1]) * _UNITS[found[2] or ""])
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BadSetting(key, value, 'a number of bytes, or one with a unit such as "512MiB"')
+        raise BadSetting(
+            key, value, f'a number of bytes, or one with a unit, such as "512MiB": {_NAMES}'
+        )
     return value
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanic_reaper.config import KEYS, BadSetting, Settings, unknown_keys
+from sanic_reaper.config import KEYS, BadSetting, Settings, unknown_keys, warnings_about_keys
 
 DURATIONS = [
     "REAPER_STARTUP_TIMEOUT",
@@ -80,6 +80,11 @@ def test_each_key_sets_its_own_field_and_no_other(key):
 
 
 SECONDS = "a number of seconds, 0 or more"
+SIZE = (
+    'a number of bytes, or one with a unit, such as "512MiB": '
+    "B, KB, KiB, K, MB, MiB, M, GB, GiB, G, TB, TiB, T"
+)
+HEARTBEAT = "0 for no limit, or 1 second or more, as a healthy worker may stand still for a moment"
 SIGNAL = 'the name of a signal such as "SIGTERM", or "" for none'
 PATH = 'a path such as "/__reaper__", without a slash at its end; or "" for none'
 
@@ -92,7 +97,11 @@ PATH = 'a path such as "/__reaper__", without a slash at its end; or "" for none
         ("REAPER_ORPHAN_GRACE", -1, SECONDS),
         ("REAPER_MAX_REQUESTS", 0.5, "a whole number, 0 or more"),
         ("REAPER_RECYCLE_JITTER", 2, "a number from 0 to 1"),
-        ("REAPER_MAX_RSS", "much", 'a number of bytes, or one with a unit such as "512MiB"'),
+        ("REAPER_MAX_RSS", "much", SIZE),
+        ("REAPER_MAX_RSS", "512m", SIZE),
+        ("REAPER_HEARTBEAT_TIMEOUT", 0.01, HEARTBEAT),
+        ("REAPER_HEARTBEAT_TIMEOUT", 0.999, HEARTBEAT),
+        ("GRACEFUL_SHUTDOWN_TIMEOUT", math.nan, SECONDS),
         ("REAPER_PDEATHSIG", "SIGNONSENSE", SIGNAL),
         ("REAPER_PDEATHSIG", 15, SIGNAL),
         ("REAPER_ENDPOINT", "a", PATH),
@@ -106,6 +115,36 @@ def test_the_whole_message(key, value, allowed):
 
 def test_the_time_to_stop_follows_sanics_own():
     assert Settings.read({"GRACEFUL_SHUTDOWN_TIMEOUT": 2}).shutdown_timeout == 7.0
+
+
+def test_a_grace_without_end_has_one_for_us():
+    config = {"GRACEFUL_SHUTDOWN_TIMEOUT": math.inf}
+    settings = Settings.read(config)
+    assert settings.shutdown_timeout == 86405.0
+    [warning] = settings.warnings(config)
+    assert warning.startswith("GRACEFUL_SHUTDOWN_TIMEOUT = inf: a stop takes as long as a request")
+    limited = {**config, "REAPER_SHUTDOWN_TIMEOUT": 20}
+    assert Settings.read(limited).shutdown_timeout == 20.0
+    assert not list(Settings.read(limited).warnings(limited))
+
+
+@pytest.mark.parametrize(
+    ("grace", "limit", "warned"), [(15, 0, 0), (15, 14.9, 1), (15, 15, 0), (3, 4, 0)]
+)
+def test_requests_that_would_be_cut_off(grace, limit, warned):
+    config = {"GRACEFUL_SHUTDOWN_TIMEOUT": grace, "REAPER_SHUTDOWN_TIMEOUT": limit}
+    warnings = list(Settings.read(config).warnings(config))
+    assert len(warnings) == warned
+    assert all("requests in flight are cut off after 14.9 s" in one for one in warnings)
+
+
+def test_what_a_misspelt_key_may_mean():
+    near, far = warnings_about_keys({"REAPER_SHUTDOWN_TIMOUT": 3, "REAPER_SPEED": 1})
+    assert near == (
+        "REAPER_SHUTDOWN_TIMOUT is not a setting of the Reaper: "
+        "did you mean REAPER_SHUTDOWN_TIMEOUT?"
+    )
+    assert far == f"REAPER_SPEED is not a setting of the Reaper: there are {', '.join(KEYS)}"
 
 
 def test_the_time_to_stop_may_also_be_shorter_than_sanics():
