@@ -5,6 +5,8 @@ while it runs there is no worker, and nothing else tells of it.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -60,6 +62,7 @@ class MainListeners:
         """
 
         def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
+            without_loop = sys.exc_info()[1]
             try:
                 watch = _Slow(event, handlers.describe(listener))
                 with self._signals.interruptible(), self._alarm(listener, watch):
@@ -70,6 +73,9 @@ class MainListeners:
             except StopRequested:
                 log.info("a stop signal has ended %s", getattr(listener, "__name__", listener))
                 _cancel_all(loop)
+            except BaseException as error:
+                _unchain(error, without_loop)
+                raise
 
         return run
 
@@ -118,11 +124,27 @@ async def _awaited(result: Awaitable[Any]) -> Any:
 
 
 def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:
-    """As Sanic calls it (`sanic.server.events.trigger_events`)."""
+    """With the app, and the loop if it asks for that too.
+
+    Sanic tries with the app alone first, and takes any TypeError for a missing argument: also one
+    out of the listener itself, which it then calls a second time.
+    """
     try:
-        return listener(app)
+        inspect.signature(listener).bind(app)
     except TypeError:
         return listener(app, loop)
+    except ValueError:  # in C, without a signature
+        pass
+    return listener(app)
+
+
+def _unchain(error: BaseException, context: BaseException | None) -> None:
+    """Take Sanic's first try, without a loop, out of a traceback: it called us because of that."""
+    while context is not None and error.__context__ is not None:
+        if error.__context__ is context:
+            error.__context__ = None
+            return
+        error = error.__context__
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
