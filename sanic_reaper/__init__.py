@@ -2,9 +2,20 @@
 
     app.extend(extensions=[Reaper])
 
-The names below are loaded when they are first used (PEP 562): the watchdog and the command line
-import this package too, and must not pay for Sanic.
+What is public, and stays so. (The modules of this package are not.)
+
+Reaper           the extension; Reaper.attach(app) and Reaper.of(app), with types
+ReaperHandle     the type of app.ctx.reaper: on, ready, startup
+Event            what a hook is told
+startup_timeout  a limit for one before_server_start handler
+background       a before_server_start handler that goes on beside the first requests
+detached_env     the environment of a child that is meant to outlive the server
+StartupTimeout   raised in a handler at its limit
+NotReady         the answer to a request that comes before background work is done: 503
 """
+
+# The names below are loaded when they are first used (PEP 562): the watchdog and the command line
+# import this package too, and must not pay for Sanic.
 
 from __future__ import annotations
 
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
     from .decorators import background, startup_timeout
     from .environment import detached_env
     from .events import Event
-    from .extension import Reaper
+    from .extension import Reaper, ReaperHandle
     from .worker.deferred import NotReady
     from .worker.handlers import StartupTimeout
 
@@ -25,6 +36,7 @@ __all__ = [
     "Event",
     "NotReady",
     "Reaper",
+    "ReaperHandle",
     "StartupTimeout",
     "__version__",
     "background",
@@ -36,6 +48,7 @@ _HOMES = {
     "Event": "events",
     "NotReady": "worker.deferred",
     "Reaper": "extension",
+    "ReaperHandle": "extension",
     "StartupTimeout": "worker.handlers",
     "background": "decorators",
     "detached_env": "environment",
@@ -43,13 +56,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would believe that every name is here
 
-    return getattr(import_module(f".{home}", __name__), name)
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f".{home}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast, overload
 
 from sanic import Sanic
 
@@ -16,6 +16,9 @@ from .log import log
 from .worker import startup
 from .worker.handlers import Background, Handler, describe
 
+F = TypeVar("F", bound="Callable[..., Any]")
+"""A handler keeps its type: what becomes of it is called with the same arguments."""
+
 PLACES = {
     "startup_timeout": ("before_server_start", "after_server_start"),
     # It begins when the handlers of `after_server_start` are through, wherever it is registered.
@@ -24,7 +27,7 @@ PLACES = {
 """The events whose handlers each decorator is for."""
 
 
-def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:
+def startup_timeout(seconds: float) -> Callable[[F], F]:
     """Limit one handler of `before_server_start` or `after_server_start`, in place of
     `REAPER_HANDLER_TIMEOUT`.
 
@@ -42,16 +45,24 @@ def startup_timeout(seconds: float) -> Callable[[Callable[..., Any]], Handler]:
     """
     limit = _seconds("startup_timeout", seconds)
 
-    def decorate(function: Callable[..., Any]) -> Handler:
+    def decorate(function: F) -> F:
         handler = _handler("startup_timeout", function)
         if handler.background is not None:
             raise TypeError("@background takes its limit itself: @background(timeout=...)")
         if handler.timeout is not None:
             raise TypeError(f"{describe(handler)} has a @startup_timeout already")
         handler.timeout = limit
-        return handler
+        return cast(F, handler)
 
     return decorate
+
+
+@overload
+def background(function: F, /) -> F: ...
+
+
+@overload
+def background(*, timeout: float = 0, ready_when_done: bool = True) -> Callable[[F], F]: ...
 
 
 def background(
@@ -80,12 +91,12 @@ def background(
     if not isinstance(ready_when_done, bool):
         raise TypeError(f"background(ready_when_done={ready_when_done!r}): True or False")
 
-    def decorate(function: Callable[..., Any]) -> Handler:
+    def decorate(function: F) -> F:
         handler = _handler("background", function)
         if handler.timeout is not None:
             raise TypeError("@background takes its limit itself: @background(timeout=...)")
         handler.background = Background(limit, ready_when_done)
-        return handler
+        return cast(F, handler)
 
     return decorate if function is None else decorate(function)
 

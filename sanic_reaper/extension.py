@@ -16,19 +16,20 @@ process start         worker   `worker.enter`
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sanic_ext import Extension
 
-from . import environment, internals, platform
+from . import __version__, environment, internals, platform
 from .internals import App
 from .log import log
 from .tree.process import children_of
-from .worker import runs
+from .worker import hooks, runs
 from .worker.startup import Record
 
 if TYPE_CHECKING:
@@ -45,39 +46,105 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
 
         app.extend(extensions=[Reaper])
 
-    Configured by the app's `REAPER_*` keys, which are read when the server starts.
+    The line works before and after any other `app.extend(...)` and use of `app.ext`. Configured by
+    the app's `REAPER_*` keys, which are read when the server starts.
 
     Args:
         on_event: called in the main process with each `Event`, in a thread of its own. What it
             raises is logged; if it does not return, it hears no more.
+
+    Raises:
+        TypeError: `on_event` is no function of one argument.
     """
 
     name = "reaper"
 
     def __init__(self, on_event: Callable[[Event], object] | None = None) -> None:
         super().__init__()
+        if on_event is not None:
+            _check_hook("on_event", on_event)
         self._on_event = on_event
+
+    @classmethod
+    def attach(cls, app: App, on_event: Callable[[Event], object] | None = None) -> ReaperHandle:
+        """Add the Reaper to an app: `app.extend(extensions=[Reaper(...)])` with types.
+
+        (By Sanic's signature `app.extend` takes classes alone, though it works with instances.)
+
+        Args:
+            app: in every process that imports it, so not under `if __name__ == "__main__":`.
+            on_event: as of `Reaper`.
+
+        Returns:
+            What `app.ctx.reaper` is too.
+        """
+        internals.add_extension(app, cls(on_event))
+        return cls.of(app)
+
+    @staticmethod
+    def of(app: App) -> ReaperHandle:
+        """The same as `app.ctx.reaper`, with its type.
+
+        Raises:
+            LookupError: the app is not extended with the Reaper, or not yet.
+        """
+        if not platform.SUPPORTED:
+            return ReaperHandle(app)
+        if (server := _server_of(app)) is None:
+            raise LookupError(
+                f"the app {app.name} is not extended with the Reaper (yet): "
+                "app.extend(extensions=[Reaper]) comes first"
+            )
+        return server
 
     def startup(self, bootstrap: Any) -> None:
         app: App = self.app
         if not platform.SUPPORTED:
             return
-        environment.expect_run()
-        if multiprocessing.parent_process() is None:
-            _earlier_children.update(children_of(os.getpid()))
-        server = app.ctx.reaper = _Server(app)
+        server = _server_of(app)
+        if server is None:
+            server = _Server(app)
+            server.install()
         if self._on_event is not None:
             server.hooks.append((None, self._on_event))
-        internals.substitute_manager_factory(_start_manager)
-        internals.listeners(app, "main_process_start").insert(0, server.main_process_start)
-        app.listener("main_process_ready")(server.main_process_ready)
-        app.listener("main_process_stop")(server.main_process_stop)
-        app.listener("before_server_start")(server.before_server_start)
-        internals.after_serve(_after_serve)
-        internals.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
 
     def label(self) -> str:
-        return "" if platform.SUPPORTED else f"does nothing on {sys.platform}"
+        if not platform.SUPPORTED:
+            return f"does nothing on {sys.platform}"
+        if self.app.config.get("REAPER_ENABLED") is False:
+            return "disabled by REAPER_ENABLED"
+        return __version__
+
+
+def _server_of(app: App) -> _Server | None:
+    found = runs.starts_of(app)
+    return found if isinstance(found, _Server) else None
+
+
+def _is_ours(extension: object) -> bool:
+    return isinstance(extension, Reaper) or (
+        isinstance(extension, type) and issubclass(extension, Reaper)
+    )
+
+
+internals.let_join(_is_ours, internals.add_extension)
+
+
+def _check_hook(name: str, hook: object) -> None:
+    """Refuse what can't be called with an event: it would fail at the first one.
+
+    Raises:
+        TypeError: says what is wanted.
+    """
+    wanted = "a function of one argument, an Event, and no coroutine function"
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise TypeError(f"{name}: {hook!r} is not {wanted}")
+    try:
+        inspect.signature(hook).bind(None)
+    except ValueError:  # in C, without a signature
+        return
+    except TypeError as error:
+        raise TypeError(f"{name}: {hook!r} is not {wanted}: {error}") from None
 
 
 _earlier_children: set[Identity] = set()
@@ -95,7 +162,8 @@ def _start_manager() -> Any:
     from .main.main_internals import app_being_served
 
     app = app_being_served()
-    supervisor = app.ctx.reaper.begin() if app is not None and hasattr(app.ctx, "reaper") else None
+    server = _server_of(app) if app is not None else None
+    supervisor = server.begin() if server is not None else None
     return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
 
 
@@ -106,33 +174,12 @@ def _after_serve() -> None:
         supervisor.end_of_serve()
 
 
-async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = runs.begin(app)
-    await (run_listeners() if start is None else start.before(app, run_listeners))
-
-
-async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = runs.of(app)
-    await (run_listeners() if start is None else start.after(app, run_listeners))
-
-
-async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = runs.of(app)
-    if start is not None and start.background is not None:
-        await start.background.cancel()  # the listeners may close what it works with
-    await run_listeners()
-
-
-class _Server(runs.Starts):
-    """The hooks of one app, and what they share."""
+class ReaperHandle(runs.Starts):
+    """What an app's own code has of the Reaper: `app.ctx.reaper`, and `Reaper.of(app)`."""
 
     def __init__(self, app: App) -> None:
         self.hooks: list[tuple[str | None, Callable[[Event], object]]] = []
         self._app = app
-        self._begun_in = 0
-        """The pid of the process in which the server has begun. A process that was forked from it
-        may run a server too, and is supervised by itself."""
-        self._supervisor: Supervisor | None = None
 
     @property
     def startup(self) -> list[Record]:
@@ -149,25 +196,79 @@ class _Server(runs.Starts):
             return not self._app.config.get("REAPER_ENABLED", True)
         return start.ready
 
-    def on(self, event: str | None = None) -> Callable[[Hook], Hook]:
-        """Register a function of one argument, an `Event`: `@app.ctx.reaper.on("worker.died")`.
+    @overload
+    def on(self, event: Hook, /) -> Hook: ...
+
+    @overload
+    def on(self, event: str | None = None) -> Callable[[Hook], Hook]: ...
+
+    def on(self, event: str | Hook | None = None) -> Any:
+        """Register a function of one argument, an `Event`.
+
+            @app.ctx.reaper.on("worker.died")
+            def page_somebody(event): ...
 
         Args:
             event: which one; every one, if none is named.
 
         Raises:
             ValueError: there is no event of that name.
+            TypeError: what is registered is no function of one argument.
         """
         from .events import NAMES  # here, for its size
 
+        if callable(event):  # @app.ctx.reaper.on
+            return self.on()(event)
         if event is not None and event not in NAMES:
             raise ValueError(f"no event is called {event!r}; there are {', '.join(NAMES)}")
 
         def register(hook: Hook) -> Hook:
+            _check_hook("app.ctx.reaper.on", hook)
             self.hooks.append((event, hook))
             return hook
 
         return register
+
+
+class _Server(ReaperHandle):
+    """The hooks of one app, and what they share."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self._begun_in = 0
+        """The pid of the process in which the server has begun. A process that was forked from it
+        may run a server too, and is supervised by itself."""
+        self._supervisor: Supervisor | None = None
+
+    def install(self) -> None:
+        """Register what is called in each process of this server."""
+        app = self._app
+        environment.expect_run()
+        if multiprocessing.parent_process() is None:
+            _earlier_children.update(children_of(os.getpid()))
+        runs.note_extended(app, self)
+        self._offer()
+        internals.substitute_manager_factory(_start_manager)
+        internals.listeners(app, "main_process_start").insert(0, self.main_process_start)
+        app.listener("main_process_ready")(self.main_process_ready)
+        app.listener("main_process_stop")(self.main_process_stop)
+        app.listener("before_server_start")(self.before_server_start)
+        internals.after_serve(_after_serve)
+        hooks.instrument()
+
+    def _offer(self) -> None:
+        """Be there as `app.ctx.reaper`, unless that is the user's own."""
+        taken = hasattr(self._app.ctx, "reaper")
+        if not taken:
+            try:
+                self._app.ctx.reaper = self
+            except AttributeError:  # a class of the user's, with slots
+                taken = True
+        if taken:
+            log.warning(
+                "%s has an app.ctx.reaper of its own, which stays: the Reaper's is Reaper.of(app)",
+                self._app.name,
+            )
 
     def begin(self) -> Supervisor | None:
         """Read the settings and start to supervise, unless that is done. `None`: disabled."""

@@ -28,6 +28,7 @@ from sanic import Sanic
 from sanic.http.constants import Stage
 from sanic.http.http1 import Http
 from sanic.models.futures import FutureListener
+from sanic_ext import Extension
 
 App: TypeAlias = "Sanic[Any, Any]"
 """An app, whatever its config and its context are."""
@@ -338,6 +339,7 @@ def instrument_start(
 
     arounds = {("init", "before"): before, ("init", "after"): after, ("shutdown", "before"): stop}
 
+    @wraps(original)
     async def _server_event(self: App, concern: str, action: str, loop: Any = None) -> None:
         around = arounds.get((concern, action))
         if around is None:
@@ -350,6 +352,53 @@ def instrument_start(
     before_routing(on_set_up)
 
 
+def let_join(is_ours: Callable[[Any], bool], join: Callable[[App, Any], None]) -> None:
+    """Have `app.extend(extensions=[...])` work at any time for extensions that can join later.
+
+    Sanic refuses it once the app's extensions are set up, by an earlier `app.extend` or any use of
+    `app.ext`, and calls sanic-ext missing where AUTO_EXTEND is off.
+
+    Args:
+        is_ours: whether an extension can join later.
+        join: adds it to an app.
+    """
+    original: Callable[..., Any] = Sanic.extend
+    if hasattr(original, "reaper_stands_around"):
+        return
+
+    @wraps(original)
+    def extend(self: App, *, extensions: Any = None, **options: Any) -> Any:
+        ours = [one for one in extensions or () if is_ours(one)]
+        is_set_up = hasattr(self, "_ext")
+        if not ours or not (is_set_up or not self.config.AUTO_EXTEND):
+            return original(self, extensions=extensions, **options)
+        if len(ours) < len(extensions) or options:
+            raise RuntimeError(
+                "Cannot extend Sanic after Sanic Extensions has been setup, or without AUTO_EXTEND."
+                " The Reaper can join all the same, by a line of its own: "
+                "app.extend(extensions=[Reaper]). Everything else belongs in the first app.extend()"
+            )
+        for extension in ours:
+            join(self, extension)
+        return getattr(self, "_ext", None)
+
+    extend.reaper_stands_around = True  # type: ignore[attr-defined]
+    Sanic.extend = extend  # type: ignore[method-assign]
+
+
+def add_extension(app: App, extension: Any) -> None:
+    """Start an extension, as `sanic_ext.Extend` does when an app's extensions are set up.
+
+    Where they are not set up yet it is not on their list, and works all the same.
+    """
+    bootstrap = getattr(app, "_ext", None)
+    config = getattr(bootstrap, "config", None)
+    created = Extension.create(extension, app, config)  # type: ignore[arg-type]
+    created._startup(bootstrap)  # type: ignore[no-untyped-call]
+    if bootstrap is not None:
+        bootstrap.extensions.append(created)
+
+
 def before_routing(prepare: Callable[[App], None]) -> None:
     """Have each app that starts in this process prepared before its router is finalised.
 
@@ -358,6 +407,7 @@ def before_routing(prepare: Callable[[App], None]) -> None:
     """
     original: Callable[[App], Awaitable[None]] = Sanic._startup
 
+    @wraps(original)
     async def _startup(self: App) -> None:
         prepare(self)
         await original(self)

@@ -10,6 +10,8 @@ import pytest
 from support.census import wait_until
 from support.server import ORPHAN_GRACE, SLACK, START, SUPERVISED, Server, Subject
 
+from sanic_reaper import __version__
+
 BAD_CONFIGURATION = 78
 
 BAD_VALUES = [
@@ -163,13 +165,17 @@ def test_a_key_that_does_not_exist(launch):
 
 
 def test_nothing_is_said_without_need(launch):
-    """Of each worker that it is up, and no more."""
+    """That the Reaper is on, and of each worker that it is up; no more."""
     server = launch(DEFAULTS)
     server.wait_serving()
     wait_until(lambda: server.get()[0] == 200, 5, "an answer")
     lines = [line for line in server.output().splitlines() if "[reaper]" in line]
-    assert len(lines) == 2
-    assert all("is up after" in line for line in lines)
+    assert len(lines) == 3
+    assert lines[0].endswith(
+        f"[reaper] sanic-reaper {__version__}, start method fork: "
+        "a worker has 60 s to start, a stop takes 20 s at most"
+    )
+    assert all("is up after" in line for line in lines[1:])
     assert "Traceback" not in server.output()
     assert server.stop() == 0
 

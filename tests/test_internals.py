@@ -13,8 +13,9 @@ import multiprocessing.resource_tracker
 import sys
 
 import pytest
+import sanic_ext.bootstrap
 import sanic_ext.extensions.health.monitor
-import sanic_ext.extensions.logging.logger  # noqa: F401
+import sanic_ext.extensions.logging.logger
 from sanic import Sanic
 from sanic.http import http1
 from sanic.mixins import startup
@@ -167,6 +168,20 @@ def test_a_single_process_cleans_up_last():
 def test_serve_is_found_among_the_callers():
     assert main_internals._frame_of_serve(sys._getframe()) is None
     assert Sanic.serve.__func__.__code__.co_name == "serve"
+
+
+def test_extensions_are_set_up_once_and_are_a_list():
+    """What `add_extension` does for one that comes later."""
+    app = Sanic("Internals")
+    try:
+        assert not hasattr(app, "_ext")
+        assert app.ext is app._ext
+        assert isinstance(app.ext.extensions, list)
+        source = inspect.getsource(sanic_ext.bootstrap.Extend.__init__)
+        assert "extension = Extension.create(ext, app, self.config)" in source
+        assert "extension._startup(self)" in source
+    finally:
+        Sanic._app_registry.pop("Internals")
 
 
 def test_multiprocessing_tells_its_children():

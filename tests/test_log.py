@@ -18,9 +18,14 @@ KILL = re.compile(
 
 
 def lines_of(server: Server) -> list[str]:
-    """Without those of the start, of which each worker has one."""
+    """Without those of the start: of the limits that hold, and of each worker."""
     lines = server.output().splitlines()
-    return [line for line in lines if "[reaper]" in line and "is up after" not in line]
+    of_the_start = ("is up after", "[reaper] sanic-reaper ", "[reaper] REAPER_SHUTDOWN_TIMEOUT = ")
+    return [
+        line
+        for line in lines
+        if "[reaper]" in line and not any(words in line for words in of_the_start)
+    ]
 
 
 def kills(server: Server, signal: str = "KILL") -> list[re.Match[str]]:

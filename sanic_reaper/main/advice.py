@@ -1,10 +1,12 @@
-"""Advice on the start method: one line when a server starts, and only where there is a risk."""
+"""Advice on the start method: one line when a server starts or fails to, where it helps."""
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import threading
+from types import FrameType
 
 BETTER = 'Sanic.start_method = "spawn" is safe'
 
@@ -42,3 +44,36 @@ def _tasks() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return 0
+
+
+UNGUARDED = (
+    'the main module calls app.run() without `if __name__ == "__main__":`. Each worker imports '
+    "that module (start method %s) and would start a server of its own; put the call into such "
+    "a block"
+)
+
+
+def for_a_failed_start(method: str) -> str | None:
+    """In a call that the main module has made: what is wrong with how it makes it."""
+    if method == "fork":
+        return None  # nobody imports the main module again
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
+            try:
+                with open(frame.f_code.co_filename, encoding="utf-8") as file:
+                    is_guarded = stands_in_a_guard(file.read(), frame.f_lineno)
+            except (OSError, ValueError, SyntaxError):
+                return None  # `-c`, or an archive
+            return None if is_guarded else UNGUARDED % method
+        frame = frame.f_back
+    return None
+
+
+def stands_in_a_guard(source: str, line: int) -> bool:
+    """Whether a line of a module is part of an `if`: of `__name__`, or of another way to tell main
+    and workers apart."""
+    for statement in ast.parse(source).body:
+        if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
+            return isinstance(statement, ast.If)
+    return True

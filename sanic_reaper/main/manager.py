@@ -91,6 +91,8 @@ class SupervisedManager(WorkerManager):
             why = _reason(self._supervisor.signals.received)
         except StartFailed as failure:
             code, why = 1, str(failure)
+            if said := advice.for_a_failed_start(self.context.get_start_method()):
+                log.error("%s", said)
         except NobodyLives:
             code, why = NOBODY_LIVES, "no worker lives"
         except (EOFError, ConnectionError) as error:

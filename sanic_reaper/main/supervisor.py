@@ -14,7 +14,7 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from .. import environment, internals, platform, state
+from .. import __version__, environment, internals, platform, state
 from ..config import Settings
 from ..events import Hooks
 from ..internals import App
@@ -29,6 +29,7 @@ from . import aftermath, inheritance, main_internals, preflight
 from .children import OwnChildren
 from .control import Control
 from .goodbye import HELPER, PROCESS, WORKER, goodbye
+from .greeting import greeting
 from .journal import Journal, facts
 from .listeners import MainListeners
 from .manager import SupervisedManager
@@ -95,6 +96,9 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     )
     environment.name_main(main, app.name, os.getcwd(), state.namespace())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
+    for warning in settings.warnings(app.config):
+        log.warning("%s", warning)
+    log.info("%s", greeting(__version__, str(known["method"]), settings))
     if settings.sweep:
         preflight.sweep(app.name, hooks)
     supervisor.begin()

@@ -25,7 +25,7 @@ from .. import environment, internals, platform
 from ..internals import App
 from ..tree import birthmark
 from ..tree.process import start_of
-from . import runs
+from . import hooks, runs
 from .draining import Draining
 from .guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 from .reports import Reports
@@ -92,6 +92,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
     _show_stack_on_abort()
     if orders.report is not None:
         stop.start, reports = _report_to_main(orders.report, orders)
+        hooks.instrument()
         if orders.beat_every:
             stop.beat = partial(
                 reports.beat, internals.count_requests(arguments), orders.beat_every

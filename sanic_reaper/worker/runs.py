@@ -74,7 +74,7 @@ def begin(app: App) -> Startup | None:
     """
     if _of_worker is not None and _of_worker.takes(app):
         return _of_worker
-    starts = _starts_of(app)
+    starts = starts_of(app)
     if starts is None:
         return None
     from ..config import Settings  # a worker has no use for it
@@ -93,7 +93,7 @@ def of(app: App) -> Startup | None:
     """The start to which an app's other events belong. `None`: as `begin`, or it has none yet."""
     if _of_worker is not None and _of_worker.has(app):
         return _of_worker
-    starts = _starts_of(app)
+    starts = starts_of(app)
     return None if starts is None else starts.own
 
 
@@ -109,9 +109,19 @@ def take_over(startup: Startup) -> None:
     _of_worker = startup
 
 
-def _starts_of(app: App) -> Starts | None:
-    starts = getattr(app.ctx, "reaper", None)
-    return starts if isinstance(starts, Starts) else None
+def note_extended(app: App, starts: Starts) -> None:
+    """In each process that imports it: the app is extended with the Reaper."""
+    _extended[id(app)] = app, starts
+
+
+def starts_of(app: App) -> Starts | None:
+    """What an app has of the Reaper. `None`: in this process it is not extended with it."""
+    found = _extended.get(id(app))
+    return found[1] if found is not None and found[0] is app else None
+
+
+_extended: dict[int, tuple[App, Starts]] = {}
+"""By `id`. Not in `app.ctx`, which is the user's, and not by weak reference: an app takes none."""
 
 
 _of_worker: Startup | None = None

@@ -4,6 +4,8 @@ import os
 
 from subject import SUBJECT, build, note_import
 
+from sanic_reaper import Reaper
+
 
 class Shared:
     """Something that a worker may put into the state that it shares with the others."""
@@ -13,6 +15,8 @@ note_import()
 app = build()
 
 if __name__ == "__main__":
+    if SUBJECT["reaper"] == "in main alone":
+        app.extend(extensions=[Reaper])
     app.run(
         host="127.0.0.1",
         port=int(os.environ["PORT"]),

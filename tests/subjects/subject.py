@@ -459,7 +459,7 @@ class OwnInspector(Inspector):
 
 def extend(app: Sanic) -> None:
     how = SUBJECT["reaper"]
-    if not how:
+    if not how or how == "in main alone":  # which `app.py` does
         return
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
         from sanic_reaper.main import sidecar
@@ -482,6 +482,21 @@ def extend(app: Sanic) -> None:
 
         Extend.register(Reaper)
         app.extend()
+    elif how == "after another":
+        app.extend(built_in_extensions=False)
+        app.extend(extensions=[Reaper])
+    elif how == "after use":
+        app.ext.dependency(object())
+        app.extend(extensions=[Reaper])
+    elif how == "without AUTO_EXTEND":
+        app.config.AUTO_EXTEND = False
+        app.extend(extensions=[Reaper])
+    elif how == "attached":
+        Reaper.attach(app)
+        app.extend(built_in_extensions=False)
+    elif how == "twice":
+        app.extend(extensions=[Reaper, Reaper()])
+        Reaper.attach(app)
     else:
         app.extend(extensions=[Reaper])
 

@@ -40,7 +40,8 @@ class Subject:
     """
 
     reaper: str = "class"
-    """How the app is extended: `class`, `instance`, `register`; empty: plain Sanic."""
+    """How the app is extended: `class`, `instance`, `register`, or as `extend` of
+    `subjects/subject.py` tells; empty: plain Sanic."""
     method: str = "spawn"
     workers: int = 2
     importing: str = ""

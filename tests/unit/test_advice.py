@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from sanic_reaper.main.advice import advice, for_this_process
+from sanic_reaper.main.advice import advice, for_this_process, stands_in_a_guard
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,19 @@ def test_the_threads_of_this_process(monkeypatch):
     finally:
         release.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("line", "guarded"),
+    [
+        ("app.run()", False),
+        ("main()", False),
+        ("try:\n    app.run()\nfinally: ...", False),
+        ('if __name__ == "__main__":\n    app.run()', True),
+        ("if not is_worker():\n    app.run()", True),
+    ],
+)
+def test_a_call_of_the_main_module_that_each_worker_would_make_too(line, guarded):
+    source = f"import os\n\n{line}\n"
+    assert stands_in_a_guard(source, 3 + line.count("\n")) is guarded
+    assert stands_in_a_guard(source, 99), "what is not there is not blamed"

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 from sanic import Sanic
+from sanic_ext import Extension
 
-from sanic_reaper import Reaper, internals, platform
+from sanic_reaper import Reaper, __version__, environment, internals, platform
 from sanic_reaper.events import NAMES
 from sanic_reaper.extension import _Server
+from sanic_reaper.worker import runs
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was(monkeypatch):
+    """An extension changes its process: that is not to be felt by other tests in this one."""
+    monkeypatch.setattr(environment, "_expected", environment._expected)
+    monkeypatch.setattr(runs, "_extended", {})
+    for name in ("_server_event", "_startup"):
+        monkeypatch.setattr(Sanic, name, getattr(Sanic, name))
+    for name in internals.MANAGER_SITES:
+        if name in sys.modules:
+            monkeypatch.setattr(f"{name}.Manager", sys.modules[name].Manager)
 
 
 @pytest.fixture
@@ -65,3 +80,141 @@ def test_a_sync_manager_is_substituted_where_there_is_one(monkeypatch):
 
     assert startup.Manager is test_a_sync_manager_is_substituted_where_there_is_one
     assert not hasattr(log, "Manager")
+
+
+@pytest.mark.parametrize("use_before", [False, True])
+@pytest.mark.parametrize(
+    ("config", "label"),
+    [({}, __version__), ({"REAPER_ENABLED": False}, "disabled by REAPER_ENABLED")],
+)
+def test_the_list_of_extensions_says_what_it_does(
+    app, caplog, monkeypatch, use_before, config, label
+):
+    monkeypatch.delenv("SANIC_WORKER_IDENTIFIER", raising=False)
+    app.config.update(config)
+    if use_before:
+        app.ext.dependency(object())
+    app.extend(extensions=[Reaper])
+    with caplog.at_level(logging.INFO, "sanic.root"):
+        app.ext._display()
+    assert f"  > reaper [{label}]" in caplog.messages
+
+
+# -- README's line, later than Sanic takes it -----------------------------------------------------
+
+
+class Other(Extension):
+    name = "other"
+
+    def startup(self, bootstrap) -> None:
+        self.app.ctx.other = True
+
+
+@pytest.mark.parametrize("use", [lambda app: app.ext, lambda app: app.extend(extensions=[Other])])
+@pytest.mark.parametrize("extension", [Reaper, Reaper()], ids=["class", "instance"])
+def test_it_joins_extensions_that_are_set_up(app, use, extension):
+    use(app)
+    ext = app.ext
+    assert app.extend(extensions=[extension]) is ext
+    assert [one.name for one in ext.extensions][-1] == "reaper"
+    assert Reaper.of(app) is app.ctx.reaper
+
+
+@pytest.mark.parametrize("more", [{"extensions": [Other, Reaper]}, {"config": {"oas": False}}])
+def test_what_else_comes_too_late_is_refused_in_words(app, more):
+    assert app.ext
+    with pytest.raises(
+        RuntimeError, match=r"a line of its own: app\.extend\(extensions=\[Reaper\]\)"
+    ):
+        app.extend(**{"extensions": [Reaper], **more})
+    with pytest.raises(RuntimeError, match="Cannot extend Sanic after"):  # Sanic's own
+        app.extend(extensions=[Other])
+
+
+def test_it_attaches_before_and_others_come_later(app):
+    handle = Reaper.attach(app)
+    assert handle is app.ctx.reaper
+    app.extend(extensions=[Other])
+    assert app.ctx.other
+    assert Reaper.of(app) is handle
+
+
+def test_it_is_there_once(app):
+    heard = []
+    app.extend(extensions=[Reaper, Reaper(heard.append)])
+    handle = Reaper.attach(app, on_event=print)
+    assert handle is app.ctx.reaper
+    assert [hook for _, hook in handle.hooks] == [heard.append, print]
+    assert len(app.listeners["main_process_start"]) == 1
+
+
+def test_two_apps_share_an_extension_and_nothing_else(app):
+    second = Sanic("Second")
+    try:
+        shared = Reaper(print)
+        for one in (app, second):
+            one.extend(extensions=[shared])
+        assert Reaper.of(app) is not Reaper.of(second)
+        assert len(Reaper.of(app).hooks) == len(Reaper.of(second).hooks) == 1
+    finally:
+        Sanic._app_registry.pop("Second")
+
+
+def test_an_app_that_is_not_extended_says_so(app):
+    with pytest.raises(LookupError, match=r"Extended is not extended .* comes first"):
+        Reaper.of(app)
+
+
+class Slotted:
+    __slots__ = ("db",)
+
+
+def test_what_is_the_users_own_stays(app, caplog):
+    app.ctx.reaper = mine = object()
+    app.extend(extensions=[Reaper])
+    assert app.ctx.reaper is mine
+    assert Reaper.of(app).ready in (True, False)
+    assert caplog.messages == [
+        "[reaper] Extended has an app.ctx.reaper of its own, which stays: "
+        "the Reaper's is Reaper.of(app)"
+    ]
+
+
+def test_a_context_that_takes_nothing(caplog):
+    app = Sanic("Slotted", ctx=Slotted())
+    try:
+        handle = Reaper.attach(app, on_event=print)
+        assert handle.hooks == [(None, print)]
+        assert handle is Reaper.of(app)
+        assert "app.ctx.reaper of its own" in caplog.text
+    finally:
+        Sanic._app_registry.pop("Slotted")
+
+
+# -- hooks that can't be called -------------------------------------------------------------------
+
+
+async def coroutine(event): ...
+
+
+@pytest.mark.parametrize("hook", [5, "worker.died", lambda: None, lambda a, b: None, coroutine])
+def test_what_is_no_hook_is_refused_where_it_is_registered(app, hook):
+    with pytest.raises(TypeError, match="a function of one argument, an Event"):
+        Reaper(on_event=hook)
+    if callable(hook):
+        with pytest.raises(TypeError, match=r"app\.ctx\.reaper\.on"):
+            _Server(app).on("worker.died")(hook)
+
+
+@pytest.mark.parametrize("hook", [print, [].append, lambda event, more=1: None])
+def test_what_takes_an_event_is_a_hook(hook):
+    Reaper(on_event=hook)
+
+
+def test_a_bare_decorator_hears_everything(app):
+    server = _Server(app)
+
+    @server.on
+    def hook(event): ...
+
+    assert server.hooks == [(None, hook)]

@@ -1,0 +1,40 @@
+"""The first line of a server's log: that the Reaper is on, and the limits that hold. Pure."""
+
+from __future__ import annotations
+
+from ..config import Settings
+
+
+def greeting(version: str, method: str, settings: Settings) -> str:
+    """Put what a server can rely on into one line.
+
+    Args:
+        version: of the Reaper.
+        method: the start method, as `multiprocessing` calls it.
+        settings: those of the server.
+    """
+    return f"sanic-reaper {version}, start method {method}: {', '.join(limits(settings))}"
+
+
+def limits(settings: Settings) -> list[str]:
+    """The limits that hold: those of the start and the stop, and all others that are set."""
+    start = settings.startup_timeout
+    found = [
+        "a start has no limit" if start is None else f"a worker has {start:g} s to start",
+        f"a stop takes {settings.shutdown_timeout:g} s at most",
+    ]
+    if settings.handler_timeout:
+        found.insert(1, f"a start handler has {settings.handler_timeout:g} s")
+    if settings.heartbeat_timeout:
+        blocked = settings.heartbeat_timeout
+        found.append(f"a worker whose event loop is blocked for {blocked:g} s is replaced")
+    if not settings.respawn:
+        found.append("a worker that dies is not replaced")
+    worn = [
+        f"{settings.max_lifetime:g} s" if settings.max_lifetime else "",
+        f"{settings.max_requests} requests" if settings.max_requests else "",
+        f"{settings.max_rss} bytes of memory" if settings.max_rss else "",
+    ]
+    if any(worn):
+        found.append(f"a worker is recycled after {' or '.join(filter(None, worn))}")
+    return found

@@ -1,0 +1,52 @@
+"""Where a worker's start and stop pass through Sanic: around the listeners of three events.
+
+Put there in each process by the extension, and in a worker that main has started in any case: the
+app of a worker may not be extended, where `app.extend` runs in the main process alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+from .. import internals
+from ..internals import App
+from ..log import log
+from . import runs
+
+
+def instrument() -> None:
+    """Once in each process: what comes later changes nothing."""
+    internals.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
+
+
+async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
+    start = runs.begin(app)
+    if start is not None and start.supervised:
+        _warn_if_not_extended(app)
+    await (run_listeners() if start is None else start.before(app, run_listeners))
+
+
+async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
+    start = runs.of(app)
+    await (run_listeners() if start is None else start.after(app, run_listeners))
+
+
+async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
+    start = runs.of(app)
+    if start is not None and start.background is not None:
+        await start.background.cancel()  # the listeners may close what it works with
+    await run_listeners()
+
+
+def _warn_if_not_extended(app: App) -> None:
+    """In the first worker alone, of the app that main serves: main itself is extended with it."""
+    is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0")
+    if is_first and app.name == internals.primary_name() and runs.starts_of(app) is None:
+        log.warning(
+            "%s is extended with the Reaper in the main process, and not in its workers: the line "
+            'stands under `if __name__ == "__main__":`, which a worker does not run. The workers '
+            "are supervised all the same, but have no app.ctx.reaper and none of the other "
+            "extensions; move the line out of that block",
+            app.name,
+        )
