@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from signal import SIGKILL
 
+import pytest
 from support.census import holds, wait_until
 from support.marks import methods
 from support.server import START, SUPERVISED, Server
@@ -59,6 +60,25 @@ def test_a_verdict_is_not_lost_to_a_warning_of_the_same_moment(launch, method):
     assert re.search(r"handler listen_blocking took longer than 1 s", server.output())
     assert "has not started within" not in server.output()
     assert "REAPER_STARTUP_TIMEOUT" not in server.output()
+
+
+@pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("warning", [0, 10.0], ids=["without beats", "with beats"])
+def test_a_loop_that_waits_for_requests_is_not_said_to_be_blocked(launch, warning, uvloop):
+    subject = SUPERVISED.with_(method="fork", workers=1)
+    server = launch(subject.with_config(REAPER_BLOCKED_WARNING=warning, USE_UVLOOP=uvloop))
+    server.wait_serving()
+    server.wait_for_output("is up after")
+    said = server.ask("dump", "Sanic-Server-0-0").text
+    assert "its event loop turns" in said
+    assert "blocking" not in said
+    server.request("/do/block")
+    wait_until(  # the last beat may have come a moment ago
+        lambda: "blocking the event loop" in server.ask("dump", "Sanic-Server-0-0").text,
+        START,
+        server.describe,
+    )
+    assert server.stop() == 0
 
 
 def test_connections_that_say_nothing_cost_nothing_and_keep_nobody_out(launch):

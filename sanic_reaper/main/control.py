@@ -13,14 +13,14 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from .. import platform, state
 from ..log import log
 from ..platform import mark_of
 from ..state import statedir
-from ..worker.explanations import EXITED, Frame
+from ..worker.explanations import BLOCKING, EXITED, Frame
 from .contact import Contact
 from .processes import WatchedProcess
 from .reader import frames_of, other_threads
@@ -268,8 +268,7 @@ class Client:
         if how == EXITED:
             self.answer("error", f"it {how}")
             return
-        pulse = process.pulse
-        if pulse is not None and pulse.beats and not pulse.seconds:
+        if _turns(process, frames, how):
             how = "its event loop turns"  # what it was doing in this very moment is below
         lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, contact.stack)]
         self.answer("ok", "\n".join(lines) + "\n")
@@ -311,3 +310,22 @@ def described(frames: list[Frame], stack: str) -> list[str]:
     else:  # a coroutine's, which is on no stack
         rest = stack.rstrip("\n").splitlines()
     return [*lines, "", *rest] if rest else lines
+
+
+def _turns(process: WatchedProcess, frames: list[Frame], how: str) -> bool:
+    """Whether a worker's event loop does: by its beats, and where nobody counts those, or one is
+    late, by where the worker is."""
+    pulse = process.pulse
+    if how == BLOCKING and is_waiting(frames):
+        return True
+    has_beaten = pulse is not None and pulse.turns(time.monotonic()) and not pulse.seconds
+    return has_beaten and not how.startswith(f"{BLOCKING},")
+
+
+def is_waiting(frames: Sequence[Frame]) -> bool:
+    """Whether a worker's main thread waits in its event loop for something to happen.
+
+    Args:
+        frames: innermost first. uvloop has none of its own: who has run it is the innermost.
+    """
+    return bool(frames) and frames[0][0].endswith(("/selectors.py", "/sanic/server/runners.py"))

@@ -46,6 +46,11 @@ LIVES = {
         (3, up(4), ["READY=1", "STATUS=4/4 workers serve"]),
         (4, up(4), []),
     ],
+    "a start of which some workers have not returned from after_server_start": [
+        (0, starting(1)._replace(finishing=2), ["STATUS=1/4 workers serve, 2 finishing start"]),
+        (1, starting(2)._replace(finishing=1), ["STATUS=2/4 workers serve, 1 finishing start"]),
+        (2, up(4), ["READY=1", "STATUS=4/4 workers serve"]),
+    ],
     "a start before there is anybody to start": [
         (0, Situation(STARTING, due=60), ["STATUS=starting", extend(60)]),
         (1, starting(0, due=60.9), ["STATUS=0/4 workers serve"]),
