@@ -29,12 +29,18 @@ _complained: set[str] = set()
 
 def servers(uids: Iterable[int] | None = None) -> list[Server]:
     """`view.servers`; of a server that seems to run, and whose file is not understood, one line on
-    standard error says so."""
+    standard error says so. Of another user's there is one line for all: anybody can make many."""
     unread: list[Unread] = []
     found = view.servers(uids, unread)
-    for one in unread:
-        note = printable(str(one))
-        if one.seems_alive and note not in _complained:
+    own, running = os.geteuid(), [one for one in unread if one.seems_alive]
+    notes = [str(one) for one in running if one.uid == own]
+    others = Counter(one.uid for one in running if one.uid != own)
+    notes += [
+        f"of user {user(uid)} {number} state files are not understood"
+        for uid, number in others.items()
+    ]
+    for note in map(printable, notes):
+        if note not in _complained:
             _complained.add(note)
             complain(note)
     return found

@@ -303,13 +303,14 @@ class Unread:
     """A state file that could not be understood.
 
     Args:
-        path: where it lies.
+        uid: the user in whose directory it lies.
+        path: where that is.
         why: for people to read.
         age: seconds since its server has last shown a sign of life. `None`: unknown.
     """
 
-    def __init__(self, path: str, why: str, age: float | None) -> None:
-        self.path, self.why, self.age = path, why, age
+    def __init__(self, uid: int, path: str, why: str, age: float | None) -> None:
+        self.uid, self.path, self.why, self.age = uid, path, why, age
 
     @property
     def seems_alive(self) -> bool:
@@ -412,7 +413,7 @@ def _in_directory(path: str, room: Room, unread: list[Unread]) -> Iterator[Serve
             except ValueError as error:
                 file = printable(f"{path}/{run}{state.STATE}")
                 age = _silence(directory, run)
-                unread.append(Unread(file, str(error), age))
+                unread.append(Unread(room.uid, file, str(error), age))
     finally:
         os.close(directory)
 
