@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
+from pathlib import Path
 from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 
 import pytest
@@ -17,6 +19,7 @@ from support.server import (
     SHELL_SCRIPT,
     SHUTDOWN_TIMEOUT,
     SLACK,
+    SUBJECTS,
     SUPERVISED,
     Server,
     Subject,
@@ -119,6 +122,22 @@ def test_stop_listeners_run_once_and_to_their_end(launch, method, way):
     ]:
         assert len(server.events(event)) == count
         assert len(server.events(f"{event} done")) == count
+
+
+@pytest.mark.every_method
+@methods
+def test_a_key_that_dumps_core_dumps_none(launch, tmp_path, method):
+    """Ctrl+\\ reaches everybody in the terminal's group, Python's own helpers as well."""
+    if not Path("/proc/sys/kernel/core_pattern").read_text().startswith("core"):
+        pytest.skip("core dumps do not go to the working directory here")
+    program = tmp_path / "program"
+    shutil.copytree(SUBJECTS, program, ignore=shutil.ignore_patterns("__pycache__"))
+    script = ["sh", "-c", 'ulimit -S -c unlimited && exec "$0" app.py', sys.executable]
+    server = launch(SUPERVISED.with_(method=method), argv=script, cwd=program)
+    server.wait_serving()
+    server.send_group(SIGQUIT)
+    wait_clean(server)
+    assert not list(program.glob("core*"))
 
 
 @methods

@@ -10,6 +10,7 @@ import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import multiprocessing.util
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -304,5 +305,14 @@ FORK_SERVER_GUARD = "sanic_reaper.main.fork_server"
 
 
 def ensure_resource_tracker() -> None:
-    """Start the tracker now: it unblocks signals when it starts, in the midst of another start."""
-    multiprocessing.resource_tracker.ensure_running()
+    """Start the resource tracker now, with SIGHUP and SIGQUIT blocked.
+
+    It unblocks the other stop signals when it starts, which is not to happen in the midst of the
+    start of another process. A key in the terminal (Ctrl+\\) would leave a core dump of it in the
+    working directory; and one that is killed does not clean /dev/shm.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGQUIT})
+    try:
+        multiprocessing.resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -20,7 +20,8 @@ PR_SET_CHILD_SUBREAPER = 36
 def main() -> None:
     if os.getpid() != 1 and ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError("no child subreaper on this system")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # some of them will be aborted
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # some of them will be aborted
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
