@@ -1,4 +1,4 @@
-"""Advice on the start method: one line when a server starts or fails to, where it helps."""
+"""Advice on the start method and the Python: a line when a server starts or fails to, if it helps."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def advice(method: str, system: str, threads: int, names: list[str]) -> str | No
             f"for ever on a lock that one of them holds just then; {BETTER}"
         )
     return None
+
+
+def for_interpreter(name: str) -> str | None:
+    """What is to be said of the Python that runs the server.
+
+    Args:
+        name: as `sys.implementation.name` has it.
+    """
+    if name == "cpython":
+        return None
+    return (
+        f"this Python is {name}: the Reaper is made for CPython and not tested here; start method "
+        "fork and `sanic-reaper run` do not work"
+    )
 
 
 def for_this_process(method: str) -> str | None:

@@ -25,7 +25,7 @@ from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import startup
 from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
-from . import aftermath, inheritance, main_internals, preflight
+from . import advice, aftermath, inheritance, main_internals, preflight
 from .children import OwnChildren
 from .control import Control
 from .goodbye import HELPER, PROCESS, WORKER, goodbye
@@ -82,6 +82,8 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         return None
     is_set = "REAPER_STARTUP_TIMEOUT" in app.config
     settings = preflight.with_threshold(settings, is_set, main_internals.threshold())
+    if said := advice.for_interpreter(sys.implementation.name):
+        log.warning("%s", said)
     startup.refuse_misplaced()
     preflight.refuse_taken_routes(app, settings.endpoint)
     run = environment.begin_run()

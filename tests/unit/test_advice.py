@@ -8,7 +8,12 @@ import threading
 
 import pytest
 
-from sanic_reaper.main.advice import advice, for_this_process, stands_in_a_guard
+from sanic_reaper.main.advice import (
+    advice,
+    for_interpreter,
+    for_this_process,
+    stands_in_a_guard,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,13 @@ def test_what_is_said(start_method, system, threads, words):
     found = advice(start_method, system, threads, [])
     assert (found is None) == (words is None)
     assert all(word in found for word in words or [])
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("cpython", False), ("pypy", True)])
+def test_another_python_is_named(name, is_told):
+    found = for_interpreter(name)
+    assert (found is not None) == is_told
+    assert not is_told or name in found
 
 
 def test_threads_are_named():
