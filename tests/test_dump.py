@@ -7,7 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL
 
 import pytest
 from support.census import holds, wait_until
@@ -43,6 +43,9 @@ def connect(server: Server) -> socket.socket:
     connection.settimeout(20)
     connection.connect(str(control_socket(server)))
     return connection
+
+
+# -- several ask the same worker ------------------------------------------------------------------
 
 
 @methods
@@ -134,4 +137,73 @@ def test_many_at_once_are_all_answered(launch):
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(ask, range(20)))
     assert all(answer.startswith(b"ok\nSanic-Server-0-0 [") for answer in answers)
+    assert server.stop() == 0
+
+
+# -- what it shows --------------------------------------------------------------------------------
+
+
+@methods
+def test_each_stack_stands_there_once(launch, method):
+    server = launch(SUPERVISED.with_(method=method, workers=1))
+    server.wait_serving()
+    server.request("/do/hold_gil")
+    said = server.ask("dump", "Sanic-Server-0-0")
+    assert said.code == 0
+    lines = [line for line in said.text.splitlines() if " in hold_gil" in line]
+    assert len(lines) == 1, said.text
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+@methods
+def test_main_shows_itself_and_workers_do_so_as_before(launch, method):
+    server = launch(SUPERVISED.with_(method=method, workers=1))
+    server.wait_serving()
+    main = server.ask("dump", "main")
+    assert main.code == 0
+    assert re.match(rf"main \[{server.main.inner_pid}\]: its loop turns\n  File ", main.text)
+    assert "in _wait_for_message" in main.text
+    assert server.ask("dump", str(server.main.inner_pid)).code == 0
+    worker = server.ask("dump", "Sanic-Server-0-0").text
+    assert worker.startswith("Sanic-Server-0-0 [")
+    assert "in _wait_for_message" not in worker
+    assert "main, Sanic-Server-0-0" in server.ask("dump").text
+    assert server.stop() == 0
+    assert not list((server.box.folder / "sanic-reaper").glob("*.stack"))
+
+
+@pytest.mark.parametrize("action", ["block", "hold_gil", "spin"])
+@pytest.mark.parametrize("event", ["main_process_start", "main_process_ready"])
+def test_main_shows_itself_though_its_loop_does_not_turn(launch, event, action):
+    """Above all then: that is when one needs it."""
+    server = launch(SUPERVISED.with_(listeners={event: action}))
+    server.wait_for("holding")
+    said = server.ask("dump", "main")
+    assert said.code == 0, said.text
+    assert f"in {action}" in said.text
+    assert "in listen_blocking" in said.text
+    server.send(SIGKILL)
+    server.wait_gone()
+
+
+def test_a_main_that_is_stopped_is_not_woken(launch):
+    server = launch(SUPERVISED.with_(workers=1))
+    server.wait_serving()
+    server.main.freeze()
+    said = server.ask("dump", "main")
+    assert said.code == 1
+    assert "main is stopped, by SIGSTOP or by a debugger" in said.text
+    assert server.main.stopped
+    server.main.send(SIGCONT)
+    assert server.stop() == 0
+
+
+def test_the_file_for_it_is_made_again(launch):
+    server = launch(SUPERVISED.with_(workers=1))
+    server.wait_serving()
+    [file] = (server.box.folder / "sanic-reaper").glob("*.stack")
+    file.unlink()
+    wait_until(file.exists, 10, server.describe)
+    assert server.ask("dump", "main").code == 0
     assert server.stop() == 0

@@ -1,53 +1,110 @@
-"""`sanic-reaper dump`: where a worker is, at this moment."""
+"""`sanic-reaper dump`: where a worker, or main, is at this moment."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from ..state import control
+from ..model.stacks import described, frames_of
+from ..state import control, view
+from ..state.main_stack import ask_main
 from . import elsewhere
-from .terminal import NOTHING_FOUND, USAGE, print_json, printable
+from .terminal import NOTHING_FOUND, USAGE, print_json, printable, seconds
+
+MAIN = "main"
+"""The name that `ps` shows for main."""
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = ArgumentParser(
         prog="sanic-reaper dump",
-        description="The Python stacks of a worker now, with the GIL held or not, without ptrace.",
-        epilog=f"exit codes: 0 here it is; {NOTHING_FOUND} there is no such worker, or it can't be "
-        f"asked; {USAGE} several servers have one",
+        description="The Python stacks of a worker or of main, now, with the GIL held or not, "
+        "without ptrace.",
+        epilog=f"exit codes: 0 here it is; {NOTHING_FOUND} there is no such process, or it can't "
+        f"be asked; {USAGE} none was named, or several servers have one",
     )
-    parser.add_argument("worker", metavar="NAME|PID", help="as `sanic-reaper ps` shows it")
-    parser.add_argument("--app", help="the server's app, where several have such a worker")
+    parser.add_argument(
+        "process",
+        metavar="NAME|PID",
+        nargs="?",
+        help=f"a worker, as `sanic-reaper ps` shows it, or `{MAIN}`; none: which there are",
+    )
+    parser.add_argument("--app", help="the server's app, where several have such a process")
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
     options = parser.parse_args(arguments)
     servers = [
         server
         for server in elsewhere.servers()
-        if server.lives
-        and options.app in (None, server.app)
-        and any(options.worker in (one.name, str(one.identity[0])) for one in server.workers)
+        if server.lives and not server.is_over and options.app in (None, server.app)
     ]
     # Whatever other users claim, where root asks: our own come first.
-    servers = [server for server in servers if server.uid == os.geteuid()] or servers
+    own = [server for server in servers if server.uid == os.geteuid()]
+    if options.process is None:
+        return _fail(f"which process? {_names(own or servers)}", USAGE)
+    found = _having(own, options.process) or _having(servers, options.process)
+    if not found:
+        why = f"no running server has a worker {options.process}"
+        return _fail(f"{why}; {_names(own or servers)}", NOTHING_FOUND)
+    if len(found) > 1:
+        names = ", ".join(f"{server.app} [{server.main[0]}]" for server in found)
+        why = f"several servers have {options.process}: {names}"
+        return _fail(f"{why}; choose one by --app, or give its pid", USAGE)
+    return _show(found[0], options.process, options.json)
+
+
+def _having(servers: list[view.Server], wanted: str) -> list[view.Server]:
+    return [
+        server
+        for server in servers
+        if _is_main(server, wanted)
+        or any(wanted in (one.name, str(one.identity[0])) for one in server.workers)
+    ]
+
+
+def _is_main(server: view.Server, wanted: str) -> bool:
+    return wanted in (MAIN, str(server.main[0]))
+
+
+def _names(servers: list[view.Server]) -> str:
+    """Who could be asked."""
     if not servers:
-        return _fail(f"no running server has a worker {options.worker}", NOTHING_FOUND)
-    if len(servers) > 1:
-        names = ", ".join(f"{server.app} [{server.main[0]}]" for server in servers)
-        return _fail(f"several have a worker {options.worker}: {names}; give its pid", USAGE)
-    [server] = servers
+        return "no server runs"
+    of_each = [
+        f"{server.app} [{server.main[0]}] has "
+        + ", ".join([MAIN, *sorted({worker.name for worker in server.workers})])
+        for server in servers
+    ]
+    return "; ".join(of_each)
+
+
+def _show(server: view.Server, wanted: str, as_json: bool) -> int:
     try:
-        text = control.ask_for_stack(server.directory, server.run, options.worker)
+        if _is_main(server, wanted):
+            text = _of_main(server)
+        else:
+            text = control.ask_for_stack(server.directory, server.run, wanted)
     except (OSError, LookupError) as error:
-        return _fail(f"{options.worker} of {server.app}: {error}", NOTHING_FOUND)
-    if options.json:
-        content = {"app": server.app, "main": server.main[0], "worker": options.worker}
+        return _fail(f"{wanted} of {server.app}: {error}", NOTHING_FOUND)
+    if as_json:
+        content = {"app": server.app, "main": server.main[0], "worker": wanted}
         print_json("dump", {**content, "text": text})
     else:
         print("\n".join(map(printable, text.splitlines())))
     return 0
+
+
+def _of_main(server: view.Server) -> str:
+    stack = ask_main(server.directory, server.uid, server.run, server.main)
+    now = time.monotonic()
+    how = "its loop turns"
+    if not server.turns(now):
+        stood = "since its start" if server.beat is None else f"for {seconds(now - server.beat)}"
+        how = f"its loop has stood still {stood}"
+    lines = [f"{MAIN} [{server.main[0]}]: {how}", *described(frames_of(stack), stack)]
+    return "\n".join(lines) + "\n"
 
 
 def _fail(why: str, code: int) -> int:

@@ -10,11 +10,11 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from ..log import log
+from ..model.stacks import REQUEST, REQUESTS, frames_of
 from ..platform.base import Identity
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
-from ..worker.reports import REQUEST, REQUESTS
-from .reader import Reader, frames_of
+from .reader import Reader
 from .words import is_understood
 
 ANSWER = 0.3

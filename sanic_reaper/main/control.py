@@ -18,12 +18,12 @@ from functools import partial
 
 from .. import platform, state
 from ..log import log
+from ..model.stacks import described
 from ..platform import mark_of
 from ..state import statedir
 from ..worker.explanations import BLOCKING, EXITED, Frame
 from .contact import Contact
 from .processes import WatchedProcess
-from .reader import frames_of, other_threads
 
 MAX_CLIENTS = 8
 """Clients that are heard at the same time. The next ones wait in the socket's queue."""
@@ -295,21 +295,6 @@ class Client:
     def close(self) -> None:
         self.is_over = True
         self._connection.close()
-
-
-def described(frames: list[Frame], stack: str) -> list[str]:
-    """The lines of an answer: each thread's stack once, the one that was asked for first.
-
-    Args:
-        frames: in which the worker sits, innermost first: on a thread's stack, or suspended.
-        stack: what `faulthandler` wrote.
-    """
-    lines = [f'  File "{file}", line {line} in {name}' for file, line, name in frames]
-    if frames and frames == frames_of(stack):
-        rest = other_threads(stack)
-    else:  # a coroutine's, which is on no stack
-        rest = stack.rstrip("\n").splitlines()
-    return [*lines, "", *rest] if rest else lines
 
 
 def _turns(process: WatchedProcess, frames: list[Frame], how: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import Settings
 from ..log import log
+from ..model.stacks import frames_of, other_threads
 from ..worker.explanations import (
     AWAITING,
     BESIDE,
@@ -21,7 +22,6 @@ from ..worker.explanations import (
 )
 from ..worker.handlers import Place
 from .contact import Contact
-from .reader import frames_of, other_threads
 from .slow import SlowHandlers
 
 LINGER = 1.0

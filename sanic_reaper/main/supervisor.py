@@ -34,6 +34,7 @@ from .journal import Journal, facts
 from .listeners import MainListeners
 from .manager import SupervisedManager
 from .outcome import outcome_of
+from .own_stack import OwnStack
 from .processes import WatchedProcess
 from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
@@ -138,6 +139,7 @@ class Supervisor:
         self._predecessors: set[Identity] = set()
         self._processes: list[WatchedProcess] = []
         self._control = Control(run, self._processes)
+        self._own_stack = OwnStack(run)
         self._wards = Wards(settings, self._processes, hooks, journal, self._tell)
         self._managers: list[Any] = []
         self._began = 0
@@ -188,12 +190,16 @@ class Supervisor:
         known = main_internals.multiprocessing_children()
         self._predecessors = {child for child in children if child[0] not in known}
         self._start_sidecar()
+        # Main may hang in a listener before its loop has turned once: it can be seen, and dumped.
+        if self._journal.path:
+            self._journal.write(time.monotonic())
         if self.notifier is not None:
             self.notifier.begin(self.settings.startup_timeout)
 
     def _use_directory(self, path: str) -> None:
         """The directory in which others leave word too, and look for it."""
         self._control.open(path)
+        self._own_stack.open(path)
         self._tell("state", path)
 
     def adopt(self, app: App) -> None:
@@ -264,6 +270,7 @@ class Supervisor:
             ("say how the stop went", self._say_goodbye),
             ("write down that the server has stopped", self._write_last),
             ("close its socket", self._control.close),
+            ("close the file of its stack", self._own_stack.close),
             ("give the listeners back", self._listeners.restore),
             ("let the hooks end", self.hooks.finish),
             ("give the WorkerManager back", self._restore_manager),
@@ -548,6 +555,7 @@ class Supervisor:
                 self._replace_sidecar()
         self._journal.turn(now)
         self._control.turn()
+        self._own_stack.turn(now)
         if self.notifier is not None:
             # Of a stop too, and not in the signal's handler: that makes one write, the watchdog's.
             # The handler would gain the moment until main's loop goes on, or speak for a main that

@@ -23,6 +23,7 @@ plain integers.
 `uid(pid)`                             the user that it runs as, or `None`
 `ignored_signals(pid)`                 what it ignores, also as a zombie: bit N - 1 for signal N; 0
                                        where that is not known
+`caught_signals(pid)`                  what it has handlers for, in the same way
 `exit_fd(pid)`                         a descriptor that turns readable when the process ends
 `send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
@@ -71,6 +72,7 @@ channel = backend.channel
 is_exiting = backend.is_exiting
 uid = backend.uid
 ignored_signals = backend.ignored_signals
+caught_signals = backend.caught_signals
 exit_fd = backend.exit_fd
 send = backend.send
 parent_death_signal = backend.parent_death_signal

@@ -102,6 +102,10 @@ def ignored_signals(pid: int) -> int:
     return 0
 
 
+def caught_signals(pid: int) -> int:
+    return 0
+
+
 def _absent(what: str) -> NoReturn:
     raise OSError(errno.ENOSYS, f"no {what} on this system")
 

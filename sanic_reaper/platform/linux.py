@@ -232,10 +232,19 @@ def uid(pid: int) -> int | None:
 
 def ignored_signals(pid: int) -> int:
     """`SigIgn` of /proc/PID/status (proc(5)). The kernel keeps it until the process is reaped."""
+    return _signals(pid, b"\nSigIgn:")
+
+
+def caught_signals(pid: int) -> int:
+    """`SigCgt` of /proc/PID/status (proc(5))."""
+    return _signals(pid, b"\nSigCgt:")
+
+
+def _signals(pid: int, heading: bytes) -> int:
     if is_hidden(pid):
         return 0
     try:
-        _, found, rest = _read(f"/proc/{pid}/status").partition(b"\nSigIgn:")
+        _, found, rest = _read(f"/proc/{pid}/status").partition(heading)
     except OSError as error:
         _has_ended(error)
         return 0

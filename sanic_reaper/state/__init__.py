@@ -6,6 +6,7 @@
 `RUN.kin`               the watchdog's: what the workers have started, as far as it has been seen
 `RUN.end`               the watchdog's, once main is gone: what it did, a line each
 `RUN.socket`            where main answers questions
+`RUN.stack`             what C writes when main is asked by a signal where it is itself
 ======================  ===========================================================================
 
 `RUN` is the id of the run. A line is a record: its kind, and then its fields as `key=value`, with
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the format. Who reads another one says so, and leaves it alone."""
 
-STATE, BEAT, KIN, END, SOCKET = ALL = (".state", ".beat", ".kin", ".end", ".socket")
+STATE, BEAT, KIN, END, SOCKET, STACK = ALL = (
+    ".state",
+    ".beat",
+    ".kin",
+    ".end",
+    ".socket",
+    ".stack",
+)
 
 Fields: TypeAlias = "dict[str, str]"
 

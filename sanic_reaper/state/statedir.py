@@ -188,6 +188,20 @@ def append(path: str, name: str, content: bytes) -> None:
         os.close(directory)
 
 
+def open_for_appending(path: str, name: str) -> int:
+    """A descriptor of a file that is made anew, and that whoever may can also read and empty.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    directory = open_directory(path, os.geteuid())
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
 def _write_all(fd: int, content: bytes) -> None:
     while content:
         content = content[os.write(fd, content) :]

@@ -18,17 +18,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
+from ..model.stacks import REQUESTS
 from ..platform import mark_of
-
-REQUESTS: tuple[int, ...] = (
-    tuple(signal.SIGRTMAX - number for number in (3, 4, 8, 9, 10))
-    if hasattr(signal, "SIGRTMAX")
-    else (signal.SIGUSR2,)
-)
-"""The signals by which main may ask a worker where it is: the first one that the user's code does
-not handle. SIGRTMAX-5 to -7 have another use (`tree/birthmark.py`)."""
-
-REQUEST = REQUESTS[0]
 
 MARK = b"\x1e"
 
@@ -56,6 +47,9 @@ class Reports:
         free = (one for one in REQUESTS if signal.getsignal(one) is signal.SIG_DFL)
         self._request = next(free, 0)
         if self._request:
+            if hasattr(faulthandler, "unregister"):
+                # Main's, inherited by fork: it would keep the next one from being put in place.
+                faulthandler.unregister(self._request)
             # In this order: `chain` calls what was there before, Python's own handler.
             signal.signal(self._request, self._handler)
             if hasattr(faulthandler, "register"):

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -151,10 +150,8 @@ def test_who_does_not_take_the_answer_is_given_up(tmp_path, control, worker, mon
     [connection] = connected(tmp_path, 1)
     with connection:
         connection.sendall(f"{NAME}\n".encode())
-        began = time.monotonic()
         control.turn()
-        assert time.monotonic() - began < 0.1
-        assert len(control._clients) == 1
+        assert len(control._clients) == 1, "nobody has waited for it"
         wait_until(lambda: control.turn() or not control._clients, 5, "an end")
 
 

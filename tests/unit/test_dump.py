@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 import pytest
+from support.programs import program
 from support.written import a_server
 
-from sanic_reaper import cli
+from sanic_reaper import cli, state
 from sanic_reaper.commands import dump
+from sanic_reaper.model.stacks import REQUEST
+from sanic_reaper.state import main_stack
+from sanic_reaper.state.main_stack import ask_main
+from sanic_reaper.tree.process import start_of
 
 
 @pytest.mark.parametrize(
@@ -14,11 +22,21 @@ from sanic_reaper.commands import dump
     [
         ([], [], 1, "no running server has a worker Sanic-Server-0-0"),
         ([a_server("1 serving")], [], 1, "no running server has a worker Sanic-Server-0-0"),
+        ([a_server("1 serving")], [], 1, "] has main, Sanic-Server-1-0"),
         ([a_server("0 serving")], ["--app", "Bakery"], 1, "no running server"),
         ([a_server("0 serving"), a_server("0 serving", app="Bakery")], [], 2, "give its pid"),
+        ([a_server("0 serving"), a_server("0 serving", app="Bakery")], [], 2, "--app"),
         ([a_server("0 serving")], [], 1, "Sanic-Server-0-0 of Shop: "),
     ],
-    ids=["no server", "no such worker", "another app", "two of this name", "nobody answers"],
+    ids=[
+        "no server",
+        "no such worker",
+        "which there are",
+        "another app",
+        "two of this name",
+        "by app",
+        "nobody answers",
+    ],
 )
 def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
     monkeypatch.setattr(dump.elsewhere.view, "servers", lambda *_: servers)
@@ -27,3 +45,99 @@ def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
     assert out == ""
     assert error.count("\n") == 1
     assert words in error
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ([], "which process? no server runs"),
+        ([a_server("0 serving", "1 serving")], "has main, Sanic-Server-0-0, Sanic-Server-1-0"),
+    ],
+)
+def test_without_a_name_it_says_which_there_are(monkeypatch, capsys, servers, words):
+    monkeypatch.setattr(dump.elsewhere.view, "servers", lambda *_: servers)
+    assert cli.main(["dump"]) == 2
+    assert words in capsys.readouterr().err
+
+
+# -- main, which shows itself ---------------------------------------------------------------------
+
+A_SLEEPER = """
+import signal, sys, time
+if sys.argv[1] == "handles":
+    signal.signal({signum}, lambda *_: None)
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory as a server has one, with the file for a stack."""
+    tmp_path.chmod(0o700)
+    (tmp_path / f"run{state.STACK}").touch(0o600)
+    return tmp_path
+
+
+def ask(place, process, uid=None):
+    uid = os.geteuid() if uid is None else uid
+    return ask_main(str(place), uid, "run", (process.pid, start_of(process.pid)))
+
+
+def a_sleeper(how):
+    return program(A_SLEEPER.format(signum=REQUEST), how)
+
+
+def test_who_would_die_of_the_question_is_not_asked(place):
+    """A state file may name any pid."""
+    with a_sleeper("does not") as process:
+        with pytest.raises(OSError, match="does not handle SIGRTMAX-3"):
+            ask(place, process)
+        assert process.poll() is None
+
+
+def test_one_that_does_not_answer(place, monkeypatch):
+    monkeypatch.setattr(main_stack, "PATIENCE", 0.3)
+    with a_sleeper("handles") as process, pytest.raises(TimeoutError, match="has not answered"):
+        ask(place, process)
+
+
+def test_one_that_is_gone(place):
+    with pytest.raises(OSError, match="main is gone"):
+        ask_main(str(place), os.geteuid(), "run", (os.getpid(), 1))
+
+
+def test_somebody_else_asks_just_now(place, monkeypatch):
+    monkeypatch.setattr(main_stack, "PATIENCE", 0.2)
+    with (place / f"run{state.STACK}").open() as file, a_sleeper("handles") as process:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="somebody else is asking"):
+            ask(place, process)
+
+
+@pytest.mark.parametrize("kind", ["none", "link", "second name", "directory"])
+def test_a_file_that_is_none_of_a_servers(place, kind):
+    file, other = place / f"run{state.STACK}", place / "other"
+    other.write_text("precious")
+    file.unlink()
+    if kind == "link":
+        file.symlink_to(other)
+    elif kind == "second name":
+        file.hardlink_to(other)
+    elif kind == "directory":
+        file.mkdir()
+    with a_sleeper("handles") as process, pytest.raises(OSError, match=r"main|file|link|directory"):
+        ask(place, process)
+    assert other.read_text() == "precious"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be asked for another user")
+def test_root_asks_nobody_but_the_user_whose_file_it_is(place):
+    os.chown(place, 65534, 65534)
+    os.chown(place / f"run{state.STACK}", 65534, 65534)
+    with (
+        a_sleeper("handles") as process,
+        pytest.raises(OSError, match="does not run as user 65534"),
+    ):
+        ask(place, process, 65534)

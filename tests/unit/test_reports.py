@@ -20,13 +20,14 @@ from sanic_reaper.config import Settings
 from sanic_reaper.main import reader as reader_module
 from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
-from sanic_reaper.main.reader import Reader, frames_of, other_threads
+from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
 from sanic_reaper.main.words import WORDS, is_understood
+from sanic_reaper.model.stacks import REQUEST, REQUESTS, frames_of, other_threads
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED
-from sanic_reaper.worker.reports import REQUEST, REQUESTS, Reports
+from sanic_reaper.worker.reports import Reports
 
 
 @pytest.fixture
