@@ -1,4 +1,4 @@
-"""Advice on the start method and the Python: a line when a server starts or fails to, if it helps."""
+"""Advice on the start method and the Python: a line at a start, or at its failure, if it helps."""
 
 from __future__ import annotations
 
