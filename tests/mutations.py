@@ -161,9 +161,9 @@ MUTATIONS = [
     ),
     Mutation(
         "main reaps whatever there is",
-        "main/children.py",
-        "zombies - main_internals.multiprocessing_children() - _popen_children()",
-        "zombies",
+        "tree/remains.py",
+        "and (row.identity in self._elsewhere or self._is_of_worker(row))",
+        "",
         "test_descendants.py::test_the_exit_code_of_mains_own_child_is_left_to_main",
     ),
     Mutation(

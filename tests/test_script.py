@@ -120,6 +120,27 @@ def test_two_servers_that_one_script_has_forked(launch, ports, method, signum):
     assert holds(lambda: own.alive and server.command.process.alive, 1)
 
 
+# -- children of main's own, and orphans that main adopts -----------------------------------------
+
+
+@methods
+def test_orphans_are_reaped_and_no_exit_status_is_stolen(launch, method):
+    """Each of 60 requests leaves an orphan that soon ends; main waits late for its own children."""
+    server = run_script(launch, "own children", SUPERVISED.with_(method=method))
+    server.wait_serving()
+    server.wait_for("own children")
+    wait_until(lambda: len(server.zombies) == 4, 10, server.describe)
+    own = {row.process for row in server.zombies}
+    for _ in range(60):
+        assert server.get("/start/brief-daemon")[0] == 200
+    wait_until(lambda: not server.children, 20, server.describe)
+    wait_until(lambda: {row.process for row in server.zombies} == own, 20, server.describe)
+    server.send(SIGTERM)
+    assert server.wait_for("collected")[0].more["codes"] == [7, 8, 9, 10]
+    server.wait_gone()
+    assert server.exit_code() == 0
+
+
 # -- what it does afterwards ----------------------------------------------------------------------
 
 

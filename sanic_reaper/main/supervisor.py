@@ -26,7 +26,7 @@ from ..worker import startup
 from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
 from . import advice, aftermath, inheritance, main_internals, preflight
-from .children import OwnChildren
+from .children import reap_adopted
 from .control import Control
 from .goodbye import HELPER, PROCESS, WORKER, goodbye
 from .greeting import greeting
@@ -50,9 +50,6 @@ CHECK_EVERY = 0.5
 
 RETRY_AFTER = 0.5
 """Seconds until a watchdog that could not be started is tried again; then twice as long."""
-
-REAP_EVERY = 2.0
-"""Seconds between two reapings of adopted zombies: each looks through all objects of main's."""
 
 HANDOVER = 1.0
 """Seconds that the watchdog may take to look what there is before main goes on."""
@@ -154,11 +151,9 @@ class Supervisor:
         self._survivors: list[str] = []
         self._killed: list[str] = []
         self._next_check = 0.0
-        self._next_reaping = 0.0
         self._retry_at = float("inf")
         self._retry_after = RETRY_AFTER
         self._zombies: set[Identity] = set()
-        self._children = OwnChildren()
         self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
         self._listeners = MainListeners(self.signals, settings.slow_handler)
@@ -598,12 +593,9 @@ class Supervisor:
         return self._control.news
 
     def _reap_adopted(self) -> None:
-        if self._zombies and time.monotonic() >= self._next_reaping:
-            self._next_reaping = time.monotonic() + REAP_EVERY
-            zombies = {one for one in self._zombies if start_of(one[0]) == one[1]}
-            reaped = self._children.reap_adopted({pid for pid, _ in zombies})
-            # The watchdog tells of each once. Who waits for one of the others may give it up.
-            self._zombies = {one for one in zombies if one[0] not in reaped}
+        if self._zombies:
+            zombies, self._zombies = self._zombies, set()
+            reap_adopted({pid for pid, start in zombies if start_of(pid) == start})
 
     def _bury(self) -> None:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""

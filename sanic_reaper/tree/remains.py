@@ -93,7 +93,9 @@ class Remains:
         self._tail = tail
         self._uid = os.geteuid()
         self._spared: set[Identity] = set()
-        self._zombies: set[Identity] = set()
+        self.registered: set[Identity] = set()
+        """Children of main's that are not adopted, although they bear the birthmark."""
+        self._elsewhere: set[Identity] = set()
         self._refused: dict[Identity, str] = {}
         self._first_asked: float | None = None
         self._last_asked = 0.0
@@ -132,8 +134,7 @@ class Remains:
         """Note who descends from whom, for when the tree is broken.
 
         Returns:
-            Seconds until the next look, by what this one has cost. A zombie that has just come is
-            looked at again soon: it stays for as long as main is not told of it.
+            Seconds until the next look, by what this one has cost.
 
         Raises:
             OSError: there is no process table to be read. What is known stays known.
@@ -141,8 +142,6 @@ class Remains:
         before = time.process_time()
         table = platform.subtree(pid for pid, _ in [*roots, *self.known])
         self._judge(platform.table() if table is None else table, roots, marks=False)
-        if self._zombies > self.unwaited:
-            return LOOK_EVERY
         return max(LOOK_EVERY, (time.process_time() - before) / LOOK_SHARE)
 
     def _judge(
@@ -186,14 +185,27 @@ class Remains:
         return row.start >= self.began and birthmark.is_borne(platform.ignored_signals(row.pid))
 
     def _find_zombies(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
-        """Zombies of main's that nobody has waited for since the last look."""
-        found = {
+        """Zombies of main's that are proved to be adopted: nobody in main waits for them.
+
+        They have been seen with another parent, or they have the birthmark. What is not proved is
+        left, as it may be main's own: its exit status is for whoever has started it.
+        """
+        ours = self.known.keys() | self._spared | self._elsewhere
+        self._elsewhere = {
             row.identity
             for row in table.values()
-            if row.ppid == self._main.pid and not row.alive and row.identity not in roots
+            if row.identity in ours
+            and (row.ppid != self._main.pid or row.identity in self._elsewhere)
         }
-        self.unwaited = found & self._zombies
-        self._zombies = found
+        self.unwaited = {
+            row.identity
+            for row in table.values()
+            if row.ppid == self._main.pid
+            and not row.alive
+            and row.identity not in roots
+            and row.identity not in self.registered
+            and (row.identity in self._elsewhere or self._is_of_worker(row))
+        }
 
     # -- ending them ------------------------------------------------------------------------------
 

@@ -324,6 +324,7 @@ class Watch:
             return
         member = Member(handle, role, name, ready_by or None)
         self.members[handle.identity] = member
+        self.remains.registered.add(handle.identity)
         self._register(handle.fd)
         if self.phase != WATCHING:  # a newcomer to a server that is stopping
             self._ask(member)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import pty
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -97,6 +100,31 @@ def again_afterwards() -> None:
     start_again()
 
 
+def own_children() -> None:
+    """Children that main waits for much later, and that no list of Python's has."""
+    found: list[Any] = []
+
+    def start(_: Any) -> None:
+        found.append(subprocess.Popen(["sh", "-c", "exit 7"]))
+        gc.collect()
+        gc.freeze()
+        found.append(os.posix_spawnp("sh", ["sh", "-c", "exit 8"], os.environ))
+        for fork, code in ((os.fork, 9), (lambda: pty.fork()[0], 10)):
+            child = fork()
+            if child == 0:
+                os._exit(code)
+            found.append(child)
+        emit("own children")
+
+    def collect(_: Any) -> None:
+        statuses = [os.waitpid(pid, 0)[1] for pid in found[1:]]
+        emit("collected", codes=[found[0].wait(), *map(os.waitstatus_to_exitcode, statuses)])
+
+    app.main_process_ready(start)
+    app.main_process_stop(collect)
+    serve()
+
+
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD")
 
 
@@ -168,6 +196,7 @@ if MODE == "later apps":
 MODES = {
     "later apps": later_apps,
     "two servers": two_servers,
+    "own children": own_children,
     "job afterwards": job_afterwards,
     "thread afterwards": thread_afterwards,
     "wait afterwards": wait_afterwards,

@@ -1,4 +1,4 @@
-"""Which zombies main may reap: those that nobody in it is going to wait for."""
+"""Which zombies main may reap: those that are proved to be adopted."""
 
 from __future__ import annotations
 
@@ -10,84 +10,112 @@ from support.programs import said_by
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits without reaping")
 
 PRELUDE = """
-import gc, multiprocessing, os, subprocess, sys, weakref
-from sanic_reaper.main.children import OwnChildren
+import gc, multiprocessing, os, pty, select, signal, subprocess, time
+from sanic_reaper import platform
+from sanic_reaper.main.children import reap_adopted
+from sanic_reaper.tree import birthmark
+from sanic_reaper.tree.process import Handle, start_of
+from sanic_reaper.tree.remains import Remains
 
-own = OwnChildren()
+platform.become_subreaper()
+me = Handle(os.getpid(), start_of(os.getpid()), None)
+remains = Remains(me, "run", select.poll(), lambda *_: None, lambda *_: None)
+
+def look():
+    remains.remember({me.identity: "main"})
+    return {pid for pid, _ in remains.unwaited}
 
 def ended(pid):
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     return pid
 
-def unknown():
-    '''A zombie that nothing in this process knows of, as one that was adopted.'''
-    return ended(os.posix_spawnp("true", ["true"], os.environ))
-
-def forked(code):
-    child = os.fork()
+def forked(work, fork=os.fork):
+    child = fork()
+    child = child[0] if isinstance(child, tuple) else child
     if child == 0:
-        os._exit(code)
-    return ended(child)
+        os._exit(work() or 0)
+    return child
+
+def code(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
-"""In a process of its own: what is told of forks is never untold."""
+"""Main, which has children of its own, and adopts others."""
 
 
-def test_what_somebody_waits_for_is_left_and_the_rest_is_reaped():
+def test_the_exit_status_of_each_child_of_its_own_is_left_to_main():
+    """Also of one that the collector has frozen, and of those that Python knows nothing of."""
     program = """
-process = multiprocessing.get_context("fork").Process(target=os._exit, args=(3,))
-process.start()
-command = subprocess.Popen(["sh", "-c", "exit 4"])
-stranger = unknown()
-reaped = own.reap_adopted({stranger, ended(process.pid), ended(command.pid)})
-process.join()
-print(reaped == {stranger}, process.exitcode, command.wait())
-"""
-    assert said_by(PRELUDE + program) == ["True 3 4"]
-
-
-def test_none_is_reaped_once_main_has_forked_by_itself():
-    """Any of them may be that child, whose status belongs to who has forked it."""
-    program = """
-child = forked(5)
-stranger = unknown()
-print(own.reap_adopted({child, stranger}), end=" ")
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), os.waitpid(stranger, 0)[0] == stranger)
-"""
-    assert said_by(PRELUDE + program) == ["set() 5 True"]
-
-
-def test_that_multiprocessing_forks_is_no_such_fork():
-    program = """
-process = multiprocessing.get_context("fork").Process(target=os._exit, args=(3,))
-process.start()
-process.join()
-print(own.has_forked)
-"""
-    assert said_by(PRELUDE + program) == ["False"]
-
-
-def test_a_fork_in_a_child_is_no_business_of_mains():
-    """A worker has the same object, and nothing to do with it."""
-    program = """
-def work():
-    forked(0)
-    os._exit(own.has_forked)
-
-process = multiprocessing.get_context("fork").Process(target=work)
-process.start()
-process.join()
-print(process.exitcode, own.has_forked)
-"""
-    assert said_by(PRELUDE + program) == ["0 False"]
-
-
-def test_a_server_that_is_over_is_told_of_no_forks():
-    """What was asked for in its name can't be taken back, and holds nothing of it."""
-    program = """
-gone = weakref.ref(own)
-del own
+frozen = subprocess.Popen(["sh", "-c", "exit 7"])
 gc.collect()
-forked(0)
-print(gone())
+gc.freeze()
+spawned = os.posix_spawnp("sh", ["sh", "-c", "exit 8"], os.environ)
+bare = forked(lambda: 9)
+on_a_terminal = forked(lambda: 10, pty.fork)
+process = multiprocessing.get_context("fork").Process(target=os._exit, args=(11,))
+process.start()
+for pid in (frozen.pid, spawned, bare, on_a_terminal, process.pid):
+    ended(pid)
+found = look() | look()
+reap_adopted(found)
+process.join()
+print(found, frozen.wait(), code(spawned), code(bare), code(on_a_terminal), process.exitcode)
 """
-    assert said_by(PRELUDE + program) == ["None"]
+    assert said_by(PRELUDE + program) == ["set() 7 8 9 10 11"]
+
+
+def test_an_orphan_that_had_another_parent_is_reaped():
+    """It was seen below that one."""
+    program = """
+reading, writing = os.pipe()
+there, go = os.pipe()
+
+def work():
+    orphan = forked(lambda: os.read(there, 1) and 3)
+    os.write(writing, str(orphan).encode())
+    os.read(there, 1)
+
+parent = forked(work)
+orphan = int(os.read(reading, 100))
+print(look(), end=" ")
+os.write(go, b"xx")
+ended(parent)
+ended(orphan)
+found = look()
+reap_adopted(found)
+print(found == {orphan}, code(parent), start_of(orphan))
+"""
+    assert said_by(PRELUDE + program) == ["set() True 0 0"]
+
+
+def test_an_orphan_of_a_worker_that_nobody_has_seen_is_reaped():
+    """By what it has from the worker by birth. The worker's own status is main's."""
+    program = """
+reading, writing = os.pipe()
+
+def work():
+    birthmark.take()
+    os.write(writing, str(forked(lambda: 3)).encode())
+
+worker = forked(work)
+remains.registered.add((worker, start_of(worker)))
+orphan = int(os.read(reading, 100))
+ended(worker)
+ended(orphan)
+found = look()
+reap_adopted(found)
+print(found == {orphan}, start_of(orphan), code(worker))
+"""
+    assert said_by(PRELUDE + program) == ["True 0 0"]
+
+
+def test_a_worker_that_multiprocessing_waits_for_is_left_to_it():
+    program = """
+process = multiprocessing.get_context("fork").Process(target=birthmark.take)
+process.start()
+found = look() if ended(process.pid) else set()
+reap_adopted(found)
+print(found == {process.pid}, ended(process.pid) == process.pid)
+process.join()
+print(process.exitcode)
+"""
+    assert said_by(PRELUDE + program) == ["True True", "0"]

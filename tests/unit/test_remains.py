@@ -20,7 +20,7 @@ from support.programs import said_by
 
 from sanic_reaper import platform
 from sanic_reaper.tree.process import Handle, start_of
-from sanic_reaper.tree.remains import LOOK_EVERY, LOOK_SHARE, STUBBORN, Remains
+from sanic_reaper.tree.remains import STUBBORN, Remains
 from sanic_reaper.watchdog.channel import Channel
 from sanic_reaper.watchdog.watch import CLEARING, GONE, STOPPING, Watch
 
@@ -109,30 +109,6 @@ def test_the_process_table_is_read_with_the_last_descriptor():
         "    print(os.getpid() in platform.table(), bool(platform.environ(os.getpid())))\n"
     )
     assert said_by(program) == ["True True"]
-
-
-def test_a_zombie_is_looked_at_again_soon(monkeypatch):
-    """Also where looks are dear, and rare: it stays for as long as main does not know of it."""
-    me = Handle.open(os.getpid(), start_of(os.getpid()))
-    remains = Remains(me, RUN, select.poll(), lambda *_: None, lambda *_: None)
-    roots = {me.identity: "main"}
-    subtree = platform.subtree
-
-    def dear(pids):
-        until = time.process_time() + 5 * LOOK_EVERY * LOOK_SHARE
-        while time.process_time() < until:
-            pass
-        return subtree(pids)
-
-    monkeypatch.setattr(platform, "subtree", dear)
-    child = subprocess.Popen(["true"])
-    identity = (child.pid, start_of(child.pid))
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert remains.remember(roots) == LOOK_EVERY
-    assert identity not in remains.unwaited
-    assert remains.remember(roots) > 4 * LOOK_EVERY
-    assert identity in remains.unwaited
-    child.wait()
 
 
 @pytest.fixture
