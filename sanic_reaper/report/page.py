@@ -6,8 +6,10 @@ places, reasons) goes through `esc`.
 
 from __future__ import annotations
 
+from . import tables
 from .account import Account, Process, fate, first_line
 from .drawing import Row, Tick, Window, place, rows, ticks, windows
+from .markup import DASH, ENTITIES_OF_LINES, esc, or_dash, style_of
 from .style import CSS
 from .words import (
     DATE,
@@ -22,18 +24,8 @@ from .words import (
     made_with,
     parts,
     printable,
-    steps,
     told,
 )
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-_ENTITIES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": " ", "\t": " "}
-)
-_ENTITIES_OF_LINES = {**_ENTITIES, ord("\n"): "\n"}
 
 LEGEND = (
     ("import", "import"),
@@ -69,15 +61,6 @@ LONG = 12
 """Rows from which on the axis stands below them as well."""
 
 
-DASH = "\u2013"
-"""Where there is nothing to tell."""
-
-
-def esc(text: object) -> str:
-    """Text as it may stand between tags, and in quotes."""
-    return printable(str(text)).translate(_ENTITIES)
-
-
 def page(account: Account) -> str:
     """The whole document."""
     title = f"{esc(account.app)} [{account.pid}] - sanic-reaper report"
@@ -86,8 +69,8 @@ def page(account: Account) -> str:
         _happened(account),
         _legend(account),
         *(_time_line(account, window) for window in windows(account)),
-        _starts(account),
-        _table(account),
+        tables.starts(account),
+        tables.table(account),
         _footer(account),
     ]
     return (
@@ -125,7 +108,7 @@ def _header(account: Account) -> str:
             "Serving after",
             "never" if account.served is None else duration(account.served - account.began),
         ),
-        ("Exit code", "none yet" if account.lives else _or_dash(account.code)),
+        ("Exit code", "none yet" if account.lives else or_dash(account.code)),
         ("Main", str(account.pid)),
         ("Workers wanted", str(account.wanted)),
         ("Address", account.address or DASH),
@@ -147,10 +130,6 @@ def _header(account: Account) -> str:
         f"{f'; <b>{esc(lost)}</b>' if lost else ''}</p>"
         f"{stuck if account.is_stuck else ''}<dl>{cells}</dl></header>"
     )
-
-
-def _or_dash(value: object) -> str:
-    return DASH if value is None else str(value)
 
 
 def _seconds(ended: float | None, began: float | None) -> str:
@@ -318,131 +297,14 @@ def _happened(account: Account) -> str:
 
 def _happening(one: Told, account: Account) -> str:
     moment = account.wall(one.time)
-    style = _style(account)
+    style = style_of(account)
     first, _, rest = one.words.partition("\n")
     words = f"{f'<i>{esc(one.who)}</i> ' if one.who else ''}{esc(first)}"
     if rest:
-        more = printable(rest).translate(_ENTITIES_OF_LINES)
+        more = printable(rest).translate(ENTITIES_OF_LINES)
         words = f"<details><summary>{words}</summary><pre>{more}</pre></details>"
     name = f'<b class="{"bad" if one.is_bad else "plain"}">{esc(one.name or "watchdog")}</b>'
     return f'<li><time>{esc(clock(moment, style))}</time>{name}<div class="what">{words}</div></li>'
-
-
-STARTS = 4
-"""Starts of workers that are told. Of more only the slowest, the median and those that failed are;
-the others are folded away."""
-
-PROCESSES = 10
-"""Rows of the table. Of more those of ordinary workers are folded away."""
-
-
-def _starts(account: Account) -> str:
-    workers = [one for one in account.workers if steps(one, one.until)]
-    if not workers:
-        return ""
-    remarks: dict[Process, str] = {}
-    if len(workers) > STARTS:
-        ranked = sorted(workers, key=lambda one: one.seconds_to_up or 0.0)
-        ready = [one for one in ranked if one.seconds_to_up is not None]
-        if ready:
-            remarks = {ready[len(ready) // 2]: "the median", ready[-1]: "the slowest"}
-        shown = [one for one in workers if one.seconds_to_up is None]
-        shown += sorted(remarks, key=lambda one: one.seconds_to_up or 0.0, reverse=True)
-    else:
-        shown = workers
-    rest = [one for one in workers if one not in shown]
-    folded = ""
-    if rest:
-        times = [one.seconds_to_up or 0.0 for one in rest]
-        between = f"up after {duration(min(times))} to {duration(max(times))}"
-        folded = _folded(
-            f"{len(rest)} more, {between}", f'<div class="starts">{_all(rest, remarks)}</div>'
-        )
-    return (
-        '<section aria-labelledby="starts"><h2 id="starts">How each worker started</h2>'
-        f'<div class="starts">{_all(shown, remarks)}</div>{folded}</section>'
-    )
-
-
-def _all(workers: Iterable[Process], remarks: Mapping[Process, str]) -> str:
-    return "".join(_start(one, remarks.get(one, "")) for one in workers)
-
-
-def _start(worker: Process, remark: str) -> str:
-    found = "".join(
-        f'<li><span class="number">{seconds:.2f} s</span><span>{esc(what)}'
-        f"{f' <i>{esc(more)}</i>' if more else ''}"
-        f"{f' <code>{esc(where)}</code>' if where else ''}</span></li>"
-        for seconds, what, where, more in steps(worker, worker.until)
-    )
-    words = first_line(how_it_started(worker)) + (f", {remark}" if remark else "")
-    return (
-        f'<div class="start"><h3>{esc(worker.name)} <span class="pid">{worker.pid}</span> '
-        f"<i>{esc(words)}</i></h3><ol>{found}</ol></div>"
-    )
-
-
-def _table(account: Account) -> str:
-    processes = account.processes
-    rest = [one for one in processes if _is_ordinary(one)] if len(processes) > PROCESSES else []
-    shown = [one for one in processes if one not in rest]
-    folded = _folded(f"{len(rest)} more workers, without incident", _rows(rest, account))
-    return (
-        '<section aria-labelledby="table"><h2 id="table">All processes</h2>'
-        f"{_rows(shown, account)}{folded if rest else ''}</section>"
-    )
-
-
-def _is_ordinary(process: Process) -> bool:
-    return process.is_worker and not (process.was_hurt or process.marks or process.did_not_start)
-
-
-def _folded(summary: str, inner: str) -> str:
-    return f"<details><summary>{esc(summary)}</summary>{inner}</details>"
-
-
-NONE = ' class="none"'
-
-_COLUMNS = ("Process", "Role", "Began", "Ready", "Told to stop", "Ended", "Requests", "End")
-"""Of the table. On a narrow screen each stands before its value."""
-
-
-def _rows(processes: Iterable[Process], account: Account) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
-    body = "".join(_process(one, account) for one in processes)
-    zone = clock(account.wall(account.began), "%z")
-    return (
-        f"<table><caption>Times of day, {esc(zone)}, as everywhere on this page.</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _process(process: Process, account: Account) -> str:
-    style = _style(account)
-
-    def at(moment: float | None) -> str:
-        return DASH if moment is None else clock(account.wall(moment), style)
-
-    before = f" <i>in place of {process.before.pid}</i>" if process.before is not None else ""
-    cells = [
-        process.role,
-        *map(at, (process.began, process.ready, process.asked, process.ended)),
-        _or_dash(process.requests),
-        first_line(fate(process)) or DASH,
-    ]
-    tagged = "".join(
-        f'<td data-name="{name}"{NONE if cell == DASH else ""}>{esc(cell)}</td>'
-        for name, cell in zip(_COLUMNS[1:], cells, strict=True)
-    )
-    return (
-        f'<tr><th scope="row">{esc(process.name)} <span class="pid">{process.pid}</span>{before}'
-        f"</th>{tagged}</tr>"
-    )
-
-
-def _style(account: Account) -> str:
-    """How a moment of the run is written: with the date where it may be another day's."""
-    return DATE if account.seconds > 43200 else "%H:%M:%S"
 
 
 def _footer(account: Account) -> str:
