@@ -217,7 +217,8 @@ def test_a_server_of_another_version_is_named_by_each_command(place, tmp_path):
         assert words in done.stderr, (arguments, done)
         assert "this one reads 1" in done.stderr
         assert "Traceback" not in done.stderr
-    os.utime(place / "newer.beat", (time.time() - 3600,) * 2)
+    for end in (state.BEAT, state.STATE):
+        os.utime(place / f"newer{end}", (time.time() - 3600,) * 2)
     command = [sys.executable, "-m", "sanic_reaper.cli", "ps"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert "newer" not in done.stderr, "it runs no more"
