@@ -81,13 +81,16 @@ def test_a_server_in_a_container(contain):
     server.main.freeze()
     wait_until(lambda: probe(server, "--live") == 1, 10, server.describe)
     server.main.send(signal.SIGCONT)
+    killed = workers[0].inner_pid
     workers[0].send(signal.SIGKILL)
     server.wait_for("after_server_start", 3)
     server.send(signal.SIGTERM)  # as `docker stop`
     assert server.exit_code(SHUTDOWN_TIMEOUT + SLACK) == 0
     server.wait_gone(1.0)
     assert can_bind(server.port)
-    assert "of these by SIGKILL: 1;" in server.output()
+    deaths = [line for line in server.output().splitlines() if "has died" in line]
+    assert [f"[{killed}] has died: " in line for line in deaths] == [True], deaths
+    assert "killed" not in server.output().splitlines()[-1], "and none by the stop"
 
 
 def probe(server: Server, kind: str) -> int:
