@@ -78,7 +78,7 @@ CASES = [
     (a_server(*TWO, "0 starting"), "", ""),
     (a_server("0 stopping", "1 serving", "0 serving"), "", ""),
     (a_server(*TWO, "0 background"), "", "still does background work"),
-    (a_server(*TWO, "0 finishing start"), "", ""),
+    (a_server(*TWO, "0 finishing-start"), "", ""),
     # Main.
     (a_server(*TWO, age=STALE - 0.1), "", ""),
     (a_server(*TWO, age=STALE), "main's loop has stood still for 5.0 s", ...),
