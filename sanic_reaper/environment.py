@@ -12,6 +12,7 @@ injects each key as a constant. No prefix matches a name in lower case.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from . import untrusted
 
@@ -97,12 +98,60 @@ _before: dict[tuple[int, str], str | None] = {}
 """What stood in the environment of a process before its run, by pid and name. Empty: nothing."""
 
 
-def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
+class DetachedEnv(dict[str, str]):
+    """An environment for a child; as a context manager, the environment of this process."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> DetachedEnv:
+        global _blocks
+        with _lock:
+            if not _blocks:
+                wanted = detached_env()
+                _attached.update({name: os.environ.get(name) for name in _ALL})
+                _set({name: wanted.get(name) for name in _ALL})
+            _blocks += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _blocks
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                _set(_attached)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+_ALL = (RUN, MAIN, DETACHED, *WORKER_MARKS)
+_lock = allocate_lock()
+_blocks = 0
+"""How many blocks of `with detached_env()` are open, in all threads: they may overlap."""
+
+_attached: dict[str, str | None] = {}
+"""What stood in the environment before the first of these blocks."""
+
+
+def detached_env(base: Mapping[str, str] | None = None) -> DetachedEnv:
     """The environment for a child that is *meant* to outlive the server.
 
     Start the child with it, and neither it nor what it starts is ended with the server:
 
         subprocess.Popen(["backup-tool"], env=detached_env(), start_new_session=True)
+
+    What takes no `env` is called in a block, which restores the environment at its end:
+
+        with detached_env():
+            webbrowser.open("http://localhost:8000")
+
+    The environment is the whole process's. So whatever is started within the block is spared, also
+    by other threads, and by other tasks if the block awaits something: keep it short.
 
     The child must be executed with this environment; a bare `os.fork()` is not covered. It
     inherits nothing else from here: close_fds (the default of `subprocess`) keeps the port free.
@@ -111,9 +160,9 @@ def detached_env(base: Mapping[str, str] | None = None) -> dict[str, str]:
         base: the variables to start from; `os.environ` where none are given.
 
     Returns:
-        A new dictionary; `base` is left as it is.
+        A new dictionary, which is a context manager too; `base` is left as it is.
     """
-    variables = dict(os.environ if base is None else base)
+    variables = DetachedEnv(os.environ if base is None else base)
     runs = variables.pop(DETACHED, "").split(",")
     runs.append(variables.pop(RUN, "") or os.environ.get(RUN, ""))
     if _expected and RUN not in os.environ:

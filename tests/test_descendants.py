@@ -24,7 +24,7 @@ KINDS = [
 ]
 """See `subjects/children.py`. Each ends up as one `sleep`."""
 
-DETACHED = {"detached": 1, "detached-daemon": 1, "detached-family": 2}
+DETACHED = {"detached": 1, "detached-block": 1, "detached-daemon": 1, "detached-family": 2}
 """The kinds that were started with `detached_env()`, and how many sleeps each is."""
 
 
@@ -151,7 +151,7 @@ def test_children_of_a_start_that_was_ended(launch):
 @signals(SIGTERM, SIGKILL)
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_a_detached_child_outlives_the_server(launch, method, signum):
-    kinds = ["plain", "daemon", *DETACHED]
+    kinds = [*DETACHED, "plain", "daemon"]
     server = launch(SUPERVISED.with_(method=method, workers=1, children=kinds))
     server.wait_serving()
     wait_children(server, 2 + sum(DETACHED.values()))

@@ -113,6 +113,14 @@ def detached(command: list[str], **options: object) -> None:
     popen(command, env=detached_env(), **options)
 
 
+def detached_block() -> None:
+    """As `webbrowser.open` and others do it, which take no environment."""
+    from sanic_reaper import detached_env
+
+    with detached_env():
+        popen(NAP, start_new_session=True)
+
+
 def rename(name: str) -> None:
     with open("/proc/self/comm", "w") as comm:
         comm.write(name)
@@ -152,6 +160,7 @@ CHILDREN: dict[str, Callable[[], object]] = {
     "other-user-daemon": partial(run, DAEMON, user=65534, env={}),
     "root": lambda: popen([os.environ["SETUID_SETPRIV"], "--reuid=0", *NAP]),
     "detached": partial(detached, NAP, start_new_session=True),
+    "detached-block": detached_block,
     "detached-daemon": partial(detached, DAEMON),
     "detached-family": partial(detached, ["sh", "-c", "sleep 600 & setsid --fork sleep 600; wait"]),
 }

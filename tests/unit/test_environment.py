@@ -150,3 +150,59 @@ def test_a_detached_server_may_detach_something_itself(monkeypatch):
     assert environment.is_detached(raw, "abc")
     assert environment.is_detached(raw, "def")
     assert not environment.is_detached(raw, "ab")
+
+
+# -- as a block -----------------------------------------------------------------------------------
+
+
+def marks() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name in environment._ALL}
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    for name in environment._ALL:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(environment.RUN, "abc")
+    monkeypatch.setenv(environment.OWNER, "1:2")
+    return marks()
+
+
+def test_in_a_block_the_environment_is_that_of_a_detached_child(marked):
+    with environment.detached_env() as variables:
+        assert marks() == {environment.DETACHED: "abc"}
+        assert variables[environment.DETACHED] == "abc"
+    assert marks() == marked
+
+
+def test_a_block_that_fails_restores_it(marked):
+    with pytest.raises(OSError, match="no browser"), environment.detached_env():
+        raise OSError("no browser")
+    assert marks() == marked
+
+
+def test_blocks_that_overlap_restore_it_at_the_end_of_the_last(marked):
+    """As those of two threads may, in any order."""
+    first, second = environment.detached_env(), environment.detached_env()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert marks() == {environment.DETACHED: "abc"}
+    second.__exit__()
+    assert marks() == marked
+
+
+def test_other_variables_are_left_alone(marked, monkeypatch):
+    monkeypatch.delenv("OTHER", raising=False)
+    with environment.detached_env({"PATH": "/nowhere"}):
+        assert os.environ["PATH"] != "/nowhere"
+        monkeypatch.setenv("OTHER", "set within")
+    assert os.environ["OTHER"] == "set within"
+
+
+def test_a_block_without_a_server(monkeypatch, marked):
+    monkeypatch.delenv(environment.RUN)
+    monkeypatch.delenv(environment.OWNER)
+    with environment.detached_env():
+        assert marks().keys() <= {environment.DETACHED}
+    assert marks() == {}
