@@ -453,7 +453,7 @@ def test_no_secret_is_written(launch):
     written = list((server.box.folder / "sanic-reaper").iterdir())
     suffixes = {path.suffix for path in written}
     suffixes.discard(".kin")  # the watchdog has seen a child before main has told of it
-    assert suffixes == {".state", ".beat", ".socket"}
+    assert suffixes == {".state", ".beat", ".socket", ".stack"}
     for path in written:
         assert path.stat().st_mode & 0o077 == 0
         if path.is_file():
