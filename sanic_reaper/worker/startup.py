@@ -383,14 +383,16 @@ class Startup:
         rest = moment - self._imported
         # Without main nobody knows when the import began.
         parts = [f"import {self._imported - self._began:.2f} s"] if self.supervised else []
-        names = [record.name for record in self.records]
+        places = {Place(*record[:3]) for record in self.records}
+        names = [place.name for place in places]
         for record in self.records:
             mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
             if self._primary is not None and record.app == self._primary.name:
                 rest -= record.seconds
             else:
                 mark = f" (of {record.app}){mark}"
-            called = record.name if names.count(record.name) == 1 else str(Place(*record[:3]))
+            at = f" ({os.path.basename(record.file)}:{record.line})"
+            called = record.name + (at if names.count(record.name) > 1 else "")
             parts.append(f"{called} {record.seconds:.2f} s{mark}")
         if self._extensions >= 0.005:
             rest -= self._extensions

@@ -56,6 +56,16 @@ def headless() -> None:
         ctypes.CDLL(None).pthread_exit(None)
 
 
+def phoenix() -> None:
+    """It forks another one when it is asked to end, and so do all that come after it."""
+    if os.fork() == 0:
+        os.setsid()
+        rename("sleep")
+        signal.signal(signal.SIGTERM, lambda *_: os.fork() and os._exit(0))
+        while True:
+            time.sleep(600)
+
+
 def odd_name() -> None:
     """Anybody may call himself anything."""
     reading, writing = os.pipe()
@@ -154,6 +164,7 @@ CHILDREN: dict[str, Callable[[], object]] = {
     "headless": headless,
     "restless": partial(restless, ""),
     "restless-deaf": partial(restless, "deaf"),
+    "phoenix": phoenix,
     "odd-name": odd_name,
     "awaited": awaited,
     "other-user": partial(popen, NAP, user=65534),

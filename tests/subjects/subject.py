@@ -21,6 +21,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from multiprocessing import active_children
@@ -342,6 +343,50 @@ def log_slowly(seconds: str) -> None:
     logging.getLogger("sanic.root").addHandler(Slow())
 
 
+def log_badly(how: str) -> None:
+    """A handler of the user's that blocks, fails, or waits for a lock that nobody gives back."""
+
+    class Bad(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if how == "blocks":
+                time.sleep(600)
+            elif how == "raises":
+                raise RuntimeError("the log server is not there")
+
+    handler = Bad()
+    if how == "waits":
+        locker = Thread(target=handler.acquire)
+        locker.start()
+        locker.join()
+    logging.getLogger("sanic.root").addHandler(handler)
+
+
+def leave_session(seconds: str) -> None:
+    with contextlib.suppress(PermissionError):  # it leads one already
+        os.setsid()
+
+
+def lose_directory(seconds: str) -> None:
+    folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    os.rmdir(folder)
+
+
+def limit_itself(seconds: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+
+
+def use_up_pids(number: str) -> None:
+    """So many processes, one after another."""
+    for _ in range(int(number)):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    emit("pids used up", last=pid)
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "": lambda _: None,
     "async": sleep_in_loop,
@@ -383,6 +428,12 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "close-all": close_all,
     "garbage": write_garbage,
     "flood": flood,
+    "log": log_badly,
+    "setsid": leave_session,
+    "chdir": lambda _: os.chdir("/"),
+    "lose-directory": lose_directory,
+    "setrlimit": limit_itself,
+    "use-up-pids": use_up_pids,
     "setuid": become_nobody,
     "setuid-alone": become_nobody_alone,
     "ignore-children": ignore_children,
