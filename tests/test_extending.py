@@ -97,6 +97,7 @@ def test_what_a_listener_of_main_raises_is_all_that_is_shown(launch, event):
     server = launch(SUPERVISED.with_(listeners={event: "raise"}))
     server.wait_gone(START)
     assert server.exit_code() != 0
+    server.wait_for_output("RuntimeError: the database is not there")
     assert "missing 1 required positional argument" not in server.output()
 
 
