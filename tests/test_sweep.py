@@ -229,6 +229,7 @@ def test_runs_that_were_killed_in_their_first_moment_leave_no_file(launch, new_b
         wait_until(lambda known=before: files_in(place) - known, 20, server.describe)
         server.command.process.send(SIGKILL)
         server.exit_code()
+        server.wait_gone()  # its watchdog too: until then the run is not over
     server = launch(subject, box=box)
     server.wait_serving()
     told = {path.stem for path in place.glob("*.state")}
