@@ -45,6 +45,20 @@ def connect(server: Server) -> socket.socket:
     return connection
 
 
+def test_a_directory_whose_path_is_too_long_for_a_socket(launch, new_box):
+    box = new_box()
+    long = box.folder / ("long" * 40)
+    long.mkdir(mode=0o700)
+    server = launch(
+        SUPERVISED.with_(workers=1, method="fork"), box=box, env={"XDG_RUNTIME_DIR": str(long)}
+    )
+    server.wait_serving()
+    said = server.ask("dump", "Sanic-Server-0-0")
+    assert said.code == 0, said.text
+    assert server.stop() == 0
+    assert "can't ask" not in server.output()
+
+
 # -- several ask the same worker ------------------------------------------------------------------
 
 

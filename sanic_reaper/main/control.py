@@ -21,6 +21,7 @@ from ..log import log
 from ..model.stacks import described
 from ..platform import mark_of
 from ..state import statedir
+from ..state.socket_path import short_path
 from ..worker.explanations import BLOCKING, EXITED, Frame
 from .contact import Contact
 from .processes import WatchedProcess
@@ -67,14 +68,21 @@ class Control:
         """Those of its descriptor."""
         self._next_look = 0.0
         self._is_registered = False
+        self._has_warned = False
         self._clients: list[Client] = []
 
     def open(self, directory: str) -> None:
         """Listen in this directory, and in no other one. "": nowhere, so nobody can ask."""
         self._stop_listening()
         self._directory = directory
-        if directory and (error := self._listen()) is not None:  # too long a path, above all
-            log.debug("nobody can ask where a worker is: %s", error)
+        if directory and (error := self._listen()) is not None and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "`sanic-reaper dump` can't ask this server: no socket can be made in %s (%s). "
+                "Everything else works. Another XDG_RUNTIME_DIR helps",
+                directory,
+                error,
+            )
 
     @property
     def _path(self) -> str:
@@ -85,7 +93,8 @@ class Control:
         self._next_look = time.monotonic() + LOOK_EVERY
         try:
             statedir.check_owner(self._directory, os.geteuid())  # `bind` would follow a link
-            self._listener = _listen(self._path)
+            with short_path(self._directory, self._run + state.SOCKET) as path:
+                self._listener = _listen(path)
         except OSError as error:
             return error
         self._mark = mark_of(self._listener.fileno())

@@ -11,6 +11,7 @@ import time
 
 from .. import state
 from . import statedir
+from .socket_path import short_path
 
 PATIENCE = 8.0
 """Seconds that somebody who asks waits for the whole answer, with others before him in the queue.
@@ -37,7 +38,8 @@ def ask_for_stack(directory: str, run: str, wanted: str) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(PATIENCE)
         try:
-            _connect(connection, f"{directory}/{run}{state.SOCKET}", until)
+            with short_path(directory, run + state.SOCKET) as path:
+                _connect(connection, path, until)
             connection.sendall(wanted.encode("utf-8", "replace") + b"\n")
             content = _answer(connection, until)
         except TimeoutError:

@@ -252,7 +252,7 @@ def _fragments(directory: int, path: str) -> list[str]:
             runs.setdefault(run, []).append(name)
     for run, left in runs.items():
         socket = run + state.SOCKET
-        refuses = socket in left and _refuses(f"{path}/{socket}")
+        refuses = socket in left and _refuses(path, socket)
         if refuses or all(_is_old(directory, name) for name in left):
             found += left
     return found
@@ -269,14 +269,17 @@ def _is_old(directory: int, name: str) -> bool:
     return age is not None and age > FRAGMENT_KEPT_FOR
 
 
-def _refuses(path: str) -> bool:
+def _refuses(directory: str, name: str) -> bool:
     """Whether a socket is nobody's any more."""
     import socket  # here, as the commands do without
+
+    from .socket_path import short_path
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
-            probe.connect(path)
+            with short_path(directory, name) as path:
+                probe.connect(path)
         except ConnectionRefusedError:
             return True
         except OSError:

@@ -279,11 +279,32 @@ def test_who_does_not_ask_is_hung_up_on(tmp_path, control, words):
 
 def test_a_path_that_is_too_long_for_a_socket(tmp_path, worker):
     deep = tmp_path / ("x" * 120)
-    deep.mkdir()
+    deep.mkdir(mode=0o700)
     control = Control("run", [worker])
     control.open(str(deep))
     control.turn()
-    assert control.news == []
+    with ThreadPoolExecutor() as pool:
+        told = pool.submit(ask_for_stack, str(deep), "run", NAME)
+        wait_until(lambda: control.turn() or told.done(), 20, "an answer")
+    assert "it sits" in told.result()
+    assert mode_of(deep / "run.socket") == 0o600
+    control.close()
+    assert list(deep.iterdir()) == []
+
+
+def mode_of(path):
+    return path.lstat().st_mode & 0o777
+
+
+def test_no_place_for_a_socket_is_one_warning(tmp_path, worker, caplog):
+    control = Control("run", [worker])
+    for name in ("first", "second"):
+        control.open(str(tmp_path / name))
+        control.turn()
+        assert control.news == []
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"no socket can be made in {tmp_path}/first" in record.getMessage()
     control.close()
 
 

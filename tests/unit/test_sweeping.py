@@ -166,6 +166,21 @@ def test_files_that_no_state_file_belongs_to(place, names, age, stay):
     assert [(place / name).exists() for name in names] == [stay] * len(names)
 
 
+@pytest.mark.parametrize("length", [1, 150])
+def test_whose_socket_refuses(tmp_path, length):
+    """However long the path of its directory is."""
+    deep = tmp_path / ("x" * length)
+    deep.mkdir()
+    here = os.open(deep, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as gone:
+        listener.bind(f"/proc/self/fd/{here}/living.socket")
+        listener.listen()
+        gone.bind(f"/proc/self/fd/{here}/dead.socket")
+        assert sweeping._refuses(str(deep), "dead.socket")
+        assert not sweeping._refuses(str(deep), "living.socket")
+    os.close(here)
+
+
 def test_what_nobody_has_understood_for_long_goes(place):
     leave(place, "older", version=state.VERSION + 1)
     leave(place, "newer", version=state.VERSION + 1)
