@@ -471,6 +471,23 @@ def test_who_was_there_before_is_left_alone(job):
     assert [row.process for row in one.box.rows()] == [before]
 
 
+def test_a_daemon_of_who_was_there_before_is_left_alone(job):
+    """It comes to `run` as an orphan. What the command has left, with an environment that is
+    cleaned or not, is ended all the same."""
+    script = '(sleep 1; setsid --fork sleep 601) & exec "$@"'
+    one = job("sh", "-c", script, "sh", *RUN, "--", *LEAVER, "daemon", "cleaned-daemon", "plain")
+    one.wait_ready()
+
+    def daemons() -> list[Process]:
+        return [process for process in sleeps(one.box) if process.command[-1] == "601"]
+
+    wait_until(lambda: daemons() and len(sleeps(one.box)) == 4, DONE, one.describe)
+    before = daemons()
+    one.run.send(SIGTERM)
+    assert one.command.exit_code(DONE) == 7
+    assert [row.process for row in one.box.rows()] == before
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, for a second user")
 def test_a_child_whom_it_may_not_signal_is_named(job, new_box):
@@ -515,7 +532,7 @@ def test_json(job):
     assert {(entry["name"], entry["signal"]) for entry in signals} >= {
         ("sh", "SIGTERM"),
         ("sh", "SIGKILL"),
-        ("x\nforged\x1b[2J", "SIGTERM"),
+        ("x\\nforged\\x1b[2J", "SIGTERM"),
     }
     assert all("descends from run" in entry["evidence"] for entry in signals)
     (end,) = [entry for entry in objects if entry["event"] == "end"]

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     report = Report(as_json)
     init = Init(_adopt(report), grace, report)
     try:
-        child = start(command, given)
+        child = start(command, given, init.has_strangers)
     except OSError as error:
         report.say("ERROR", f"{command[0]}: {error.strerror}")
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE

@@ -6,6 +6,7 @@ import os
 import signal
 
 from .. import environment, platform
+from ..tree import birthmark
 from .routing import TAKEN
 
 TYPE_CHECKING = False
@@ -77,11 +78,14 @@ class Command:
             os.kill(self.pid, signum)
 
 
-def start(argv: Sequence[str], given: Given) -> Command:
+def start(argv: Sequence[str], given: Given, with_birthmark: bool = False) -> Command:
     """Start a command as our child, in a process group of its own.
 
     Not with `subprocess`, which costs 1.5 MB and 8 ms, nor `posix_spawn`, which knows nothing of
     the parent death signal.
+
+    Args:
+        with_birthmark: whether the command and its children are to be told from others by that.
 
     Raises:
         OSError: it can't be executed. `FileNotFoundError`: it is not there.
@@ -90,7 +94,7 @@ def start(argv: Sequence[str], given: Given) -> Command:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(argv, given, parent, writing)
+        _become(argv, given, parent, writing, with_birthmark)
     os.close(writing)
     failure = os.read(reading, 16)  # the end of the file comes with the exec, which closes it
     os.close(reading)
@@ -101,13 +105,17 @@ def start(argv: Sequence[str], given: Given) -> Command:
     return Command(pid, argv[0])
 
 
-def _become(argv: Sequence[str], given: Given, parent: int, writing: int) -> NoReturn:
+def _become(
+    argv: Sequence[str], given: Given, parent: int, writing: int, with_birthmark: bool
+) -> NoReturn:
     code = 0
     try:
         os.setpgid(0, 0)
         _die_with(parent)
         variables = _environment(parent)
         given.restore()
+        if with_birthmark:
+            birthmark.take()
         os.execvpe(argv[0], list(argv), variables)
     except OSError as error:
         code = error.errno or 0

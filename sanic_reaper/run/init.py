@@ -75,6 +75,12 @@ class Descendants(Remains):
         if self._leaving.pop(target.handle.identity, None) is not None:
             self.ended -= 1
 
+    def claims(self, identity: Identity) -> bool:
+        """Whether a child of this process comes from the command, although there are others whose
+        orphans this process adopts."""
+        row = platform.row(identity[0])
+        return row is not None and (row.identity in self.known or self._is_proved(row))
+
     def _is_detached(self, row: Row) -> bool:
         return False
 
@@ -106,6 +112,8 @@ class Init:
         self._roots = {me.identity: "run"}
         self._spared = set() if me.pid == 1 else self._children()
         self._descendants = Descendants(me, mark, self._tell)
+        # What those start may come to us as an orphan. Then being our child proves nothing.
+        self._descendants.strangers = self.has_strangers
         for identity in self._spared:
             self._descendants.spare(identity)
         self._status: int | None = None
@@ -125,12 +133,23 @@ class Init:
         """
         self._command = command
         while self._status is None:
-            self._turn(None if self._adopts else self._look())
+            self._turn(self._look() if self._looks else None)
         self._ended_at = time.monotonic()
         terminal.take_back(command.pid)
         self._end_the_rest()
         self._report_end(command)
         return self._status
+
+    @property
+    def has_strangers(self) -> bool:
+        """Whether this process had children before the command. The command is then to bear the
+        birthmark (`tree/birthmark.py`)."""
+        return bool(self._spared)
+
+    @property
+    def _looks(self) -> bool:
+        """Whether it has to be noted who descends from whom while the command runs."""
+        return not self._adopts or self.has_strangers
 
     # -- while the command runs -------------------------------------------------------------------
 
@@ -163,7 +182,7 @@ class Init:
         if signum in (signal.SIGTERM, signal.SIGINT):
             self._asked_at = time.monotonic()
             self.interrupted = signum == signal.SIGINT and to == GROUP
-        if not self._adopts:
+        if self._looks:
             self._look()  # while the command lives, and with it the evidence
         try:
             self._command.send_group(signum) if to == GROUP else self._command.send(signum)
@@ -240,6 +259,8 @@ class Init:
         self._reap()
         known = self._descendants.given_up | self._spared
         found = self._children() - known if not self._childless else set()
+        if self.has_strangers:
+            found = set(filter(self._descendants.claims, found))
         if not found and not self._childless and not known:
             text = "there are children left that the process table does not show; giving up"
             self._report.say("ERROR", text)

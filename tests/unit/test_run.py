@@ -159,6 +159,8 @@ from sanic_reaper import run
 
 for interrupted, status, _ in json.loads(sys.argv[1]):
     class Init:
+        has_strangers = False
+
         def __init__(self, *_):
             self.interrupted = interrupted
 
