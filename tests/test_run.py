@@ -145,7 +145,7 @@ def test_exit_codes(tmp_path):
         assert done.returncode == code, (command, done)
         assert bool(done.stderr) == (code in (126, 127)), "only what is wrong is said"
     assert execute(*RUN).returncode == 2
-    assert "which command?" in execute(*RUN, "--").stderr
+    assert "no COMMAND is given" in execute(*RUN, "--").stderr
     assert "--grace SECONDS" in execute(*RUN, "--help").stdout
     assert execute(*RUN, "--", "echo", "--help", "--", "-x").stdout == "--help -- -x\n"
 

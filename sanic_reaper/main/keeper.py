@@ -1,5 +1,5 @@
-"""Main sees to it that each worker that is wanted lives: it replaces those that died, hang or are
-worn out, and no more than one of the healthy ones at a time.
+"""Keeps the configured number of workers running. Replaces workers that died, hang, or reached a
+recycling limit; at most one healthy worker is recycled at a time.
 
 The policy is elsewhere, and pure: `retries`, `respawns`, `recycling`, `pulse`.
 """
@@ -94,7 +94,7 @@ class Keeper:
         return name in self._due
 
     def tend(self, servers: Iterable[WorkerProcess]) -> None:
-        """See who has died, failed, is hung or worn out, and do what follows.
+        """Replace the workers that died, failed, hang, or reached a recycling limit.
 
         Raises:
             StartFailed: the server can't start.
@@ -323,7 +323,7 @@ class Keeper:
                 del self._predecessors[name]
                 log.error("%s [%s] has died: %s", name, old.pid, self._cause(old)[0])
 
-    # -- who is worn out --------------------------------------------------------------------------
+    # -- recycling --------------------------------------------------------------------------------
 
     def _recycle(self, servers: list[WorkerProcess]) -> None:
         """One at a time: not before all others serve, and the last one is gone."""

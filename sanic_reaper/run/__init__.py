@@ -94,7 +94,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], float, bool]:
     options = parser.parse_args(arguments)
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
-        parser.error("which command?")
+        parser.error("no COMMAND is given")
     return command, options.grace, options.json
 
 

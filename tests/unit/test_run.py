@@ -110,9 +110,9 @@ def test_options():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", "which command?"),
-        ("--", "which command?"),
-        ("--json", "which command?"),
+        ("", "no COMMAND is given"),
+        ("--", "no COMMAND is given"),
+        ("--json", "no COMMAND is given"),
         ("--grace -1 -- CMD", "'-1' is no number of seconds"),
         ("--grace nan -- CMD", "'nan' is no number of seconds"),
         ("--grace inf -- CMD", "'inf' is no number of seconds"),
