@@ -402,3 +402,37 @@ def test_a_file_that_was_saved_half_way_is_named(launch, ports, tmp_path, method
     assert "exit code" not in said
     assert server.output().index("Traceback") < server.output().index("did not start")
     assert server.stop() == 0
+
+
+WAITS = ["sh", "-c", '"$@"; echo "it has ended, $?"', "launcher"]
+"""A launcher that starts a program as its child and waits for it, as `uv run` does."""
+
+TIES = {
+    "nothing": [],
+    "setpriv": ["setpriv", "--pdeathsig", "TERM", "--"],
+    "itself": [
+        sys.executable,
+        "-c",
+        "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+        "os.execvp(sys.argv[1], sys.argv[1:])",
+    ],
+}
+"""What ties the server to it."""
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_a_launcher_that_is_killed(launch, tie):
+    """As `docs/deployment/launchers.md` says."""
+    if TIES[tie] and not shutil.which(TIES[tie][0]):
+        pytest.skip(f"no {TIES[tie][0]}: apt-get install util-linux")
+    server = launch(SUPERVISED, argv=[*WAITS, *TIES[tie], sys.executable, "app.py"])
+    server.wait_serving()
+    launcher, main = server.command.process, server.main
+    launcher.send(SIGKILL)
+    wait_until(lambda: not launcher.alive, 10, server.describe)
+    if tie == "nothing":
+        assert holds(lambda: main.alive and server.get()[0] == 200, 2)
+        assert server.ask("ps").code == 0
+        server.send(SIGTERM)
+    server.wait_gone()
+    assert "stopped cleanly" in server.output()
