@@ -255,6 +255,25 @@ def test_one_that_swallows_its_cancellation_is_left_behind(launch):
     assert len(server.events("after_server_stop")) == 1
 
 
+@methods
+def test_the_thread_that_it_awaits_is_not_waited_for(launch, method):
+    """It can't be cancelled, and the interpreter would join it."""
+    subject = SUPERVISED.with_(
+        method=method, workers=1, listeners={"after_server_start": "async-thread"}
+    ).with_config(REAPER_SHUTDOWN_TIMEOUT=START)
+    server = launch(subject)
+    server.wait_for("holding")
+    began = time.monotonic()
+    server.send(SIGTERM)
+    server.wait_gone(START)
+    assert time.monotonic() - began < 3 + SLACK
+    assert server.exit_code() == 0
+    output = server.output()
+    assert "exits before its start is complete, and does not wait for the thread " in output
+    assert "SIGKILL" not in output
+    assert len(server.events("after_server_stop")) == 1
+
+
 def test_one_that_cannot_be_reached_is_killed_within_the_limit(launch):
     subject = SUPERVISED.with_(
         method="fork", workers=1, listeners={"after_server_start": "hold_gil"}

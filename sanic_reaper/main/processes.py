@@ -51,7 +51,7 @@ class WatchedProcess(BaseProcess):
             super().start()
 
     def run(self) -> None:
-        enter(self._orders, self._kwargs)
+        leave = enter(self._orders, self._kwargs)
         try:
             super().run()
         except KeyboardInterrupt:
@@ -62,6 +62,7 @@ class WatchedProcess(BaseProcess):
                 # Sanic leaves its event loop open (worker/reloader.py:44). The last collection may
                 # end the loop's sockets before the loop, which then complains with a traceback.
                 gc.freeze()
+            leave()
 
     def terminate(self) -> None:
         self.is_dismissed = True

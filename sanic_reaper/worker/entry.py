@@ -15,6 +15,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -23,13 +24,14 @@ from typing import Any, NamedTuple
 
 from .. import environment, internals, platform
 from ..internals import App
+from ..log import log
 from ..tree import birthmark
 from ..tree.process import start_of
 from . import hooks, runs
 from .draining import Draining
 from .guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 from .reports import Reports
-from .startup import Startup
+from .startup import CANCELLED, Startup
 
 _LOOKED_BY = 0.5
 """Seconds after main's death by which a worker stops even if the watchdog has not asked it to."""
@@ -68,13 +70,16 @@ class Orders(NamedTuple):
     """and the id of its run."""
 
 
-def enter(orders: Orders, arguments: dict[str, Any]) -> None:
+def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
     """Make this process one that ends with main, and only when it is told to.
 
     Must run in the main thread of the new process.
 
     Args:
         arguments: of what it was started for; a worker's may be added to.
+
+    Returns:
+        What is to be called when that is done: the interpreter begins to exit.
     """
     os.environ.update(orders.environment)
     for name in orders.forget:
@@ -102,6 +107,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> None:
 
         install(orders.endpoint, orders.directory, orders.run)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
+    return stop.leave
 
 
 def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Reports]:
@@ -163,6 +169,29 @@ class _Stop:
             atexit.register(gc.freeze)
         first, self._stopping = not self._stopping, True
         return first
+
+    def leave(self) -> None:
+        """The interpreter begins to exit, and waits for threads and child processes first.
+
+        Of a start that was cut short nobody needs what they do. A listener that awaits a thread can
+        be cancelled, its thread can't, and often that thread is why the start took so long.
+        """
+        if self.start is not None and self.start.was_cut_short and not self._orphaned:
+            signal.signal(signal.SIGALRM, self._leave_threads)
+            alarm_in(CANCELLED)
+
+    def _leave_threads(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return
+        threads = set(threading.enumerate()) - {threading.main_thread()}
+        names = sorted(f"the thread {one.name}" for one in threads if not one.daemon)
+        log.warning(
+            "%s [%d] exits before its start is complete, and does not wait for %s",
+            os.environ.get("SANIC_WORKER_NAME", "server"),
+            self._pid,
+            ", ".join(names) or "a child process",
+        )
+        os._exit(0)
 
 
 class _Drain(_Stop):

@@ -42,7 +42,7 @@ KEY = "REAPER_HANDLER_TIMEOUT"
 BEFORE, AFTER = "before_server_start", "after_server_start"
 
 CANCELLED = 1.0
-"""Seconds that a handler has to clean up when a stop has cancelled it."""
+"""Seconds that a handler has to clean up when a stop has cancelled it, and then its threads."""
 
 
 class Record(NamedTuple):
@@ -238,6 +238,11 @@ class Startup:
     def is_up(self) -> bool:
         """Whether the start of each app is over."""
         return self.has_served and not self._starting
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether a stop has come before it was over."""
+        return self.stopping and not self.is_up
 
     @property
     def supervised(self) -> bool:
