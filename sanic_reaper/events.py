@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeAlias
 
@@ -173,7 +173,10 @@ class Hooks:
 
 def _call(hook: Hook, event: Event) -> None:
     try:
-        hook(event)
+        result = hook(event)
+        if isinstance(result, Coroutine):  # of a function around a coroutine function
+            result.close()
+            raise TypeError("it returns a coroutine, which nobody awaits: use asyncio.run()")
     except BaseException as error:  # `sys.exit()` too: the next hook is to be called all the same
         with suppress(Exception):
             log.exception("the hook %r has failed for %s: %r", hook, event.name, error)

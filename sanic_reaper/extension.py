@@ -46,8 +46,8 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
 
         app.extend(extensions=[Reaper])
 
-    The line works before and after any other `app.extend(...)` and use of `app.ext`. Configured by
-    the app's `REAPER_*` keys, which are read when the server starts.
+    The line works after any other `app.extend(...)` and use of `app.ext`. Configured by the app's
+    `REAPER_*` keys, which are read when the server starts.
 
     Args:
         on_event: called in the main process with each `Event`, in a thread of its own. What it
@@ -136,8 +136,10 @@ def _check_hook(name: str, hook: object) -> None:
     Raises:
         TypeError: says what is wanted.
     """
-    wanted = "a function of one argument, an Event, and no coroutine function"
-    if not callable(hook) or inspect.iscoroutinefunction(hook):
+    wanted = (
+        "a function of one argument, an Event, and neither a coroutine nor a generator function"
+    )
+    if not callable(hook) or any(map(_runs_nothing, (hook, type(hook).__call__))):
         raise TypeError(f"{name}: {hook!r} is not {wanted}")
     try:
         inspect.signature(hook).bind(None)
@@ -145,6 +147,15 @@ def _check_hook(name: str, hook: object) -> None:
         return
     except TypeError as error:
         raise TypeError(f"{name}: {hook!r} is not {wanted}: {error}") from None
+
+
+def _runs_nothing(function: object) -> bool:
+    """Whether to call it creates a coroutine or a generator, and runs none of its code."""
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
 
 
 _earlier_children: set[Identity] = set()

@@ -370,6 +370,11 @@ def let_join(is_ours: Callable[[Any], bool], join: Callable[[App, Any], None]) -
     def extend(self: App, *, extensions: Any = None, **options: Any) -> Any:
         ours = [one for one in extensions or () if is_ours(one)]
         is_set_up = hasattr(self, "_ext")
+        if not ours and is_set_up and any(map(is_ours, self.ext.extensions)):
+            raise RuntimeError(
+                "Cannot extend Sanic after Sanic Extensions has been setup. If the Reaper's line "
+                "has done that, put it below this one: it works after any other app.extend()"
+            )
         if not ours or not (is_set_up or not self.config.AUTO_EXTEND):
             return original(self, extensions=extensions, **options)
         if len(ours) < len(extensions) or options:

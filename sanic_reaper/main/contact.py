@@ -26,8 +26,9 @@ STACK = 0.8
 LONGEST_STACK = 1_000_000
 """Characters of a stack that are kept: more than that is none."""
 
-DEAF_FOR = 1.0
-"""Seconds after which a worker has not exited that has closed its pipe."""
+DEAF_FOR = 10.0
+"""Seconds after which a worker that has closed its pipe is not one that exits: on a busy machine an
+interpreter may take seconds from there to its end."""
 
 Reply: TypeAlias = "Callable[[list[Frame], str], None]"
 """Receives the frames in which the worker sits, innermost first, and how, such as `BLOCKING`."""
@@ -117,7 +118,7 @@ class Contact:
             )
 
     def _note_deafness(self) -> None:
-        """A worker that exits closes its pipe a moment before it has exited."""
+        """A worker that exits closes its pipe some time before it has exited."""
         now = time.monotonic()
         if self._deaf_since is None:
             self._deaf_since = now

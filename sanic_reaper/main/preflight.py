@@ -46,9 +46,9 @@ def with_threshold(settings: Settings, is_set: bool, threshold: float | None) ->
         return settings
     if not is_set and limit is not None and threshold > limit:
         log.info(
-            "a worker's start may take %g s: WorkerManager.THRESHOLD is longer than the default of "
-            "REAPER_STARTUP_TIMEOUT, which takes its place",
-            threshold,
+            "a worker's start can take %g s, as WorkerManager.THRESHOLD says: the default of "
+            "REAPER_STARTUP_TIMEOUT is shorter (%g s)",
+            *(threshold, limit),
         )
         return replace(settings, startup_timeout=threshold)
     holds = "0, no limit" if limit is None else f"{limit:g} s"

@@ -100,3 +100,16 @@ def test_where_no_thread_can_be_started_it_is_tried_again(monkeypatch):
         hooks.turn()
     hooks.finish()
     assert heard == [1]
+
+
+def test_a_coroutine_that_a_hook_returns_is_an_error_and_the_next_hook_is_called(caplog):
+    async def hear(event): ...
+
+    heard = []
+    hooks = Hooks([(None, lambda event: hear(event)), (None, heard.append)])
+    hooks.tell("worker.died", "Sanic-Server-0-0", 1)
+    hooks.finish()
+    assert len(heard) == 1
+    [error] = caplog.messages
+    assert "has failed for worker.died" in error
+    assert "returns a coroutine, which nobody awaits" in error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 
 import pytest
 from sanic import Sanic
@@ -191,13 +192,37 @@ def test_a_context_that_takes_nothing(caplog):
         Sanic._app_registry.pop("Slotted")
 
 
+def test_a_later_line_of_the_user_is_told_where_it_belongs(app):
+    app.extend(extensions=[Reaper])
+    with pytest.raises(RuntimeError, match=r"Cannot extend .* put it below this one"):
+        app.extend(config={"oas": False})
+
+
 # -- hooks that can't be called -------------------------------------------------------------------
 
 
 async def coroutine(event): ...
 
 
-@pytest.mark.parametrize("hook", [5, "worker.died", lambda: None, lambda a, b: None, coroutine])
+def generator(event):
+    yield
+
+
+async def asynchronous_generator(event):
+    yield
+
+
+class Awaited:
+    async def __call__(self, event): ...
+
+
+NO_HOOKS = [
+    *(5, "worker.died", lambda: None, lambda a, b: None),
+    *(coroutine, partial(coroutine), generator, asynchronous_generator, Awaited()),
+]
+
+
+@pytest.mark.parametrize("hook", NO_HOOKS)
 def test_what_is_no_hook_is_refused_where_it_is_registered(app, hook):
     with pytest.raises(TypeError, match="a function of one argument, an Event"):
         Reaper(on_event=hook)
