@@ -16,7 +16,7 @@ import pytest
 from support.box import Box, container
 from support.census import Process, wait_until
 from support.marks import methods, signals
-from support.server import BOUND, CONTAINER_SCRIPT, SUPERVISED, Server
+from support.server import BOUND, CONTAINER_SCRIPT, START, SUPERVISED, Server
 from support.strangers import sleeper
 
 WITHIN = 3 * BOUND
@@ -114,6 +114,12 @@ def test_a_server_whose_output_goes_nowhere(launch, neighbour, method, streams):
     assert server.exit_code() == (0 if streams == "full" else 1)
 
 
+def handles(process: Process, signum: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> signum - 1 & 1)
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_server_whose_output_nobody_reads(launch, neighbour, method):
     """The pipe is full after 64 KiB, and whoever writes to it then hangs: main, in its own log.
@@ -128,8 +134,9 @@ def test_a_server_whose_output_nobody_reads(launch, neighbour, method):
             while os.write(descriptor, b"x" * 4096):
                 pass
         server = launch(SUPERVISED.with_(method=method), box=neighbour.box, output=pipe)
-        server.wait_for("main_process_start")
-        server.main.send(SIGTERM)
+        main = server.command.process
+        wait_until(lambda: handles(main, SIGTERM), START, server.describe)
+        main.send(SIGTERM)
         neighbour.wait_alone(server)
     finally:
         os.close(descriptor)

@@ -29,7 +29,8 @@ def test_handlers_are_called_as_plain_sanic_calls_them(launch, method):
     assert expected[0][0] == "early"
     assert expected[-1][0] == "late"
     assert calls(server) == expected
-    names = json.loads(server.get("/startup")[1])
+    *names, after = json.loads(server.get("/startup")[1])
+    assert after == "ready", "its after_server_start handler"
     own = {"method": "Service.method", "awaiting_method": "Service.awaiting_method"}
     assert names == [own.get(name, name) for name, _ in expected], (
         "and Sanic's own are not among them"
@@ -77,5 +78,5 @@ def test_without_a_main_process_too(launch, reaper):
     server = launch(subject, argv=PROGRAM)
     assert len(calls(server)) == 12
     if reaper:
-        assert len(json.loads(server.get("/startup")[1])) == 12
+        assert len(json.loads(server.get("/startup")[1])) == 12 + 1
         assert "[reaper]" not in server.output(), "what happens here is for who debugs it"

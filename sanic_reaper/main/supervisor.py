@@ -96,12 +96,13 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     )
     environment.name_main(main, app.name, os.getcwd(), state.namespace())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
-    for warning in settings.warnings(app.config):
-        log.warning("%s", warning)
-    log.info("%s", greeting(__version__, str(known["method"]), settings))
     if settings.sweep:
         preflight.sweep(app.name, hooks)
     supervisor.begin()
+    # Only now: whoever reads the log may not, and then main hangs in each line.
+    for warning in settings.warnings(app.config):
+        log.warning("%s", warning)
+    log.info("%s", greeting(__version__, str(known["method"]), settings))
     return supervisor
 
 
@@ -327,9 +328,10 @@ class Supervisor:
             self._steps.attempt(purpose, step)
 
     def _let_go(self) -> None:
-        """Without a SyncManager of the user's there is nobody left to be ended after main."""
+        """The watchdog stays if the time of the stop was up before all leftovers had ended, and for
+        a SyncManager of the user's, which is to end after main."""
         assert self._sidecar is not None
-        if main_internals.managers():
+        if self._left_behind is None or main_internals.managers():
             self._tell("over")
         else:
             self.release()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from ..platform.base import Identity, Row
 
@@ -138,9 +138,10 @@ def precedes(
     began: int,
     predecessors: set[Identity],
     table: Mapping[int, Row],
-    roots: Mapping[Identity, str],
+    ours: Container[Identity],
 ) -> bool:
-    """Whether a process, or an ancestor of it below the roots, is older than the server.
+    """Whether a process of ours, or an ancestor of it that is ours as well, is older than the
+    server.
 
     A script may have started something before it ran the server, and may want to end it itself
     when the server has stopped: so that is not ours to end while main lives.
@@ -149,9 +150,11 @@ def precedes(
         began: the creation time of the first process of the server.
         predecessors: older ones that are too young for the clock to tell: it ticks 100 times a
             second, and a script that goes on with another server is faster than that.
+        ours: what the verdict claims, without the roots. An orphan that main does not adopt comes
+            to a process that is older than everybody, and is not ours.
     """
     ancestor: Row | None = row
-    while ancestor is not None and ancestor.identity not in roots:
+    while ancestor is not None and ancestor.identity in ours:
         if ancestor.start < began or ancestor.identity in predecessors:
             return True
         ancestor = table.get(ancestor.ppid)

@@ -166,7 +166,9 @@ class Remains:
             identity
             for identity in verdict.claims
             if identity in self.preceding
-            or ownership.precedes(table[identity[0]], self.began, self.predecessors, table, roots)
+            or ownership.precedes(
+                table[identity[0]], self.began, self.predecessors, table, verdict.claims
+            )
         }
         self._find_zombies(table, roots)
         return dict(verdict.claims)

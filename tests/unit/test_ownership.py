@@ -7,7 +7,7 @@ import pytest
 from sanic_reaper.platform.base import Row
 from sanic_reaper.tree import ownership
 
-MAIN, WORKER, WATCHDOG = 100, 110, 105
+INIT, MAIN, WORKER, WATCHDOG = 1, 100, 110, 105
 ROOTS = {(MAIN, 50): "main", (WORKER, 60): "worker Sanic-Server-0-0", (WATCHDOG, 55): "watchdog"}
 TREE = (
     Row(1, 0, 1, "S", name="init"),
@@ -287,7 +287,8 @@ def test_whose_it_is(rows, more, owner):
 class TestPrecedes:
     def precedes(self, row, *rows, began=55, predecessors=()):
         table = {each.pid: each for each in (*TREE, row, *rows)}
-        return ownership.precedes(row, began, set(predecessors), table, ROOTS)
+        ours = {one.identity for one in (row, *rows) if one.pid != INIT}
+        return ownership.precedes(row, began, set(predecessors), table, ours)
 
     def test_older_than_the_server(self):
         assert self.precedes(Row(95, MAIN, 52, "S"))
@@ -304,3 +305,8 @@ class TestPrecedes:
 
     def test_below_an_old_root_but_not_old_itself(self):
         assert not self.precedes(Row(200, MAIN, 80, "S"), began=80)
+
+    def test_an_orphan_that_main_has_not_adopted(self):
+        """Its parent is older than everybody, and is not ours."""
+        assert not self.precedes(Row(200, INIT, 80, "S"), Row(INIT, 0, 1, "S"))
+        assert self.precedes(Row(200, INIT, 52, "S"), Row(INIT, 0, 1, "S"))
