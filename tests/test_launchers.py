@@ -337,6 +337,46 @@ def test_how_a_worker_has_ended_is_known_although_the_launcher_ignores_sigchld(l
     assert words in server.output()
 
 
+# -- a launcher that blocks signals ---------------------------------------------------------------
+
+BLOCKING = (
+    "import os, signal, sys;"
+    "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals());"
+    "os.execv(sys.executable, [sys.executable, 'app.py'])"
+)
+"""What a thread blocks is passed on by exec: a launcher with threads often starts its children from
+one that handles no signal."""
+
+
+@methods
+@pytest.mark.parametrize("signum", [SIGTERM, SIGHUP], ids=str)
+def test_a_stop_is_heard_although_the_launcher_blocks_all_signals(launch, method, signum):
+    server = launch(SUPERVISED.with_(method=method), argv=[sys.executable, "-c", BLOCKING])
+    server.wait_serving()
+    server.send(signum)
+    server.wait_gone()
+    assert server.exit_code() == 0
+    assert "[reaper] stopped cleanly in " in server.output()
+
+
+@methods
+def test_a_limit_holds_although_the_launcher_blocks_all_signals(launch, method):
+    subject = SUPERVISED.with_(method=method, listeners={"before_server_start": "block"})
+    subject = subject.with_config(REAPER_HANDLER_TIMEOUT=1.0)
+    server = launch(subject, argv=[sys.executable, "-c", BLOCKING])
+    server.wait_gone(START)
+    assert server.exit_code() == 1
+    assert "before_server_start handler listen_blocking took longer than 1 s" in server.output()
+    assert "StartupTimeout did not end it" not in server.output()
+
+
+@pytest.mark.parametrize("event", ["main_process_start", "main_process_ready"])
+def test_a_stop_is_heard_although_a_listener_of_main_blocks_all_signals(launch, event):
+    server = launch(SUPERVISED.with_(method="fork", listeners={event: "block-signals"}))
+    server.wait_serving()
+    assert server.stop() == 0
+
+
 # -- a frozen program -----------------------------------------------------------------------------
 
 FROZEN = """\

@@ -1,4 +1,6 @@
-"""Makes the fork server deaf to SIGTERM while main lives. The fork server preloads this module.
+"""Makes the fork server deaf to SIGTERM while main lives, and lets it hear of its children.
+
+The fork server preloads this module.
 
 A service manager sends SIGTERM to every process of a service at once. A fork server that dies of it
 takes its children with it as far as main can see: `multiprocessing` reads a child's exit code
@@ -48,4 +50,6 @@ def _restore() -> None:
 
 
 signal.signal(signal.SIGTERM, _hear)
+# The fork server learns of its children's ends by SIGCHLD, which a launcher may have blocked.
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)

@@ -83,6 +83,7 @@ class SupervisedManager(WorkerManager):
             SystemExit: it is to be another one.
         """
         code, why = 0, ""
+        self._supervisor.signals.unblock()  # listeners have run since they were taken
         try:
             with self._supervisor.signals.interruptible():
                 self.start()  # type: ignore[no-untyped-call]

@@ -66,6 +66,7 @@ class StopSignals:
         self._is_retired = False
         self._restored_at = NEVER
         self._children_were_ignored = False
+        self._unblocked: set[int] = set()
 
     def install(self) -> None:
         """Take the signals over; again, where Sanic has taken them meanwhile.
@@ -81,6 +82,17 @@ class StopSignals:
             before = signal.signal(signum, self._handle)
             unknown = before is None or _is_inherited(before)  # `None`: installed in C
             self._before.setdefault(signum, signal.SIG_DFL if unknown else before)
+        self.unblock()
+
+    def unblock(self) -> None:
+        """Let the signals come that are blocked: no stop would be heard of, and no alarm rings.
+
+        A launcher passes on what its thread blocks, and a listener may block signals around the
+        start of a thread and forget it. (Plain Sanic hears SIGINT and SIGTERM by chance: they are
+        unblocked by `resource_tracker` when it starts.)
+        """
+        wanted = {*self.handled, signal.SIGALRM}
+        self._unblocked |= wanted & signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
 
     def heed_children(self) -> None:
         """Have children that end wait to be asked for their exit code.
@@ -109,6 +121,7 @@ class StopSignals:
         for signum in self.handled:
             if signal.getsignal(signum) == self._handle and not self._may_come_twice(signum):
                 signal.signal(signum, self._before[signum])
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._unblocked)
         if self._children_were_ignored and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 

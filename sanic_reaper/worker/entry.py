@@ -106,7 +106,9 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
         from .endpoint import install  # most servers have none
 
         install(orders.endpoint, orders.directory, orders.run)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
+    # Those that a launcher may have blocked, too.
+    heard = {signal.SIGTERM, signal.SIGCONT, signal.SIGALRM, signal.SIGABRT}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | heard)
     return stop.leave
 
 

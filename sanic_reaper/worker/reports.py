@@ -52,6 +52,7 @@ class Reports:
                 faulthandler.unregister(self._request)
             # In this order: `chain` calls what was there before, Python's own handler.
             signal.signal(self._request, self._handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {self._request})  # a launcher may block it
             if hasattr(faulthandler, "register"):
                 fd = self._connection.fileno()
                 faulthandler.register(self._request, file=fd, all_threads=True, chain=True)

@@ -109,6 +109,10 @@ def mask_all(seconds: str) -> None:
     block(seconds)
 
 
+def block_signals(seconds: str) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
 def fail(seconds: str) -> None:
     raise RuntimeError("the database is not there")
 
@@ -413,6 +417,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "deaf": deaf,
     "mask": mask,
     "mask-all": mask_all,
+    "block-signals": block_signals,
     "raise": fail,
     "raise-cancelled": cancel,
     "raise-interrupt": interrupt,
