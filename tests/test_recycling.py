@@ -77,13 +77,15 @@ def test_a_successor_that_does_not_start_changes_nothing(launch, method):
 @methods
 def test_a_successor_that_hangs_changes_nothing_either(launch, method):
     subject = NOTED.with_(method=method, workers=1, successor="block")
-    server = launch(subject.with_config(REAPER_MAX_REQUESTS=5, REAPER_STARTUP_TIMEOUT=4))
+    # A healthy start must come as far as its handler within the limit: the first one, to serve, and
+    # the successor's, to block there.
+    server = launch(subject.with_config(REAPER_MAX_REQUESTS=5, REAPER_STARTUP_TIMEOUT=10))
     [worker] = server.wait_serving()
     for _ in range(10):
         server.get()
     server.wait_for("holding")
     server.wait_for_output("goes on in its place")
-    wait_until(lambda: server.workers == [worker], 5, server.describe)
+    wait_until(lambda: server.workers == [worker], START, server.describe)
     assert server.get()[0] == 200
     assert server.stop() == 0
 

@@ -6,7 +6,6 @@ In processes of their own: who starts a watchdog asks to be told of every fork f
 from __future__ import annotations
 
 import sys
-import time
 
 import pytest
 from support.programs import said_by
@@ -39,9 +38,11 @@ watchdog.end()
 
 
 def test_a_watchdog_that_ends_at_once_is_none():
-    """And is waited for by nobody, or it would stay as a zombie."""
+    """And is waited for by nobody, or it would stay as a zombie. Its end tells, not the time that
+    an answer may take: the program would not end in time."""
     program = """
 sidecar._COMMAND = ["true"]
+sidecar.HELLO = 1000.0
 watchdog = Watchdog(me, "run", 1.0)
 try:
     watchdog.confirm()
@@ -49,9 +50,7 @@ except OSError as error:
     print(error)
 print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}"))
 """
-    began = time.monotonic()
     assert said_by(PRELUDE + program) == ["it has ended at once", "False -1 False"]
-    assert time.monotonic() - began < 5, "its end tells, not the time it may take"
 
 
 def test_a_watchdog_that_has_missed_what_it_was_told_is_ended():
