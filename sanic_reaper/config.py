@@ -140,7 +140,12 @@ class Settings:
     def warnings(self, config: Mapping[str, Any]) -> Iterator[str]:
         """What is allowed, and most likely not meant."""
         grace, limit = _grace(config), self.shutdown_timeout
-        if 0 < limit < grace != ENDLESS:
+        if limit == 0:
+            yield (
+                "REAPER_SHUTDOWN_TIMEOUT = 0 s: each stop kills all processes at once, and no "
+                "request in flight is answered; 0 does not mean that there is no limit"
+            )
+        elif limit < grace != ENDLESS:
             yield (
                 f"REAPER_SHUTDOWN_TIMEOUT = {limit:g} s is shorter than GRACEFUL_SHUTDOWN_TIMEOUT "
                 f"= {grace:g} s: requests in flight are cut off after {limit:g} s"
@@ -228,7 +233,7 @@ def _duration(config: Mapping[str, Any], key: str, default: float) -> float:
         or value < 0
     ):
         none = ", or None" if key == "REAPER_STARTUP_TIMEOUT" else ""
-        raise BadSetting(key, value, f"a number of seconds, 0 or more{none}")
+        raise BadSetting(key, value, f"a finite number of seconds, 0 or more{none}")
     return float(value)
 
 

@@ -168,7 +168,10 @@ class Hooks:
         if thread is not None:
             thread.join(PATIENCE)
             if thread.is_alive():
-                log.warning("a hook does not return; %d events are not told", len(self._untold))
+                log.warning(
+                    "the hook %r still runs %g s after the stop; %d events are not told",
+                    *(self._running, PATIENCE, len(self._untold)),
+                )
 
 
 def _call(hook: Hook, event: Event) -> None:

@@ -62,16 +62,18 @@ class MainListeners:
         """
 
         def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
-            without_loop = sys.exc_info()[1]
+            without_loop, has_begun = sys.exc_info()[1], False
             try:
                 watch = _Slow(event, handlers.describe(listener))
                 with self._signals.interruptible(), self._alarm(listener, watch):
+                    has_begun = True
                     result = _call(listener, app, loop)
                     if isawaitable(result):
                         watch.run = Run(_awaited(result))
                         loop.run_until_complete(_awaited(watch.run))
             except StopRequested:
-                log.info("a stop signal has ended %s", getattr(listener, "__name__", listener))
+                if not handlers.is_internal(listener):
+                    log.info(SKIPPED if not has_begun else ENDED, event, watch.name)
                 _cancel_all(loop)
             except BaseException as error:
                 _unchain(error, without_loop)
@@ -95,6 +97,7 @@ class _Slow:
         """Its coroutine, once it is known that it is one."""
         self._event = event
         self._place = place
+        self.name = place.name
         self._began = time.monotonic()
 
     def report(self) -> None:
@@ -109,6 +112,9 @@ class _Slow:
         text = report(what, self._place, seconds, how, frames, REMEDY)
         log.warning("%s", "\n".join([text, *stack_of(frames)]))
 
+
+ENDED = "a stop signal has ended the %s listener %s"
+SKIPPED = "the %s listener %s is not run: a stop signal has come before it"
 
 REMEDY = "give it a limit of its own; a stop signal ends it"
 
@@ -129,13 +135,19 @@ def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] |
     Sanic tries with the app alone first, and takes any TypeError for a missing argument: also one
     out of the listener itself, which it then calls a second time.
     """
-    try:
-        inspect.signature(listener).bind(app)
-    except TypeError:
+    if not _takes(listener, app) and _takes(listener, app, loop):
         return listener(app, loop)
-    except ValueError:  # in C, without a signature
-        pass
     return listener(app)
+
+
+def _takes(listener: Callable[..., Any], *arguments: Any) -> bool:
+    try:
+        inspect.signature(listener).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # in C, without a signature
+        return True
+    return True
 
 
 def _unchain(error: BaseException, context: BaseException | None) -> None:

@@ -527,7 +527,7 @@ class Supervisor:
                 # another one: a debugger holds it.
                 for process in set(alive) - killed:
                     killed.add(process)
-                    self._end(process.identity, process.name, "outlives the watchdog's time")
+                    self._end(process.identity, process.name, "did not end in time")
         self._take_turn(0.0)
 
     # -- the watchdog -----------------------------------------------------------------------------

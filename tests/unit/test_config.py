@@ -79,7 +79,7 @@ def test_each_key_sets_its_own_field_and_no_other(key):
     assert Settings.read({key: value}) == dataclasses.replace(default, **{field: expected})
 
 
-SECONDS = "a number of seconds, 0 or more"
+SECONDS = "a finite number of seconds, 0 or more"
 SIZE = (
     'a number of bytes, or one with a unit, such as "512MiB": '
     "B, KB, KiB, K, MB, MiB, M, GB, GiB, G, TB, TiB, T"
@@ -128,14 +128,19 @@ def test_a_grace_without_end_has_one_for_us():
     assert not list(Settings.read(limited).warnings(limited))
 
 
-@pytest.mark.parametrize(
-    ("grace", "limit", "warned"), [(15, 0, 0), (15, 14.9, 1), (15, 15, 0), (3, 4, 0)]
-)
+@pytest.mark.parametrize(("grace", "limit", "warned"), [(15, 14.9, 1), (15, 15, 0), (3, 4, 0)])
 def test_requests_that_would_be_cut_off(grace, limit, warned):
     config = {"GRACEFUL_SHUTDOWN_TIMEOUT": grace, "REAPER_SHUTDOWN_TIMEOUT": limit}
     warnings = list(Settings.read(config).warnings(config))
     assert len(warnings) == warned
     assert all("requests in flight are cut off after 14.9 s" in one for one in warnings)
+
+
+def test_nothing_is_no_endless_stop():
+    """In other settings 0 means that there is no limit."""
+    config = {"REAPER_SHUTDOWN_TIMEOUT": 0}
+    [warning] = Settings.read(config).warnings(config)
+    assert "each stop kills all processes at once" in warning
 
 
 def test_what_a_misspelt_key_may_mean():

@@ -1,0 +1,79 @@
+"""How a listener of main is called, and what is said of one that a stop signal ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+from sanic import Sanic
+
+from sanic_reaper import internals
+from sanic_reaper.main.listeners import MainListeners
+from sanic_reaper.main.signals import StopSignals
+
+
+@pytest.fixture
+def app():
+    yield Sanic("Listening")
+    Sanic._app_registry.pop("Listening")
+
+
+@pytest.fixture
+def loop():
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def signals():
+    signals = StopSignals(lambda signum: None, lambda signum: None)
+    signals.install()
+    yield signals
+    signals.restore()
+
+
+def called(app, loop, signals, *listeners):
+    """Have them called as Sanic does in main."""
+    for listener in listeners:
+        app.listener("main_process_start")(listener)
+    MainListeners(signals, 0.0).make_interruptible(app)
+    for listener in internals.listeners(app, "main_process_start"):
+        listener(app, loop)
+
+
+def test_with_the_app_and_with_the_loop_if_it_wants_that(app, loop, signals):
+    seen = []
+    called(app, loop, signals, lambda app: seen.append(app), lambda app, loop: seen.append(loop))
+    assert seen == [app, loop]
+
+
+def test_one_that_takes_nothing_fails_with_one_error(app, loop, signals):
+    with pytest.raises(TypeError, match="takes 0 positional arguments but 1 was given") as failed:
+        called(app, loop, signals, lambda: None)
+    assert failed.value.__context__ is None
+
+
+def stopped(app):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+
+def next_one(app): ...
+
+
+def of_sanic(app): ...
+
+
+of_sanic.__module__ = "sanic_reaper"
+
+
+def test_a_stop_signal_ends_one_and_the_next_is_not_run(app, loop, signals, caplog):
+    caplog.set_level("INFO")
+    called(app, loop, signals, stopped, next_one, of_sanic)
+    ended, skipped = caplog.messages
+    assert ended.endswith("a stop signal has ended the main_process_start listener stopped")
+    assert skipped.endswith("listener next_one is not run: a stop signal has come before it")
