@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.box import Box, isolation
 from support.http import Ports
 from support.marks import repetitions
 from support.server import Server, Subject
 from support.terminal import Terminal
+
+# On a busy machine a draw of a few bytes can take a second.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_report_header() -> str:
