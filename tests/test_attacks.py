@@ -63,7 +63,7 @@ def test_children_that_fork_another_one_when_they_are_asked_to_end(
     assert server.exit_code() == (0 if signum == SIGTERM else -SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @signals(SIGTERM, SIGKILL)
 @pytest.mark.timeout(300)
 def test_two_thousand_children(launch, neighbour, signum):
@@ -75,7 +75,7 @@ def test_two_thousand_children(launch, neighbour, signum):
     assert server.exit_code() == (0 if signum == SIGTERM else -SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @signals(SIGTERM, SIGKILL)
 @pytest.mark.timeout(300)
 def test_a_hundred_workers(launch, neighbour, signum):
@@ -219,7 +219,7 @@ def needs_a_pid_max_of_its_own() -> None:
         pytest.skip("before Linux 6.14 all PID namespaces have one pid_max")
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @signals(SIGTERM, SIGKILL)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_pids_that_come_round_again(launch, method, signum):
@@ -288,7 +288,7 @@ def test_a_child_in_a_frozen_control_group(launch, neighbour, signum):
 # -- the watchdog ---------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_watchdog_that_is_killed_eighty_times(launch, neighbour):
     """Each time there is another one that knows everything, and main keeps nothing of the dead."""

@@ -319,7 +319,7 @@ def test_on_a_terminal_it_shows_what_it_does_and_the_table_grows(mark: str, term
     assert text.index("plain Sanic") < text.index("[1/1]"), "the head comes first"
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_beside_eight_busy_loops_it_is_slow_and_right(mark: str):
     """The rows in which somebody has to be done with something within a time."""
