@@ -57,7 +57,8 @@ HANDOVER = 1.0
 ASKED, DONE = "asked", "done"
 
 HELPER_PATIENCE = 1.0
-"""Seconds that a SyncManager may take to shut down before it is killed."""
+"""Seconds that a SyncManager may take to shut down before it is killed; three times as long where
+the stop has the time."""
 
 
 LAST_WORDS = 0.25
@@ -364,23 +365,29 @@ class Supervisor:
         """Let each SyncManager of Sanic's shut down in the time that is left for that."""
         main_internals.have_no_states()
         for manager in self._managers:
-            if not shut_down(manager, HELPER_PATIENCE):
+            left = self._deadline - time.monotonic()
+            if not shut_down(manager, min(3 * HELPER_PATIENCE, max(HELPER_PATIENCE, left / 2))):
                 process = manager._process
                 identity = (process.pid, process._popen.start)
-                self._end(identity, process.name, "does not shut down")
-                self._killed.append(HELPER)
+                if self._end(identity, process.name, "does not shut down"):
+                    self._killed.append(HELPER)
                 process.join(HELPER_PATIENCE)
         self._managers.clear()
 
-    def _end(self, identity: Identity, name: str, why: str, level: str = "WARNING") -> None:
-        """SIGKILL to a process; by the watchdog's hand where main has become another user."""
+    def _end(self, identity: Identity, name: str, why: str, level: str = "WARNING") -> bool:
+        """SIGKILL to a process; by the watchdog's hand where main has become another user.
+
+        Returns:
+            Whether it was still there.
+        """
         try:
             was_sent = send_to(identity, signal.SIGKILL)
         except PermissionError:
             self._tell("kill_other", *identity, name, why)
-        else:
-            if was_sent:
-                self._report_kill(name, identity[0], why, level)
+            return True
+        if was_sent:
+            self._report_kill(name, identity[0], why, level)
+        return was_sent
 
     # -- what the processes report (interfaces.Watcher) --------------------------------------------
 

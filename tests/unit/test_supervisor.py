@@ -145,3 +145,31 @@ def test_who_is_started_by_no_service_manager_does_not_load_what_talks_to_one(so
         [sys.executable, "-c", program], env={**os.environ, "NOTIFY_SOCKET": socket}, check=False
     )
     assert ended.returncode == bool(socket)
+
+
+# -- a SyncManager on a busy machine --------------------------------------------------------------
+
+
+class Slow:
+    """A SyncManager whose process ends, and whose shutdown takes longer than that."""
+
+    def __init__(self, seconds: float) -> None:
+        self._process = multiprocessing.get_context("fork").Process(target=os.getpid)
+        self._process.start()
+        self._process._popen.start = start_of(self._process.pid)
+        self._process.join()
+        self._seconds = seconds
+
+    def shutdown(self) -> None:
+        time.sleep(self._seconds)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 60.0])
+def test_one_that_has_ended_is_not_counted_as_killed(lines, seconds):
+    """Whether main waits for its shutdown, as there is time for that, or not."""
+    supervisor = supervisor_of()
+    supervisor.stop()
+    supervisor._managers.append(Slow(seconds))
+    supervisor._shut_down_managers()
+    assert not supervisor._killed
+    assert not [line for line in lines if "SIGKILL" in line]
