@@ -33,6 +33,8 @@ LOOKALIKE = Path(__file__).with_name("lookalike")
 """Another program with the same command line."""
 
 ENDED = re.compile(r"main ended with (\d+)")
+STOPPED = re.compile(r"\[reaper\] stopped ")
+"""After this line main puts back the handlers that it had before the server."""
 CAPABILITIES = "+dac_override,+dac_read_search"
 """With them an ordinary user reads this Python wherever it lies. Limits bind him all the same."""
 
@@ -209,6 +211,8 @@ class _Play:
         for process in processes:
             self._note(process, signum)
             process.send(signum)
+            if process == self.main and STOPPED.search(self.server.output()):
+                self.facts.late.add(int(signum))
         return bool(processes)
 
     def _note(self, process: Process, signum: signal.Signals) -> None:

@@ -28,7 +28,8 @@ class Facts:
 
     Attributes:
         sent_to_main: each signal that main was sent,
-        early: and those that it was sent before it began to start the server.
+        early: and those that it was sent before it began to start the server,
+        late: or after the server had stopped.
         killed_at: when it was killed, in seconds since the machine's start.
         unguarded: whether there was no watchdog when main was killed, or was none soon after.
         starved: whether main or watchdog had no descriptor left.
@@ -36,6 +37,7 @@ class Facts:
 
     sent_to_main: set[int] = field(default_factory=set)
     early: set[int] = field(default_factory=set)
+    late: set[int] = field(default_factory=set)
     killed_at: float = math.inf
     unguarded: bool = False
     starved: bool = False
@@ -44,11 +46,12 @@ class Facts:
 def expected_codes(history: History, facts: Facts) -> set[int]:
     """What a shell may see as main's exit code: documented, or a signal of the history's own."""
     deadly = {128 + signum for signum in facts.sent_to_main & DEADLY}
-    # Before the server begins, main is a Python program like any other.
-    early = {128 + signum for signum in facts.early - {signal.SIGCONT, signal.SIGSTOP}}
-    if _is_peaceful(history) and not deadly | early:
+    # Before the server begins, and when it is over, main is a Python program like any other.
+    outside = facts.early | facts.late
+    deadly |= {128 + signum for signum in outside - {signal.SIGCONT, signal.SIGSTOP}}
+    if _is_peaceful(history) and not deadly:
         return {0}
-    return DOCUMENTED | deadly | early
+    return DOCUMENTED | deadly
 
 
 def _is_peaceful(history: History) -> bool:

@@ -23,6 +23,7 @@ RAISING = History(subject=SUPERVISED.with_(listeners={"before_server_start": "ra
         (History(), Facts(sent_to_main={SIGKILL}), DOCUMENTED | {137}),
         (History(), Facts(sent_to_main={SIGABRT, SIGTERM}), DOCUMENTED | {134}),
         (History(), Facts(sent_to_main={SIGTERM}, early={SIGTERM}), DOCUMENTED | {143}),
+        (History(), Facts(sent_to_main={SIGTERM}, late={SIGTERM}), DOCUMENTED | {143}),
         (HURT, Facts(sent_to_main={SIGTERM}), DOCUMENTED),
         (HURT, Facts(sent_to_main={SIGCONT}, early={SIGCONT}), DOCUMENTED),
         (RAISING, Facts(sent_to_main={SIGTERM}), DOCUMENTED),
