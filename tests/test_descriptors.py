@@ -20,13 +20,25 @@ def test_main_closes_all_descriptors(launch, method):
     """In `main_process_start`: the numbers go to other files, which are not ours to read. What
     becomes of the server, whose SyncManager and whose event loop have lost theirs, is not ours to
     say; but its start ends, and so does its stop."""
-    subject = SUPERVISED.with_(method=method, listeners={"main_process_start": "close-all"})
-    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=LONG))
+    end_without_descriptors(launch, method, "close-all")
+
+
+def test_main_closes_all_descriptors_and_opens_others(launch):
+    """The numbers are those of a pipe to which nobody writes, that of the resource tracker's
+    among them. With asyncio, as libuv aborts."""
+    server = end_without_descriptors(launch, "spawn", "close-all-and-open", USE_UVLOOP=False)
+    assert "the stop goes on" not in server.output()
+
+
+def end_without_descriptors(launch, method, action, **config):
+    subject = SUPERVISED.with_(method=method, listeners={"main_process_start": action})
+    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=LONG, **config))
     main = server.main
     wait_until(lambda: server.events("all acked") or not main.alive, START, server.describe)
     main.send(SIGTERM)
     assert server.exit_code(LONG / 2) in (0, 1, -SIGABRT)  # libuv aborts without its own
     server.wait_gone()
+    return server
 
 
 @pytest.mark.parametrize("event", ["before_server_start", "after_server_start"])

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from ..log import log
 from ..model.stacks import REQUEST, REQUESTS, frames_of
-from ..platform.base import Identity
+from ..platform import Identity, mark_of
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
 from .reader import Reader
@@ -59,6 +59,7 @@ class Contact:
         self.can_be_asked = False
         self.stack = ""
         self._handle = Handle.open(*identity)
+        self._mark = None if self._handle is None else _mark_of(self._handle)
         self._reader = Reader(connection)
         self._asked: float | None = None
         self._replies: list[Reply] = []
@@ -150,6 +151,7 @@ class Contact:
         self._asked, self._replies = time.monotonic(), replies
         self.stack, self._where = "", None
         if self._handle is not None:
+            self._check_handle(self._handle)
             with suppress(PermissionError):  # main has become another user
                 self._handle.send(self._request)
                 self._handle.send(signal.SIGCONT)
@@ -169,6 +171,12 @@ class Contact:
             waiting, self._waiting = self._waiting, []
             self._put(waiting)
 
+    def _check_handle(self, handle: Handle) -> None:
+        """Somebody may have closed its descriptor: the number is another file's by now, which is
+        not ours to close, or another process's. The creation time tells who is meant without it."""
+        if handle.fd is not None and _mark_of(handle) != self._mark:
+            handle.fd = None
+
     def _lives(self) -> bool:
         return self._handle is not None and self._handle.alive()
 
@@ -184,7 +192,12 @@ class Contact:
         replies, self._asked = [*self._replies, *self._waiting], None
         self._replies, self._waiting = [], []
         if self._handle is not None:
+            self._check_handle(self._handle)
             self._handle.close()
             self._handle = None
         for reply in replies:
             reply([], EXITED)
+
+
+def _mark_of(handle: Handle) -> tuple[int, int] | None:
+    return None if handle.fd is None else mark_of(handle.fd)

@@ -107,9 +107,7 @@ class Control:
 
     def _look_after_the_socket(self) -> None:
         """Somebody may have removed it, with its directory or without: then nobody can ask."""
-        if self._listener is not None and mark_of(self._listener.fileno()) != self._mark:
-            # Somebody has closed it. Its number may be that of the port's socket by now.
-            self._listener.detach()
+        if self._listener is not None and not self._is_ours(self._listener):
             self._listener, self._next_look = None, 0.0
             self._file = None
         if self._directory and time.monotonic() >= self._next_look:
@@ -118,6 +116,14 @@ class Control:
             if found is None or found != self._file:
                 self._stop_listening()
                 self._listen()
+
+    def _is_ours(self, listener: socket.socket) -> bool:
+        """Whether the descriptor is. If not, somebody has closed it, and its number may be that of
+        the port's socket by now: it is let go, and not closed."""
+        if mark_of(listener.fileno()) == self._mark:
+            return True
+        listener.detach()
+        return False
 
     @property
     def news(self) -> list[int]:
@@ -173,7 +179,8 @@ class Control:
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
-            self._listener.close()
+            if self._is_ours(self._listener):
+                self._listener.close()
             self._listener = None
         if self._directory:
             try:

@@ -24,6 +24,7 @@ from sanic.log import error_logger
 
 from .. import platform
 from ..internals import App
+from ..platform import mark_of
 from ..tree.process import UNKNOWN, answers
 
 if TYPE_CHECKING:
@@ -310,9 +311,24 @@ def ensure_resource_tracker() -> None:
     It unblocks the other stop signals when it starts, which is not to happen in the midst of the
     start of another process. A key in the terminal (Ctrl+\\) would leave a core dump of it in the
     working directory; and one that is killed does not clean /dev/shm.
+
+    Where somebody has closed its pipe (`os.closerange`), it is another one that is started. CPython
+    would close whatever has the pipe's number, and wait for the tracker to exit: which it does not
+    while another process has that pipe.
     """
+    global _tracker_mark
+    tracker: Any = multiprocessing.resource_tracker._resource_tracker
+    fd = getattr(tracker, "_fd", None)
+    if fd is not None and _tracker_mark is not None and mark_of(fd) != _tracker_mark:
+        tracker._fd = tracker._pid = None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGQUIT})
     try:
         multiprocessing.resource_tracker.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    fd = getattr(tracker, "_fd", None)
+    _tracker_mark = None if fd is None else mark_of(fd)
+
+
+_tracker_mark: tuple[int, int] | None = None
+"""What the descriptor of the resource tracker's pipe was when it was last seen."""

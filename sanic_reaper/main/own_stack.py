@@ -14,10 +14,11 @@ import signal
 from .. import state
 from ..log import log
 from ..model.stacks import REQUEST
+from ..platform import mark_of
 from ..state import statedir
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at whether the file is still there."""
+"""Seconds between two looks at whether the file is still there, and still open."""
 
 
 class OwnStack:
@@ -31,6 +32,8 @@ class OwnStack:
         self._name = run + state.STACK
         self._directory = ""
         self._fd = -1
+        self._mark: tuple[int, int] | None = None
+        """What `_fd` was when it was opened."""
         self._file: tuple[int, int] | None = None
         """Device and inode of the file that is written to."""
         self._next_look = 0.0
@@ -45,6 +48,7 @@ class OwnStack:
         self._directory = directory
         try:
             self._fd = statedir.open_for_appending(directory, self._name)
+            self._mark = mark_of(self._fd)
             faulthandler.register(REQUEST, file=self._fd, all_threads=True)
         except (OSError, RuntimeError, ValueError) as error:
             log.debug("main can't show its stack: %s", error)
@@ -52,7 +56,8 @@ class OwnStack:
         self._file = statedir.file_id(directory, self._name)
 
     def turn(self, now: float) -> None:
-        """Make the file again if somebody has removed it.
+        """Make the file again if somebody has removed it, or has closed it: `faulthandler` would
+        write into whatever has its number.
 
         Args:
             now: on the monotonic clock.
@@ -60,7 +65,8 @@ class OwnStack:
         if self._directory and now >= self._next_look:
             self._next_look = now + LOOK_EVERY
             found = statedir.file_id(self._directory, self._name)
-            if self._fd < 0 or found is None or found != self._file:
+            is_open = self._fd >= 0 and mark_of(self._fd) == self._mark
+            if not is_open or found is None or found != self._file:
                 self.open(self._directory)
 
     def close(self) -> None:
@@ -72,5 +78,6 @@ class OwnStack:
     def _forget(self) -> None:
         faulthandler.unregister(REQUEST)
         if self._fd >= 0:
-            os.close(self._fd)
+            if mark_of(self._fd) == self._mark:
+                os.close(self._fd)
             self._fd = -1

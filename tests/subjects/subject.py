@@ -298,6 +298,14 @@ def close_all(seconds: str) -> None:
     os.closerange(3, 1000)
 
 
+def close_all_and_open(seconds: str) -> None:
+    """And the numbers are taken at once, by a pipe to which nobody writes."""
+    close_all(seconds)
+    reading, _ = os.pipe()
+    for _ in range(40):
+        os.dup(reading)
+
+
 GARBAGE = b"".join(
     (
         b"\xff\x00 garbage\n",
@@ -431,6 +439,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "log-slowly": log_slowly,
     "take-signal": take_signal,
     "close-all": close_all,
+    "close-all-and-open": close_all_and_open,
     "garbage": write_garbage,
     "flood": flood,
     "log": log_badly,
