@@ -124,6 +124,19 @@ def test_stop_listeners_run_once_and_to_their_end(launch, method, way):
         assert len(server.events(f"{event} done")) == count
 
 
+@methods
+def test_a_listener_of_mains_stop_raises(launch, method):
+    """Sanic calls none after it, the Reaper's neither. The stop is complete all the same, and the
+    user's error is the only one that is told."""
+    server = launch(SUPERVISED.with_(method=method, listeners={"main_process_stop": "raise"}))
+    server.wait_serving()
+    assert server.stop() == 1
+    server.wait_gone()
+    assert "[reaper] stopped cleanly in" in server.output()
+    assert "the stop goes on" not in server.output()
+    assert server.output().count("Traceback") == 1
+
+
 @pytest.mark.every_method
 @methods
 def test_a_key_that_dumps_core_dumps_none(launch, tmp_path, method):

@@ -331,7 +331,8 @@ class Supervisor:
     def _let_go(self) -> None:
         """The watchdog stays if the time of the stop was up before all leftovers had ended, and for
         a SyncManager of the user's, which is to end after main."""
-        assert self._sidecar is not None
+        if self._sidecar is None:
+            return  # `finish` comes after `serve` where a listener has raised: it has done this
         if self._left_behind is None or main_internals.managers():
             self._tell("over")
         else:
