@@ -282,14 +282,13 @@ def test_control_plain_sanic_leaves_what_a_dead_worker_has_started(launch):
 
 
 @pytest.mark.parametrize("kind", ["restless", "restless-deaf"])
+@pytest.mark.parametrize("starter", ["children", "main_children"])
 @pytest.mark.parametrize("round_", range(3))
-def test_a_daemon_that_goes_on_in_a_child_again_and_again(launch, kind, round_):
-    """No look at the process table is a snapshot: it may be in none of them, and still be there."""
-    server = launch(
-        SUPERVISED.with_(method="fork", workers=1, children=[kind]).with_config(
-            REAPER_SHUTDOWN_TIMEOUT=20.0
-        )
-    )
+def test_a_daemon_that_goes_on_in_a_child_again_and_again(launch, kind, starter, round_):
+    """No look at the process table is a snapshot: it may be in none of them, and still be there.
+    Nor does it bear a mark where main itself has started it."""
+    subject = SUPERVISED.with_(method="fork", workers=1, **{starter: [kind]})
+    server = launch(subject.with_config(REAPER_SHUTDOWN_TIMEOUT=20.0))
     server.wait_serving()
     assert holds(lambda: not server.command.ended, 1.0)
     server.send(SIGTERM)

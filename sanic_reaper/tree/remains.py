@@ -37,6 +37,9 @@ LOOK_SHARE = 0.001
 LOOK_AGAIN = 0.25
 """Seconds between two looks at the whole process table while what it showed is being ended."""
 
+MOST_SESSIONS = 1000
+"""Sessions that are kept in mind. Beyond that, those in which nobody is are forgotten."""
+
 BLIND = 0.05
 """The same where no descriptor tells that one of them has ended."""
 
@@ -100,6 +103,10 @@ class Remains:
         self._first_asked: float | None = None
         self._last_asked = 0.0
         self._seen: set[Identity] = set()
+        self._sessions: set[int | None] = set()
+        """Sessions in which ours are, or were, and nobody else."""
+        self._main_sessions: set[int | None] = {None, _session(main.pid)}
+        """Those that main has been in. A listener may call `setsid`."""
         self.began = 0
         """The creation time of the first process of the server."""
         self.predecessors: set[Identity] = set()
@@ -141,7 +148,10 @@ class Remains:
         """
         before = time.process_time()
         table = platform.subtree(pid for pid, _ in [*roots, *self.known])
-        self._judge(platform.table() if table is None else table, roots, marks=False)
+        if table is None:
+            table = platform.table()
+        self._seen = {row.identity for row in table.values()}
+        self._judge(table, roots, marks=False)
         return max(LOOK_EVERY, (time.process_time() - before) / LOOK_SHARE)
 
     def _judge(
@@ -159,6 +169,7 @@ class Remains:
             self._main.identity if self.strangers else None,
             self._is_proved,
         )
+        new = verdict.claims.keys() - self.known.keys()
         self.known = verdict.claims
         self._owners = verdict.owners
         self._spared = verdict.spared
@@ -170,6 +181,7 @@ class Remains:
                 table[identity[0]], self.began, self.predecessors, table, verdict.claims
             )
         }
+        self._note_sessions(new)
         self._find_zombies(table, roots)
         return dict(verdict.claims)
 
@@ -181,7 +193,38 @@ class Remains:
 
     def _is_proved(self, row: Row) -> bool:
         """Whether a child of main's is ours, where it may be the orphan of a stranger."""
-        return row.identity in self.predecessors or self._is_marked(row) or self._is_of_worker(row)
+        return (
+            row.identity in self.predecessors
+            or self._is_marked(row)
+            or self._is_of_worker(row)
+            or self._is_of_session(row)
+        )
+
+    def _note_sessions(self, new: Set[Identity]) -> None:
+        """Note in which sessions ours are, and nobody else. A process is born into its session, or
+        leads it: so a daemon that goes on in a child again and again is known by its session. What
+        the script starts is in main's own, or leads one.
+
+        Args:
+            new: those that were not known before.
+        """
+        self._main_sessions.add(_session(self._main.pid))
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.clear()
+            new = self.known.keys()
+        if new := new - self.preceding:
+            others = {_session(pid) for pid, _ in (*self._spared, *self.preceding)}
+            found = {_session(pid) for pid, start in new if Handle(pid, start, None).alive()}
+            self._sessions |= found - others - self._main_sessions
+
+    def _is_of_session(self, row: Row) -> bool:
+        return bool(self._sessions) and _session(row.pid) in self._sessions - {row.pid}
+
+    def _is_born_elsewhere(self, row: Row) -> bool:
+        """Whether a child of main's is in a session that is neither main's nor its own: only
+        another process can have forked it there."""
+        found = _session(row.pid) if row.start >= self.began else None
+        return found is not None and found not in self._main_sessions | {row.pid}
 
     def _is_of_worker(self, row: Row) -> bool:
         return row.start >= self.began and birthmark.is_borne(platform.ignored_signals(row.pid))
@@ -189,7 +232,8 @@ class Remains:
     def _find_zombies(self, table: dict[int, Row], roots: Mapping[Identity, str]) -> None:
         """Zombies of main's that are proved to be adopted: nobody in main waits for them.
 
-        They have been seen with another parent, or they have the birthmark. What is not proved is
+        They have been seen with another parent, have the birthmark, or are in a session in which
+        main cannot have forked them. What is not proved is
         left, as it may be main's own: its exit status is for whoever has started it.
         """
         ours = self.known.keys() | self._spared | self._elsewhere
@@ -206,7 +250,11 @@ class Remains:
             and not row.alive
             and row.identity not in roots
             and row.identity not in self.registered
-            and (row.identity in self._elsewhere or self._is_of_worker(row))
+            and (
+                row.identity in self._elsewhere
+                or self._is_of_worker(row)
+                or (row.identity not in self.predecessors and self._is_born_elsewhere(row))
+            )
         }
 
     # -- ending them ------------------------------------------------------------------------------
@@ -351,6 +399,13 @@ class Remains:
         self._refused[identity] = reason
         self._let_go(self.targets.pop(identity))
         self.ended -= 1
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended; or a security module says nothing of it
+        return None
 
 
 def may_signal(handle: Handle) -> bool:

@@ -42,6 +42,10 @@ DUMP = 1.0
 ANSWER = 1.0
 """Seconds that main has to find out where an expired worker is, before that is done from here."""
 
+SETTLE = 0.5
+"""Seconds that a look at what there is at the end of the workers may take, where processes come and
+go."""
+
 PROVE_AGAIN = 0.01
 """Seconds until the next look, where the last one has not proved that nothing is left."""
 
@@ -348,8 +352,12 @@ class Watch:
     def _hand_over(self) -> None:
         """All workers have ended: what main starts from now on is the script's. What is below main
         by now is known; main waits until that is so."""
-        if self.phase in (WATCHING, STOPPING):
-            self._remember(time.monotonic())
+        by = time.monotonic() + SETTLE
+        while self.phase in (WATCHING, STOPPING):
+            now = time.monotonic()
+            self._remember(now)
+            if now >= by or self.remains.is_proven():
+                break
         self.remains.strangers = True
         self.channel.send("handed")
 
