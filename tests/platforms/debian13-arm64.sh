@@ -1,7 +1,7 @@
 # 64-bit Arm, emulated by qemu-user on another machine, as `docker run --platform linux/arm64` does it. To set up a whole
 # root under the emulator takes half an hour: its packages are unpacked, and pip runs outside. One server is started
 # and stopped by hand: the demo and the smoke tests have deadlines that an emulator does not keep.
-suite=trixie arch=arm64 packages=python3 emulator=/usr/lib/binfmt.d/qemu-aarch64.conf
+suite=trixie arch=arm64 packages=ca-certificates,mount,procps,python3 emulator=/usr/lib/binfmt.d/qemu-aarch64.conf
 [ -e "$emulator" ] || reason="no emulator: apt-get install qemu-user-static"
 [ "$(uname -m)" != aarch64 ] || emulator=
 bootstrap() {
