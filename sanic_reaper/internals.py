@@ -261,6 +261,28 @@ def on_early_end(tell: Callable[[BaseException], None]) -> None:
     WorkerMultiplexer.terminate = terminate  # type: ignore[method-assign]
 
 
+def before_stop(take: Callable[[App, bool], bool]) -> None:
+    """Ask, when somebody calls `app.stop`, before Sanic does what it does.
+
+    Args:
+        take: called with the app and `terminate`; whether it sees to the stop itself.
+    """
+    original = Sanic.stop
+
+    @wraps(original)
+    def stop(self: App, terminate: bool = True, unregister: bool = False) -> None:
+        if not take(self, terminate):
+            original(self, terminate, unregister)
+
+    Sanic.stop = stop  # type: ignore[method-assign, assignment]
+
+
+def tell_main_to_stop(app: App) -> None:
+    """What `app.stop(terminate=True)` does first, in a worker."""
+    if hasattr(app, "multiplexer"):
+        app.multiplexer.terminate()
+
+
 def end_with(code: int) -> None:
     """Where one process is all there is: have it end with this exit code when its server stops.
 

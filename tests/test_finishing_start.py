@@ -360,3 +360,27 @@ def test_under_single_process_it_is_limited_from_inside(launch):
     assert Exchange(server.port, "/").answer()[0] == 200
     assert server.exit_code(START) == 1
     assert "StartupTimeout: listen" in server.output()
+
+
+@every_loop
+@methods
+def test_an_app_that_its_own_start_handler_stops(launch, method, uvloop):
+    """Its stop listeners run, as they do without the Reaper: see the control."""
+    subject = SUPERVISED.with_(method=method, workers=1, listeners={"after_server_start": "stop:1"})
+    server = launch(subject.with_config(USE_UVLOOP=uvloop))
+    assert_stopped_by_itself(server)
+    assert "cancelled" not in server.output()
+
+
+def test_plain_sanic_stops_an_app_that_its_own_start_handler_stops(launch):
+    assert_stopped_by_itself(
+        launch(PLAIN.with_(workers=1, listeners={"after_server_start": "stop:1"}))
+    )
+
+
+def assert_stopped_by_itself(server: Server) -> None:
+    server.wait_gone(2 * START)
+    assert server.exit_code() == 0
+    for event in ("after_server_start", "before_server_stop", "after_server_stop"):
+        assert len(server.events(f"{event} done")) == 1, server.describe()
+    assert "before Future completed" not in server.output()

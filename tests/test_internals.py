@@ -108,6 +108,13 @@ def test_a_worker_finalises_its_routes_in_startup_after_it_has_loaded_the_app():
     assert body.index("self.finalize()") < body.index("self.state.is_started = True")
 
 
+def test_a_stop_by_the_app_itself_tells_main_and_stops_the_loop():
+    assert list(inspect.signature(Sanic.stop).parameters) == ["self", "terminate", "unregister"]
+    body = inspect.getsource(Sanic.stop)
+    assert 'if terminate and hasattr(self, "multiplexer"):' in body
+    assert body.index("self.multiplexer.terminate()") < body.index("get_event_loop().stop()")
+
+
 def test_sanic_notes_which_apps_it_starts_beside_the_primary_one():
     assert "app.state.primary = False" in inspect.getsource(Sanic._start_servers)
 

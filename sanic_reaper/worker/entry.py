@@ -220,6 +220,7 @@ class _Drain(_Stop):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, _unheard)
         internals.substitute_worker_signals(self._set_up, self._serve, self._clean_up)
+        internals.before_stop(self._take_stop)
 
     def _set_up(
         self, app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
@@ -269,6 +270,16 @@ class _Drain(_Stop):
         self._call(self._stop)
         if not self._serving and self.start is not None:
             self.start.interrupt()  # last, for it may raise: the loop does not turn then
+
+    def _take_stop(self, app: App, terminate: bool) -> bool:
+        """Called by `app.stop`. While `after_server_start` listeners run, Sanic would stop the loop
+        beneath them: in a task of their own they don't end in that turn."""
+        if self._serving or self._loop is None:
+            return False
+        if terminate:  # in the next turn, for main's SIGTERM interrupts a handler that still runs
+            self._call(internals.tell_main_to_stop, app)
+        self._call(self._stop)
+        return True
 
     def _call(self, function: Callable[..., object], *args: Any) -> None:
         assert self._loop is not None

@@ -399,7 +399,12 @@ def use_up_pids(number: str) -> None:
     emit("pids used up", last=pid)
 
 
+def stop_app(terminate: str) -> None:
+    Sanic.get_app("Subject").stop(terminate=bool(terminate))
+
+
 ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
+    "stop": stop_app,
     "": lambda _: None,
     "async": sleep_in_loop,
     "async-in": sleep_in,
