@@ -47,6 +47,8 @@ def complaints(server: Server) -> list[str]:
 def test_a_denied_system_call(launch, call, error, method):
     argv = [sys.executable, LAUNCHER, CALLS[call], error, *SCRIPT]
     subject = SUPERVISED.with_(method=method, children=["plain"])
+    # Shorter than the limit of the stop, or one more warning would say so.
+    subject = subject.with_config(GRACEFUL_SHUTDOWN_TIMEOUT=SHUTDOWN_TIMEOUT / 2)
     for signum in (SIGTERM, SIGKILL):
         server = launch(subject, argv=argv)
         server.wait_serving()
