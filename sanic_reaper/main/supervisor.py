@@ -609,7 +609,10 @@ class Supervisor:
 
     def _bury(self) -> None:
         """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
-        for process in [ended for ended in self._processes if ended.exitcode is not None]:
+        dead = [process for process in self._processes if process.exitcode is not None]
+        if dead:
+            self.hear()  # why the watchdog has killed one is said before: while it is known here
+        for process in dead:
             self._processes.remove(process)
             if process.contact is not None:
                 process.contact.hear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import os
@@ -60,7 +61,7 @@ class Worker(multiprocessing.get_context("fork").Process):
     was_killed = True
     is_server = True
 
-    @property
+    @functools.cached_property
     def identity(self) -> tuple[int, int]:
         assert self.pid is not None
         return self.pid, start_of(self.pid)
@@ -94,6 +95,32 @@ def test_a_zombie_that_the_watchdog_tells_of(age):
     assert (start_of(child) == UNKNOWN) == (age == 0)
     if age:
         os.waitpid(child, 0)
+
+
+class Teller(Wedged):
+    """A watchdog that has killed a worker, and said so a moment after main had last listened."""
+
+    def __init__(self, *said: list[str]) -> None:
+        self._said = [*said]
+
+    def heard(self) -> list[list[str]]:
+        said, self._said = self._said, []
+        return said
+
+
+def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
+    supervisor = supervisor_of()
+    worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
+    worker.start()
+    worker.killed_for = None
+    identity = worker.identity
+    worker.kill()
+    worker.join()
+    supervisor._processes.append(worker)
+    supervisor._sidecar = Teller(["killed", *map(str, identity), worker.name, "hung"])
+    supervisor._bury()
+    assert worker.killed_for == "hung"
+    assert supervisor._processes == []
 
 
 def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
