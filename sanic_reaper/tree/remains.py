@@ -233,8 +233,8 @@ class Remains:
         """Zombies of main's that are proved to be adopted: nobody in main waits for them.
 
         They have been seen with another parent, have the birthmark, or are in a session in which
-        main cannot have forked them. What is not proved is
-        left, as it may be main's own: its exit status is for whoever has started it.
+        main cannot have forked them. What is not proved is left, as it may be main's own: its exit
+        status is for whoever has started it.
         """
         ours = self.known.keys() | self._spared | self._elsewhere
         self._elsewhere = {
