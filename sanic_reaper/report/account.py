@@ -271,11 +271,6 @@ class Account:
         """Whether the run is, or has ended, as it should."""
         return self.outcome in ("starting", "serving", "stopping", "stopped")
 
-    @property
-    def has_losses(self) -> bool:
-        """Whether workers were killed or have died."""
-        return bool(self.workers_killed or self.workers_died)
-
     def _read_the_end(self, records: Iterable[tuple[str, Fields]]) -> None:
         for kind, fields in records:
             time = _number(fields, "time")
