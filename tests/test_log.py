@@ -81,6 +81,32 @@ def test_each_kill_of_a_worker(launch, method):
     assert summary.endswith(" s: 2 workers had to be killed")
 
 
+@methods
+def test_a_worker_that_somebody_else_kills_in_a_stop(launch, method):
+    """It is no kill of the Reaper's, and no clean stop."""
+    server = launch(SUPERVISED.with_(method=method, listeners={"before_server_stop": "block"}))
+    workers = server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_for("before_server_stop", 2)
+    for worker in workers:
+        worker.send(SIGKILL)
+    assert server.exit_code() == 0
+    assert not kills(server)
+    [summary] = summaries(server)
+    assert summary.endswith(" s: 2 workers got SIGKILL from elsewhere")
+
+
+@methods
+def test_a_death_that_is_told_is_not_counted_by_a_stop_that_follows_at_once(launch, method):
+    server = launch(SUPERVISED.with_(method=method))
+    [worker, _] = server.wait_serving()
+    worker.send(SIGKILL)
+    wait_until(lambda: "] has died: " in server.output(), 30, server.describe)
+    assert server.stop() == 0
+    [summary] = summaries(server)
+    assert re.search(r"stopped cleanly in \d+\.\d s$", summary)
+
+
 def test_the_summary_is_about_the_stop_alone(launch):
     """What has happened before is in the log already: a worker that was killed, its child."""
     server = launch(SUPERVISED.with_(method="fork", workers=1))

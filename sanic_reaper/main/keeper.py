@@ -216,6 +216,7 @@ class Keeper:
     def _lose(self, process: WorkerProcess, launch: Launch, words: str, cause: str) -> None:
         """It is dead: say so, and replace it, unless that has been done too often."""
         self._set(process, state=_end_of(process), serving=False)
+        _watched(process).death_is_told = _watched(process).exitcode is not None
         assert process.pid is not None
         status = _watched(process).status
         self._tell("worker.died", process.name, process.pid, words, status, cause=cause)
@@ -321,6 +322,7 @@ class Keeper:
         for name, old in list(self._predecessors.items()):
             if old.exitcode is not None:
                 del self._predecessors[name]
+                old.death_is_told = True
                 log.error("%s [%s] has died: %s", name, old.pid, self._cause(old)[0])
 
     # -- recycling --------------------------------------------------------------------------------

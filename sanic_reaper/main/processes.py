@@ -30,6 +30,8 @@ class WatchedProcess(BaseProcess):
     """Its creation time, once it has been started."""
     killed_for: str | None = None
     """In main: why the watchdog has killed it, if it has."""
+    death_is_told = False
+    """In main: whether a line of the log has told of its death."""
     is_dismissed = False
     """In main: whether it has been told to end, while the server goes on."""
     contact: Contact | None = None
@@ -94,8 +96,11 @@ class WatchedProcess(BaseProcess):
         return None if getattr(self._popen, "is_lost", False) else code  # type: ignore[attr-defined]
 
     @property
-    def was_killed(self) -> bool:
-        """In main, of one that has ended: whether SIGKILL has ended it, as far as that is known."""
+    def died_of_sigkill(self) -> bool:
+        """In main, of a process that has ended: whether SIGKILL, whoever sent it, was the cause.
+
+        Of a process whose exit status is lost, only the watchdog's word is known.
+        """
         if self.status is None:
             return self.killed_for is not None
         return self.status == -signal.SIGKILL

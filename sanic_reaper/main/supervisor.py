@@ -152,6 +152,8 @@ class Supervisor:
         self._left_behind: int | None = None
         self._survivors: list[str] = []
         self._killed: list[str] = []
+        self._killed_by_others: list[str] = []
+        self._killed_by_main: set[Identity] = set()
         self._next_check = 0.0
         self._retry_at = float("inf")
         self._retry_after = RETRY_AFTER
@@ -358,9 +360,15 @@ class Supervisor:
         self._bury()
         elapsed = time.monotonic() - self._stopping_since
         left_behind = self._left_behind or 0
-        log.info(
-            "%s", goodbye(elapsed, self._exit_code, self._killed, left_behind, self._survivors)
+        words = goodbye(
+            elapsed,
+            self._exit_code,
+            self._killed,
+            left_behind,
+            self._survivors,
+            self._killed_by_others,
         )
+        log.info("%s", words)
 
     def _shut_down_managers(self) -> None:
         """Let each SyncManager of Sanic's shut down in the time that is left for that."""
@@ -384,9 +392,11 @@ class Supervisor:
         try:
             was_sent = send_to(identity, signal.SIGKILL)
         except PermissionError:
+            self._killed_by_main.add(identity)
             self._tell("kill_other", *identity, name, why)
             return True
         if was_sent:
+            self._killed_by_main.add(identity)
             self._report_kill(name, identity[0], why, level)
         return was_sent
 
@@ -618,8 +628,16 @@ class Supervisor:
                 process.contact.hear()
                 process.contact.close()
             self._journal.ended(process)
-            if process.was_killed and self._stopping_since is not None:
-                self._killed.append(WORKER if process.is_server else PROCESS)
+            if self._stopping_since is not None:
+                self._count_killed(process)
+
+    def _count_killed(self, process: WatchedProcess) -> None:
+        """For the last line: who killed it. A death before the stop may be read of only now."""
+        if not process.died_of_sigkill or process.death_is_told:
+            return
+        is_ours = process.killed_for is not None or process.identity in self._killed_by_main
+        killed = self._killed if is_ours else self._killed_by_others
+        killed.append(WORKER if process.is_server else PROCESS)
 
     @property
     def _charge(self) -> tuple[Identity, str, float]:

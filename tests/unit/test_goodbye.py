@@ -29,6 +29,14 @@ def test_it_names_numbers_that_are_not_zero(seconds, code, killed, leftovers, li
     assert goodbye(seconds, code, killed, leftovers) == line
 
 
+def test_a_kill_of_somebody_elses_is_not_the_reapers() -> None:
+    assert goodbye(1.0, 0, [WORKER], 1, [], [WORKER, PROCESS]) == (
+        "stopped in 1.0 s: 1 worker had to be killed, 1 leftover process cleaned up, "
+        "1 worker got SIGKILL from elsewhere, "
+        "1 process got SIGKILL from elsewhere"
+    )
+
+
 def test_what_could_not_be_killed_is_not_clean() -> None:
     other = "runs as another user"
     assert (

@@ -58,7 +58,9 @@ class Wedged:
 class Worker(multiprocessing.get_context("fork").Process):
     contact = launch = None
     status = property(lambda self: self.exitcode)
-    was_killed = True
+    died_of_sigkill = True
+    killed_for = None
+    death_is_told = False
     is_server = True
 
     @functools.cached_property
@@ -112,7 +114,6 @@ def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
     supervisor = supervisor_of()
     worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
     worker.start()
-    worker.killed_for = None
     identity = worker.identity
     worker.kill()
     worker.join()
