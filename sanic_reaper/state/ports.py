@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -29,17 +30,70 @@ def listening(pids: Iterable[int]) -> dict[int, list[int]]:
     }
 
 
-def holders(port: int) -> list[int]:
-    """The processes that listen on a TCP port, as far as we may look into them."""
-    inodes = {inode for inode, listener in _listeners().items() if listener.port == port}
+def holders(address: Address) -> list[int]:
+    """The processes whose sockets keep others from listening on an address, as far as we may look
+    into them."""
+    inodes = set(_in_the_way(address))
     return [pid for pid in platform.table() if inodes & set(_sockets(pid))]
 
 
 class Listener:
-    """A socket that listens: on which port, and which user has made it."""
+    """A socket that listens: on which address, in 16 bytes, on which port, and which user has made
+    it."""
 
-    def __init__(self, port: int, uid: int) -> None:
-        self.port, self.uid = port, uid
+    def __init__(self, address: bytes, port: int, uid: int) -> None:
+        self.address, self.port, self.uid = address, port, uid
+
+
+def _in_the_way(address: Address) -> dict[str, Listener]:
+    """The sockets because of which nobody else can listen on an address, by inode.
+
+    Others may listen on the same port of another address: 127.0.0.2 is nobody's concern who wants
+    127.0.0.1. A socket of `::` has the port of each IPv4 address too, unless it is for IPv6 alone
+    (IPV6_V6ONLY), which can't be seen. So it counts only where there is no other one.
+    """
+    found = {at: one for at, one in _listeners().items() if one.port == address[1]}
+    wanted = _numeric(address)
+    if wanted is None:
+        return found
+    same = {at: one for at, one in found.items() if _overlap(one.address, wanted)}
+    return same or {at: one for at, one in found.items() if _ANY_OF_BOTH in (one.address, wanted)}
+
+
+_ANY_OF_BOTH = bytes(16)
+_IPV4 = bytes(10) + b"\xff\xff"
+"""What stands before an IPv4 address that is written as one of IPv6."""
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    """Whether two addresses of one family have an address in common: each may be the one that
+    stands for all."""
+    if one.startswith(_IPV4) is not other.startswith(_IPV4):
+        return False
+    every = _IPV4 + bytes(4) if one.startswith(_IPV4) else _ANY_OF_BOTH
+    return one == other or every in (one, other)
+
+
+def _numeric(address: Address) -> bytes | None:
+    """An address in 16 bytes. The host may be a name. `None`: nobody knows it."""
+    family, host = _family(address), address[0]
+    try:
+        packed = socket.inet_pton(family, host.partition("%")[0])
+    except OSError:
+        try:
+            found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
+            packed = socket.inet_pton(family, str(found[0][4][0]))
+        except (OSError, ValueError, LookupError):
+            return None
+    return packed if len(packed) == 16 else _IPV4 + packed
+
+
+def _packed(words: str) -> bytes:
+    """An address of /proc/net/tcp in 16 bytes: words of 32 bits there, in the machine's order."""
+    packed = b"".join(
+        int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8)
+    )
+    return packed if len(packed) == 16 else _IPV4 + packed
 
 
 def _listeners() -> dict[str, Listener]:
@@ -55,8 +109,9 @@ def _listeners() -> dict[str, Listener]:
                 for line in list(lines)[1:]:
                     fields = line.split()
                     if fields[3] == "0A":
-                        port = int(fields[1].rpartition(":")[2], 16)
-                        found[fields[9]] = Listener(port, int(fields[7]))
+                        words, _, port = fields[1].rpartition(":")
+                        listener = Listener(_packed(words), int(port, 16), int(fields[7]))
+                        found[fields[9]] = listener
         except OSError:
             continue
     return found
@@ -86,10 +141,10 @@ def wait_until_free(address: Address, longest: float) -> bool:
     while time.monotonic() < began + longest:
         if not is_taken(address):
             return True
-        pids = holders(address[1])
+        pids = holders(address)
         if pids and not _are_being_ended(pids):
             return False
-        if not pids and (_strangers(address[1]) or time.monotonic() > began + UNKNOWN):
+        if not pids and (_strangers(address) or time.monotonic() > began + UNKNOWN):
             return False
         time.sleep(0.1)
     return not is_taken(address)
@@ -99,11 +154,11 @@ UNKNOWN = 1.0
 """Seconds for which we wait where nobody can be seen: who has the port may be just ending."""
 
 
-def _strangers(port: int) -> list[int]:
-    """The other users who listen on a port. We see nothing of their processes but that, and no
+def _strangers(address: Address) -> list[int]:
+    """The other users who listen there. We see nothing of their processes but that, and no
     watchdog of ours ends one."""
     own = os.geteuid()
-    return sorted({one.uid for one in _listeners().values() if one.port == port} - {own})
+    return sorted({one.uid for one in _in_the_way(address).values()} - {own})
 
 
 def _are_being_ended(pids: list[int]) -> bool:
@@ -119,13 +174,13 @@ def _are_being_ended(pids: list[int]) -> bool:
 
 def explain(address: Address) -> str:
     """Who has taken it, for one line of the log."""
-    found = [_describe(pid) for pid in holders(address[1])]
-    what = " and ".join(found) if found else _unseen(address[1])
+    found = [_describe(pid) for pid in holders(address)]
+    what = " and ".join(found) if found else _unseen(address)
     return printable(f"{address[0]}:{address[1]} is taken by {what}")
 
 
-def _unseen(port: int) -> str:
-    users = " and ".join(f"user {uid}" for uid in _strangers(port))
+def _unseen(address: Address) -> str:
+    users = " and ".join(f"user {uid}" for uid in _strangers(address))
     return f"a process {f'of {users} ' if users else ''}that we may not look into"
 
 
@@ -166,11 +221,14 @@ def is_taken(address: Address) -> bool:
     As Sanic binds (`sanic.server.socket.bind_socket`), so that it is right about what follows.
     """
     try:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        with socket.socket(_family(address), socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
     except OSError as error:
         return error.errno == errno.EADDRINUSE
     return False
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET

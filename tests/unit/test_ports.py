@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from threading import Timer
 
@@ -38,18 +39,64 @@ def holder(address):
 
 def test_a_port_that_is_free(address):
     assert not ports.is_taken(address)
-    assert ports.holders(address[1]) == []
+    assert ports.holders(address) == []
     assert ports.explain(address).endswith("is taken by a process that we may not look into")
     assert ports.wait_until_free(address, 0.0)
 
 
 def test_a_port_that_somebody_has(address, holder):
     assert ports.is_taken(address)
-    assert ports.holders(address[1]) == [holder.pid]
+    assert ports.holders(address) == [holder.pid]
     assert ports.listening([holder.pid, os.getpid()])[holder.pid] == [address[1]]
     words = ports.explain(address)
     assert f"{address[0]}:{address[1]} is taken by {sys.executable} [{holder.pid}]" in words
     assert not ports.wait_until_free(address, 5.0), "nobody sees to it that it ends"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "other", "is_in_the_way"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("localhost", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("0.0.0.0", "127.0.0.2", True),
+        ("127.0.0.1", "::1", False),
+        ("0.0.0.0", "::1", False),
+        ("::1", "127.0.0.1", False),
+        ("::1", "::1", True),
+        ("::1", "::", True),
+        ("::", "::1", True),
+        ("127.0.0.1", "::", True),
+        ("127.0.0.1", "::ffff:127.0.0.1", True),
+        ("127.0.0.1", "::ffff:127.0.0.2", False),
+    ],
+)
+def test_who_is_in_the_way(address, wanted, other, is_in_the_way):
+    """Beside that one, who has the same port of another address may stay; and what is told is what
+    the kernel does."""
+    asked = (wanted, address[1])
+    family = socket.AF_INET6 if ":" in other else socket.AF_INET
+    with socket.socket(family) as listener:
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            listener.bind((other, address[1]))
+        except OSError as error:
+            pytest.skip(f"no {other} here: {error}")
+        listener.listen()
+        assert ports.is_taken(asked) is is_in_the_way
+        assert ports.holders(asked) == ([os.getpid()] if is_in_the_way else [])
+
+
+def test_a_neighbour_on_another_address_is_not_waited_for(address, holder, monkeypatch):
+    """Nor is it blamed: it may stay for good, whoever is being ended."""
+    dying = {holder.pid}
+    monkeypatch.setattr(ports, "_are_being_ended", lambda pids: set(pids) <= dying)
+    with program(LISTEN, "127.0.0.2", str(address[1])) as neighbour:
+        assert f"[{neighbour.pid}]" not in ports.explain(address)
+        Timer(0.2, holder.kill).start()
+        assert ports.wait_until_free(address, 10.0)
 
 
 def test_a_process_that_has_just_ended(holder):
