@@ -195,6 +195,7 @@ def test_an_app_that_is_started_by_hand_in_a_worker(launch, ports, method, work)
     ("subject", "error"),
     [
         (SUPERVISED.with_(workers=0), "RuntimeError: Cannot serve with no workers"),
+        (SUPERVISED.with_(workers=-1), "RuntimeError: Cannot serve with -1 workers"),
         *(
             (
                 SUPERVISED.with_(listeners={event: "raise"}),
@@ -203,7 +204,7 @@ def test_an_app_that_is_started_by_hand_in_a_worker(launch, ports, method, work)
             for event in ("main_process_start", "main_process_ready")
         ),
     ],
-    ids=["no workers", "main_process_start", "main_process_ready"],
+    ids=["no workers", "fewer than none", "main_process_start", "main_process_ready"],
 )
 def test_the_users_error_is_the_last_word(launch, subject, error):
     """Sanic asks for the states of workers then, of a SyncManager that has ended."""

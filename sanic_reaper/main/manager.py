@@ -66,6 +66,8 @@ class SupervisedManager(WorkerManager):
         self._supervisor = supervisor
         if said := advice.for_this_process(context.get_start_method()):
             log.warning("%s", said)
+        if number < 0:  # as `cpu_count() - 2` may be: Sanic refuses 0 alone
+            raise RuntimeError(f"Cannot serve with {number} workers")
         watched: Any = WatchedContext(context, supervisor, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
         self._keeper = Keeper(supervisor, self.worker_state)
