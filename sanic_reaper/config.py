@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,12 @@ ENDLESS = 86400.0
 
 SHORTEST_HEARTBEAT = 1.0
 """Seconds for which a healthy loop may stand still: a garbage collection, a busy machine."""
+
+SHORTEST_WARNING = 0.5
+"""Seconds below which a warning blames healthy loops: main itself looks a few times a second."""
+
+SMALLEST_RSS = 1024**2
+"""Bytes that each worker takes at the least. A smaller limit lacks its unit, most likely."""
 
 _BEAT = 1.0
 _FASTEST_BEAT = 0.05
@@ -112,7 +119,7 @@ class Settings:
             respawn_limit=_count(config, "REAPER_RESPAWN_LIMIT", 5),
             respawn_window=_duration(config, "REAPER_RESPAWN_WINDOW", 60.0),
             heartbeat_timeout=_heartbeat(config, "REAPER_HEARTBEAT_TIMEOUT", 0.0),
-            blocked_warning=_duration(config, "REAPER_BLOCKED_WARNING", 10.0),
+            blocked_warning=_blocked_warning(config, "REAPER_BLOCKED_WARNING", 10.0),
             max_lifetime=_duration(config, "REAPER_MAX_LIFETIME", 0.0),
             max_requests=_count(config, "REAPER_MAX_REQUESTS", 0),
             max_rss=_size(config, "REAPER_MAX_RSS", 0),
@@ -149,6 +156,11 @@ class Settings:
             yield (
                 f"REAPER_SHUTDOWN_TIMEOUT = {limit:g} s is shorter than GRACEFUL_SHUTDOWN_TIMEOUT "
                 f"= {grace:g} s: requests in flight are cut off after {limit:g} s"
+            )
+        if 0 < self.max_rss < SMALLEST_RSS:
+            yield (
+                f"REAPER_MAX_RSS = {self.max_rss} bytes: each worker takes more, and is recycled as "
+                'soon as it serves; a limit with a unit is "512MiB", for example'
             )
         if grace == ENDLESS and config.get("REAPER_SHUTDOWN_TIMEOUT") is None:
             yield (
@@ -197,7 +209,7 @@ def warnings_about_keys(config: Mapping[str, Any]) -> Iterator[str]:
         from difflib import get_close_matches  # here, as few need it
 
         names = [one.removeprefix(PREFIX) for one in KEYS]
-        meant = get_close_matches(key.removeprefix(PREFIX), names, 1, 0.7)
+        meant = get_close_matches(key.removeprefix(PREFIX).upper(), names, 1, 0.68)
         hint = f"did you mean {PREFIX}{meant[0]}?" if meant else f"there are {', '.join(KEYS)}"
         yield f"{key} is not a setting of the Reaper: {hint}"
 
@@ -217,6 +229,14 @@ def _heartbeat(config: Mapping[str, Any], key: str, default: float) -> float:
     return seconds
 
 
+def _blocked_warning(config: Mapping[str, Any], key: str, default: float) -> float:
+    seconds = _duration(config, key, default)
+    if 0 < seconds < SHORTEST_WARNING:
+        allowed = f"0 for no warning, or {SHORTEST_WARNING:g} seconds or more, as a healthy worker"
+        raise BadSetting(key, config[key], f"{allowed} may stand still for a moment")
+    return seconds
+
+
 def _switch(config: Mapping[str, Any], key: str, default: bool) -> bool:
     value = config.get(key, default)
     if not isinstance(value, bool):
@@ -229,8 +249,7 @@ def _duration(config: Mapping[str, Any], key: str, default: float) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value < 0
+        or not 0 <= value <= sys.float_info.max  # nan and inf, and an int that is no float
     ):
         none = ", or None" if key == "REAPER_STARTUP_TIMEOUT" else ""
         raise BadSetting(key, value, f"a finite number of seconds, 0 or more{none}")
@@ -268,7 +287,9 @@ def _size(config: Mapping[str, Any], key: str, default: int) -> int:
         else None
     )
     if found is not None and (found[2] or "") in _UNITS:
-        return int(float(found[1]) * _UNITS[found[2] or ""])
+        size = float(found[1]) * _UNITS[found[2] or ""]
+        if math.isfinite(size):
+            return math.ceil(size)  # not 0, which is no limit, for a part of a byte
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise BadSetting(
             key, value, f'a number of bytes, or one with a unit, such as "512MiB": {_NAMES}'

@@ -85,6 +85,9 @@ SIZE = (
     "B, KB, KiB, K, MB, MiB, M, GB, GiB, G, TB, TiB, T"
 )
 HEARTBEAT = "0 for no limit, or 1 second or more, as a healthy worker may stand still for a moment"
+BLOCKED = (
+    "0 for no warning, or 0.5 seconds or more, as a healthy worker may stand still for a moment"
+)
 SIGNAL = 'the name of a signal such as "SIGTERM", or "" for none'
 PATH = 'a path such as "/__reaper__", without a slash at its end; or "" for none'
 
@@ -101,6 +104,11 @@ PATH = 'a path such as "/__reaper__", without a slash at its end; or "" for none
         ("REAPER_MAX_RSS", "512m", SIZE),
         ("REAPER_HEARTBEAT_TIMEOUT", 0.01, HEARTBEAT),
         ("REAPER_HEARTBEAT_TIMEOUT", 0.999, HEARTBEAT),
+        ("REAPER_BLOCKED_WARNING", 0.001, BLOCKED),
+        ("REAPER_BLOCKED_WARNING", 0.499, BLOCKED),
+        ("REAPER_MAX_RSS", "9" * 400 + "MiB", SIZE),
+        ("REAPER_MAX_LIFETIME", 10**400, SECONDS),
+        ("GRACEFUL_SHUTDOWN_TIMEOUT", 10**400, SECONDS),
         ("GRACEFUL_SHUTDOWN_TIMEOUT", math.nan, SECONDS),
         ("REAPER_PDEATHSIG", "SIGNONSENSE", SIGNAL),
         ("REAPER_PDEATHSIG", 15, SIGNAL),
@@ -141,6 +149,21 @@ def test_nothing_is_no_endless_stop():
     config = {"REAPER_SHUTDOWN_TIMEOUT": 0}
     [warning] = Settings.read(config).warnings(config)
     assert "each stop kills all processes at once" in warning
+
+
+@pytest.mark.parametrize(("limit", "warned"), [(512, 1), ("0.5MiB", 1), ("1MiB", 0), (0, 0)])
+def test_a_limit_of_memory_without_its_unit(limit, warned):
+    """Each worker would be recycled as soon as it serves, again and again."""
+    config = {"REAPER_MAX_RSS": limit}
+    warnings = list(Settings.read(config).warnings(config))
+    assert len(warnings) == warned
+    assert all("each worker takes more" in one for one in warnings)
+
+
+@pytest.mark.parametrize("key", ["REAPER_heartbeat_timeout", "REAPER_HEARTBEAT"])
+def test_a_key_in_small_letters_or_without_its_end(key):
+    [warning] = warnings_about_keys({key: 1})
+    assert warning.endswith("did you mean REAPER_HEARTBEAT_TIMEOUT?")
 
 
 def test_what_a_misspelt_key_may_mean():
@@ -255,6 +278,8 @@ def test_what_is_no_share(value):
         (1, 1),
         ("5", 5),
         ("5B", 5),
+        ("0.1", 1),
+        ("0B", 0),
         ("1.5 KB", 1500),
         ("1KiB", 1024),
         ("2MiB", 2 * 1024**2),
