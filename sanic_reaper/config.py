@@ -159,8 +159,8 @@ class Settings:
             )
         if 0 < self.max_rss < SMALLEST_RSS:
             yield (
-                f"REAPER_MAX_RSS = {self.max_rss} bytes: each worker takes more, and is recycled as "
-                'soon as it serves; a limit with a unit is "512MiB", for example'
+                f"REAPER_MAX_RSS = {self.max_rss} bytes: each worker takes more, and is recycled "
+                'as soon as it serves; a limit with a unit is "512MiB", for example'
             )
         if grace == ENDLESS and config.get("REAPER_SHUTDOWN_TIMEOUT") is None:
             yield (
