@@ -23,6 +23,10 @@ _SANIC_GRACE = 15.0
 ENDLESS = 86400.0
 """Seconds that stand for a grace of `inf`, which Sanic allows: a stop has a limit all the same."""
 
+LONGEST = 1e9
+"""Seconds, 31 years. A longer duration counts as this one: the kernel's timers and the watchdog's
+channel take it, and nobody can tell the difference."""
+
 SHORTEST_HEARTBEAT = 1.0
 """Seconds for which a healthy loop may stand still: a garbage collection, a busy machine."""
 
@@ -253,7 +257,7 @@ def _duration(config: Mapping[str, Any], key: str, default: float) -> float:
     ):
         none = ", or None" if key == "REAPER_STARTUP_TIMEOUT" else ""
         raise BadSetting(key, value, f"a finite number of seconds, 0 or more{none}")
-    return float(value)
+    return float(min(value, LONGEST))
 
 
 def _count(config: Mapping[str, Any], key: str, default: int) -> int:

@@ -122,6 +122,17 @@ def test_no_time_to_stop_leaves_nothing_all_the_same(launch, method):
     assert "Traceback" not in server.output()
 
 
+@pytest.mark.parametrize("key", ["REAPER_SHUTDOWN_TIMEOUT", "GRACEFUL_SHUTDOWN_TIMEOUT"])
+def test_a_time_to_stop_without_an_end(launch, key):
+    """The watchdog takes no moment that is 30,000 years away: it did not stop anybody then."""
+    server = launch(DEFAULTS.with_config(**{key: 1e18}))
+    server.wait_serving()
+    server.send(SIGTERM)
+    server.wait_gone(START)
+    assert server.exit_code() == 0
+    assert "not understood" not in server.output()
+
+
 def test_the_time_to_stop_follows_sanics_own(launch):
     """Default: GRACEFUL_SHUTDOWN_TIMEOUT + 5. What blocks is killed within that, not before."""
     server = launch(DEFAULTS.with_config(GRACEFUL_SHUTDOWN_TIMEOUT=1.0))

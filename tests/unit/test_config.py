@@ -5,12 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanic_reaper.config import KEYS, BadSetting, Settings, unknown_keys, warnings_about_keys
+from sanic_reaper.config import (
+    KEYS,
+    LONGEST,
+    BadSetting,
+    Settings,
+    unknown_keys,
+    warnings_about_keys,
+)
+from sanic_reaper.untrusted import FARTHEST
 
 DURATIONS = [
     "REAPER_STARTUP_TIMEOUT",
@@ -201,7 +210,16 @@ def test_a_signal_by_its_name_or_none():
 def test_every_finite_duration_is_taken_as_it_is(key, value):
     field = key.removeprefix("REAPER_").lower()
     found = getattr(Settings.read({key: value}), field)
-    assert found == value or (found is None and value == 0)
+    assert found == min(value, LONGEST) or (found is None and value == 0)
+
+
+@pytest.mark.parametrize("value", [1e300, sys.maxsize])
+@pytest.mark.parametrize("key", [*DURATIONS, "GRACEFUL_SHUTDOWN_TIMEOUT"])
+def test_a_duration_that_stands_for_no_limit(key, value):
+    settings = Settings.read({key: value})
+    field = key.removeprefix("REAPER_").lower().replace("graceful_", "")
+    assert LONGEST <= getattr(settings, field) < FARTHEST, "the watchdog refuses what is longer"
+
 
 
 @given(
