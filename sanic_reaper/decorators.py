@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, overload
 from sanic import Sanic
 
 from . import internals
-from .config import BAD_CONFIGURATION
+from .config import BAD_CONFIGURATION, LONGEST
 from .internals import App
 from .log import log
 from .worker import startup
@@ -105,9 +105,9 @@ def _seconds(decorator: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         what = "it is used without its seconds" if callable(value) else f"{value!r} is no number"
         raise TypeError(f"@{decorator}: {what}; write @{decorator}(30)")
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value < math.inf:
         raise ValueError(f"@{decorator}: {value!r} is no number of seconds, 0 or more")
-    return float(value)
+    return float(min(value, LONGEST))
 
 
 def _handler(decorator: str, function: Any) -> Handler:

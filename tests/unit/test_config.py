@@ -221,7 +221,6 @@ def test_a_duration_that_stands_for_no_limit(key, value):
     assert LONGEST <= getattr(settings, field) < FARTHEST, "the watchdog refuses what is longer"
 
 
-
 @given(
     st.floats(max_value=0, exclude_max=True)
     | st.sampled_from([math.nan, math.inf, True, False, [], {}, object()])

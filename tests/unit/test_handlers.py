@@ -11,6 +11,7 @@ import pytest
 from sanic import Blueprint, Sanic
 
 from sanic_reaper import StartupTimeout, background, startup_timeout
+from sanic_reaper.config import LONGEST
 from sanic_reaper.decorators import refuse_misplaced
 from sanic_reaper.worker.explanations import is_ours, is_user_code
 from sanic_reaper.worker.handlers import Handler, Place, describe, is_async, is_internal
@@ -96,6 +97,13 @@ def test_a_number_that_is_no_limit(value):
         startup_timeout(value)
     with pytest.raises(ValueError, match="@background"):
         background(timeout=value)
+
+
+@pytest.mark.parametrize("value", [10**400, 1e300, 1e10])
+def test_a_limit_that_no_timer_takes(value):
+    """`setitimer` raises OverflowError for it."""
+    assert startup_timeout(value)(sync).timeout == LONGEST
+    assert background(timeout=value)(sync).background == (LONGEST, True)
 
 
 def test_a_decorator_without_its_seconds():
