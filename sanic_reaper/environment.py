@@ -1,43 +1,15 @@
-"""The marks that a server leaves in the environment of what it starts.
-
-A mark survives exec, `setsid` and a change of parent, and `/proc/PID/environ` shows it: it is the
-evidence that remains when the family tree is broken. A process that was forked without exec bears
-the marks of main's own exec, so it has none; the tree covers that one.
-
-The names are in lower case. Sanic makes a key of `app.config` of each variable in upper case that
-begins with `SANIC_` or with a prefix of the user's (`Config.load_environment_vars`), and sanic-ext
-injects each key as a constant. No prefix matches a name in lower case.
-"""
+"""Who puts the marks (`marks`) into the environment, and who takes them away."""
 
 from __future__ import annotations
 
 import os
 from _thread import allocate_lock
 
-from . import untrusted
+from .marks import DETACHED, MAIN, RUN, WORKER_MARKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-RUN = "sanic_reaper_run"
-"""The id of one run of one server. It stands in the environment while that server runs."""
-
-MAIN = "sanic_reaper_main"
-"""Who main is, in what its server executes: pid, creation time, name and directory of the app, and
-the PID namespace in which that pid means main, with tabs between them. Set when main serves: a
-daemon that still forks would not know."""
-
-DETACHED = "sanic_reaper_detached"
-"""Stands in the place of `RUN` in a child that is meant to outlive the server: the ids of the runs
-that spare it, with commas between them. A detached server may start a detached process itself."""
-
-OWNER = "sanic_reaper_owner"
-"""In what a worker starts: which worker, as `PID:CREATION TIME`. Its name is not enough: the worker
-that takes its place has the same."""
-
-WORKER_MARKS = ("SANIC_WORKER_NAME", "SANIC_WORKER_IDENTIFIER", "SANIC_WORKER_PROCESS", OWNER)
-"""What the environment of a worker says of it: three variables of Sanic's, and one of ours."""
 
 
 def expect_run() -> None:
@@ -173,66 +145,3 @@ def detached_env(base: Mapping[str, str] | None = None) -> DetachedEnv:
     if runs := [run for run in dict.fromkeys(runs) if run]:
         variables[DETACHED] = ",".join(runs)
     return variables
-
-
-def is_marked(environ: bytes, run: str) -> bool:
-    """Whether a raw environment, as /proc shows it, belongs to this run."""
-    return _has(environ, RUN, run)
-
-
-def is_detached(environ: bytes, run: str) -> bool:
-    """Whether a raw environment says that its process is to outlive this run."""
-    return run.encode() in _value(environ, DETACHED).split(b",")
-
-
-def owner(environ: bytes) -> tuple[int, int] | None:
-    """The process that a raw environment says it comes from."""
-    pid, _, start = _text(environ, OWNER).partition(":")
-    try:
-        return untrusted.identity(pid, start)
-    except ValueError:
-        return None
-
-
-def run_of(environ: bytes) -> str:
-    """The run that a raw environment belongs to, or "" for none."""
-    return _text(environ, RUN)
-
-
-class Main:
-    """A main process, as a raw environment tells of it.
-
-    Attributes:
-        identity: its pid and creation time.
-        app: the name of its app.
-        directory: in which that app runs.
-        namespace: the PID namespace in which its pid means something. "": not told.
-    """
-
-    def __init__(self, identity: tuple[int, int], app: str, directory: str, namespace: str) -> None:
-        self.identity, self.app, self.directory = identity, app, directory
-        self.namespace = namespace
-
-
-def main_of(environ: bytes) -> Main | None:
-    """Who a raw environment says that main is. `None`: it does not."""
-    pid, start, app, rest = (*_text(environ, MAIN).split("\t", 3), "", "", "", "")[:4]
-    directory, tab, namespace = rest.rpartition("\t")
-    try:
-        identity = untrusted.identity(pid, start)
-    except ValueError:
-        return None
-    return Main(identity, app, directory if tab else rest, namespace if tab else "")
-
-
-def _text(environ: bytes, name: str) -> str:
-    return _value(environ, name).decode("utf-8", "replace")
-
-
-def _value(environ: bytes, name: str) -> bytes:
-    _, _, rest = (b"\0" + environ).partition(f"\0{name}=".encode())
-    return rest.partition(b"\0")[0]
-
-
-def _has(environ: bytes, name: str, value: str) -> bool:
-    return (b"\0" + environ + b"\0").find(f"\0{name}={value}\0".encode()) >= 0

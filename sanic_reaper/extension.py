@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sanic_ext import Extension
 
-from . import __version__, environment, internals, platform
+from . import __version__, internals, platform
 from .internals import App
 from .log import log
+from .marks import RUN
 from .tree.process import children_of
 from .worker import hooks, runs
 from .worker.startup import Record
@@ -254,7 +255,11 @@ class _Server(ReaperHandle):
     def install(self) -> None:
         """Register what is called in each process of this server."""
         app = self._app
-        environment.expect_run()
+        if RUN not in os.environ:
+            # Not above: a worker has the mark, and no use for who makes it.
+            from .environment import expect_run
+
+            expect_run()
         if multiprocessing.parent_process() is None:
             _earlier_children.update(children_of(os.getpid()))
         runs.note_extended(app, self)

@@ -139,7 +139,7 @@ MUTATIONS = [
     Mutation(
         "what is meant to stay is not spared",
         "tree/remains.py",
-        "    return row.alive and environment.is_detached(platform.environ(row.pid), run)\n",
+        "    return row.alive and marked.is_detached(platform.environ(row.pid), run)\n",
         "    return False\n",
         "test_descendants.py::test_a_detached_child_outlives_the_server",
     ),

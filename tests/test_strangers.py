@@ -19,7 +19,7 @@ from support.http import can_bind
 from support.server import SUPERVISED, Server
 from support.strangers import sleeper
 
-from sanic_reaper import environment, state
+from sanic_reaper import marks, state
 from sanic_reaper.state.records import believable
 
 NOBODY = 65534
@@ -143,8 +143,8 @@ def test_roots_start_works_whatever_others_have_left(launch, box):
 def test_a_pid_of_twenty_digits_in_an_environment(server, tmp_path):
     box = server.box
     for number, pid in enumerate(("9" * 20, "9" * 5000, "²")):
-        marks = {environment.RUN: "f" * 16, environment.MAIN: f"{pid}\t1\tForged\t/"}
-        sleeper(box, box.folder / f"sleeper{number}", env={**os.environ, **marks}, uid=NOBODY)
+        borne = {marks.RUN: "f" * 16, marks.MAIN: f"{pid}\t1\tForged\t/"}
+        sleeper(box, box.folder / f"sleeper{number}", env={**os.environ, **borne}, uid=NOBODY)
     for command in (["ps"], ["sweep", "--all-apps", "--yes"]):
         said = ask(server, *command)
         assert (said.code, "Traceback" in said.text) == (0, False), said

@@ -17,7 +17,7 @@ from support.marks import methods
 from support.server import SCRIPT, SUBJECTS, SUPERVISED, Server
 from support.strangers import sleeper
 
-from sanic_reaper.environment import MAIN, RUN
+from sanic_reaper.marks import MAIN, RUN
 
 NOBODY = 65534
 UNARMED = SUPERVISED.with_config(REAPER_PDEATHSIG="")

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from ..log import log
-from ..model.stacks import REQUEST, REQUESTS, frames_of
+from ..model.questions import REQUEST, REQUESTS
+from ..model.stacks import frames_of
 from ..platform import Identity, mark_of
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame

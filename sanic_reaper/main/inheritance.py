@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
-from .. import environment, platform
+from .. import marks, platform
 from ..worker.guard import TERMINAL_SIGNALS
 from . import main_internals
 
@@ -62,7 +62,7 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
 
 def child_environment() -> dict[str, str]:
     """What a child must have in its environment and might not get by inheritance."""
-    names = (*environment.WORKER_MARKS, environment.RUN, environment.MAIN)
+    names = (*marks.WORKER_MARKS, marks.RUN, marks.MAIN)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

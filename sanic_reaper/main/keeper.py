@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.process import WorkerProcess
 
-from .. import environment, platform
+from .. import marks, platform
 from ..log import log
 from ..model import lifecycle
 from ..tree import causes, deaths
@@ -283,7 +283,7 @@ class Keeper:
             process.restart(order, **more)  # type: ignore[no-untyped-call]
         except OSError as error:
             # No more processes, descriptors, memory: for now. Sanic has not tidied up after itself.
-            for name in environment.WORKER_MARKS[:2]:
+            for name in marks.WORKER_MARKS[:2]:
                 os.environ.pop(name, None)
             log.error("%s can't be started: %s; again in %g s", process.name, error, START_AGAIN)
             self._due[process.name] = time.monotonic() + START_AGAIN

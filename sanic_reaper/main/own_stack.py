@@ -13,7 +13,7 @@ import signal
 
 from .. import state
 from ..log import log
-from ..model.stacks import REQUEST
+from ..model.questions import REQUEST
 from ..platform import mark_of
 from ..state import statedir
 

@@ -1,8 +1,6 @@
-"""Stacks as `faulthandler` writes them: how they are asked for, read and shown. Pure."""
+"""Stacks as `faulthandler` writes them: how they are read and shown. Pure."""
 
 from __future__ import annotations
-
-import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,17 +8,6 @@ if TYPE_CHECKING:
 
 Frame: TypeAlias = "tuple[str, int, str]"
 """A line that something sits in: file, line, function."""
-
-REQUESTS: tuple[int, ...] = (
-    tuple(signal.SIGRTMAX - number for number in (3, 4, 8, 9, 10))
-    if hasattr(signal, "SIGRTMAX")
-    else (signal.SIGUSR2,)
-)
-"""The signals by which main may ask a worker where it is: the first one that the user's code does
-not handle. SIGRTMAX-5 to -7 have another use (`tree/birthmark.py`)."""
-
-REQUEST = REQUESTS[0]
-"""The signal by which main itself is asked."""
 
 
 def frames_of(stack: str, thread: int = 0) -> list[Frame]:

@@ -13,7 +13,7 @@ import stat
 import time
 
 from .. import platform, state
-from ..model.stacks import REQUEST
+from ..model.questions import REQUEST
 from ..tree.process import Handle
 from . import statedir
 

@@ -11,9 +11,9 @@ import time
 from functools import cache
 from itertools import islice
 
-from .. import environment, platform, state
+from .. import platform, state
 from ..model import lifecycle
-from ..tree import ownership
+from ..tree import marked, ownership
 from ..tree.process import Handle
 from ..tree.remains import is_detached, is_marked
 from ..untrusted import printable
@@ -486,7 +486,7 @@ def strays(
         if not row.alive or uid is None or uid not in wanted:
             continue
         environ = platform.environ(row.pid)
-        run, main = environment.run_of(environ), environment.main_of(environ)
+        run, main = marked.run_of(environ), marked.main_of(environ)
         if not run or (uid, run) in known or main is None or row.start < main.identity[1]:
             continue
         if not _is_stray(row, main):
@@ -497,7 +497,7 @@ def strays(
     return list(found.values())
 
 
-def _is_stray(row: Row, main: environment.Main) -> bool:
+def _is_stray(row: Row, main: marked.Main) -> bool:
     """Whether main is known to be gone: of a process of another PID namespace, or one that a main
     of another namespace has started (a container's own `unshare`), the mark's pid says nothing."""
     _, here = _here()

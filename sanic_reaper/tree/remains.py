@@ -7,8 +7,8 @@ import select
 import signal
 import time
 
-from .. import environment, platform
-from . import birthmark, ownership
+from .. import platform
+from . import birthmark, marked, ownership
 from .process import Handle, answers
 
 TYPE_CHECKING = False
@@ -429,7 +429,7 @@ def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:
 
 def is_detached(row: Row, run: str) -> bool:
     """Whether a process bears the detached mark of a run."""
-    return row.alive and environment.is_detached(platform.environ(row.pid), run)
+    return row.alive and marked.is_detached(platform.environ(row.pid), run)
 
 
 def is_marked(row: Row, run: str, since: int, uid: int) -> bool:
@@ -444,12 +444,12 @@ def is_marked(row: Row, run: str, since: int, uid: int) -> bool:
     return (
         row.start >= since
         and platform.uid(row.pid) == uid
-        and environment.is_marked(platform.environ(row.pid), run)
+        and marked.is_marked(platform.environ(row.pid), run)
     )
 
 
 def _owner_of(row: Row) -> Identity | None:
-    return environment.owner(platform.environ(row.pid))
+    return marked.owner(platform.environ(row.pid))
 
 
 def _nobody(row: Row) -> bool:

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, NamedTuple
 
-from .. import environment, internals, platform
+from .. import internals, marks, platform
 from ..internals import App
 from ..log import log
 from ..tree import birthmark
@@ -84,7 +84,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
     os.environ.update(orders.environment)
     for name in orders.forget:
         os.environ.pop(name, None)
-    os.environ[environment.OWNER] = f"{os.getpid()}:{start_of(os.getpid())}"
+    os.environ[marks.OWNER] = f"{os.getpid()}:{start_of(os.getpid())}"
     birthmark.take()
     stop = _stop_for(orders)
     for signum in orders.unheard:

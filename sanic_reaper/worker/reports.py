@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from ..model.stacks import REQUESTS
+from ..model.questions import REQUESTS
 from ..platform import mark_of
 
 MARK = b"\x1e"

@@ -11,7 +11,7 @@ from support.written import a_server
 
 from sanic_reaper import cli, state
 from sanic_reaper.commands import dump
-from sanic_reaper.model.stacks import REQUEST
+from sanic_reaper.model.questions import REQUEST
 from sanic_reaper.state import main_stack
 from sanic_reaper.state.main_stack import ask_main
 from sanic_reaper.tree.process import start_of

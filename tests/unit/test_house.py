@@ -10,26 +10,27 @@ import pytest
 import sanic_reaper
 
 PACKAGE = Path(sanic_reaper.__file__).parent
-LEAVES = {"internals", "model", "pid_one", "untrusted"}
+LEAVES = {"internals", "marks", "model", "pid_one", "untrusted"}
 """They import nothing of the package."""
 
 BELOW = {
     "config": {"log"},
-    "environment": {"untrusted"},
+    "environment": {"marks"},
     "events": {"log"},
     "log": {"untrusted"},
     "platform": {"untrusted"},
     "stderr": {"untrusted"},
-    "tree": {"environment", "platform", "untrusted"},
-    "state": {"environment", "model", "platform", "tree", "untrusted"},
+    "tree": {"marks", "platform", "untrusted"},
+    "state": {"model", "platform", "tree", "untrusted"},
     "watchdog": {"platform", "state", "stderr", "tree", "untrusted"},
-    "worker": {"config", "environment", "internals", "log", "model", "platform", "state", "tree"},
+    "worker": {"config", "internals", "log", "marks", "model", "platform", "state", "tree"},
     "main": {
         "config",
         "environment",
         "events",
         "internals",
         "log",
+        "marks",
         "model",
         "platform",
         "state",

@@ -23,7 +23,8 @@ from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
 from sanic_reaper.main.words import WORDS, is_understood
-from sanic_reaper.model.stacks import REQUEST, REQUESTS, frames_of, other_threads
+from sanic_reaper.model.questions import REQUEST, REQUESTS
+from sanic_reaper.model.stacks import frames_of, other_threads
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED

@@ -187,7 +187,10 @@ def test_what_nobody_has_understood_for_long_goes(place):
     for end in (state.STATE, state.BEAT):
         os.utime(place / f"older{end}", (time.time() - 8 * DAY,) * 2)
     unread: list[view.Unread] = []
-    assert view.servers([os.geteuid()], unread) == []
+    # Other places may hold other servers of this user.
+    here = {server.directory for server in view.servers([os.geteuid()], unread)}
+    assert str(place) not in here
+    unread = [one for one in unread if Path(one.path).parent == place]
     sweeping._forget_fragments(unread)
     assert {path.stem for path in place.iterdir()} == {"newer"}
 

@@ -18,7 +18,7 @@ from sanic_reaper.main import main_internals
 from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.control import Control
 from sanic_reaper.main.own_stack import OwnStack
-from sanic_reaper.model.stacks import REQUEST
+from sanic_reaper.model.questions import REQUEST
 from sanic_reaper.tree.process import start_of
 
 TEXT = b"the user's"

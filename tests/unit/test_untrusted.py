@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanic_reaper import environment, untrusted
+from sanic_reaper import marks, untrusted
 from sanic_reaper.log import log
 from sanic_reaper.main.notify import Notifier, ping_interval
+from sanic_reaper.tree import marked
 from sanic_reaper.tree.process import Handle
 
 WRONG = ["", "-", "²", "٣", "1_0", " 1", "+1", "1.0", "0x1", "nan", "inf", "9" * 20, "9" * 5000]
@@ -74,7 +75,7 @@ def test_a_line_of_the_log_is_printable(caplog):
 
 # -- environments ---------------------------------------------------------------------------------
 
-NAMES = (environment.RUN, environment.MAIN, environment.OWNER, environment.DETACHED)
+NAMES = (marks.RUN, marks.MAIN, marks.OWNER, marks.DETACHED)
 anything = st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass"))
 environments = st.lists(st.tuples(st.sampled_from(NAMES), anything)).map(
     lambda pairs: b"\0".join(name.encode() + b"=" + value for name, value in pairs)
@@ -83,17 +84,17 @@ environments = st.lists(st.tuples(st.sampled_from(NAMES), anything)).map(
 
 @given(environments)
 def test_whatever_stands_in_an_environment(raw):
-    environment.run_of(raw)
-    environment.owner(raw)
-    found = environment.main_of(raw)
+    marked.run_of(raw)
+    marked.owner(raw)
+    found = marked.main_of(raw)
     if found is not None:
         Handle(*found.identity, None).alive()
 
 
 @pytest.mark.parametrize("pid", [*WRONG, "0", "4194305"])
 def test_a_pid_in_an_environment_that_nobody_has(pid):
-    assert environment.main_of(f"{environment.MAIN}={pid}\t1\tShop\t/srv".encode()) is None
-    assert environment.owner(f"{environment.OWNER}={pid}:1".encode()) is None
+    assert marked.main_of(f"{marks.MAIN}={pid}\t1\tShop\t/srv".encode()) is None
+    assert marked.owner(f"{marks.OWNER}={pid}:1".encode()) is None
 
 
 @given(st.text())
