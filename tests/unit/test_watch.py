@@ -176,6 +176,29 @@ def test_what_finds_the_channel_full_is_sent_when_there_is_room(watching):
     assert watching.heard("done") == [["0"]]
 
 
+def test_the_watch_wakes_when_there_is_room(watching):
+    """When all is done nothing else would wake it, and main waits for that word."""
+    watching.watch.phase = FINISHED
+    while watching.watch.channel.send("ended", 1, 1):
+        pass
+    watching.watch.channel.send("done", 0)
+    watching.main.receive()
+    began = time.monotonic()
+    watching.watch.turn(60)
+    assert time.monotonic() - began < 30
+    assert watching.heard("done") == [["0"]]
+
+
+def test_a_zombie_is_told_of_once(watching):
+    """However long main leaves it: hundreds of them, told of at each scan, fill the channel."""
+    watching.watch.remains.unwaited = {(4711, 1)}
+    for _ in range(3):
+        watching.watch._report_zombies()
+    watching.watch.remains.unwaited = {(4711, 1), (4712, 2)}
+    watching.watch._report_zombies()
+    assert watching.heard("zombie") == [["4711", "1"], ["4712", "2"]]
+
+
 def test_a_line_that_finds_the_channel_full_is_logged_once(watching):
     while watching.watch.channel.send("ended", 1, 1):
         pass
