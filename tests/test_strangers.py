@@ -175,7 +175,14 @@ def test_what_a_terminal_would_obey_is_shown_as_text(server):
     )
     child = WORKER_OF_HIS.replace("NASTY", nasty)
     attack(server.box, f"server({fields})\n{child}".replace("\\\\", "\\"))
-    for command in (["ps"], ["report", "--app", "Subject"], ["health", "--live", "--all-users"]):
+    for command in (
+        ["ps"],
+        ["report", "--app", "Subject"],
+        ["report", "--app", "no such app"],
+        ["health", "--live", "--all-users"],
+        ["dump", "no such worker"],
+        ["sweep", "--all-apps", "--yes"],
+    ):
         text = ask(server, *command).text
         assert not any(sign in text for sign in "\x1b\x07\r"), repr(text)
     assert "owned" in ask(server, "ps").text, "it is shown"

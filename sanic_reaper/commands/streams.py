@@ -9,6 +9,8 @@ import io
 import os
 import sys
 
+from ..untrusted import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
@@ -78,9 +80,12 @@ def exit_code_for(error: OSError) -> int | None:
 
 
 def complain(text: str) -> None:
-    """A line on stderr, for which nothing else fails: an exit code says the same."""
+    """A line on stderr, for which nothing else fails: an exit code says the same.
+
+    Names in it may be anybody's: what a terminal would obey is shown as text.
+    """
     try:
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
     except OSError:
         _silence(sys.stderr)
 
