@@ -75,6 +75,27 @@ def alike(server: Server) -> list[Process]:
     return [one for one in server.children if one.command[1:] == ["600"]]
 
 
+@methods
+def test_what_a_script_has_forked_before_its_server_is_no_leftover_of_it(launch, new_box, method):
+    """The server has stopped in order, and its script has exited: no later start, and no
+    `sanic-reaper sweep`, may end the child."""
+    box, subject = new_box(), SUPERVISED.with_(method=method)
+    first = run_script(launch, "child before", subject, box=box)
+    first.wait_serving()
+    kin = box.folder / "sanic-reaper"
+    wait_until(lambda: any(kin.glob("*.kin")), 10, first.describe)
+    child = box.find(first.wait_for("child")[0].more["child"])
+    assert child is not None
+    stop_and_wait(first, "after")
+    assert first.exit_code() == 0
+    assert "nothing is left" in first.ask("sweep", "--yes", "--all-apps").text
+    second = run_script(launch, "stuck at its end", subject, box=box)
+    second.wait_serving()
+    assert child.alive, second.describe()
+    second.send(SIGTERM)
+    child.send(SIGKILL)
+
+
 # -- two servers of one script --------------------------------------------------------------------
 
 

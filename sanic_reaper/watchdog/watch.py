@@ -581,6 +581,7 @@ class Watch:
                 self._leave_word("gone")
         else:
             self.phase = FINISHED
+            self._leave_kin()
             if not self.is_over:  # main has a little more to do, and says when that is done
                 self.deadline = max(self.deadline, now + LAST_WORDS)
             survivors = [*self.remains.survivors, *([RESTLESS] if self._is_unproven else [])]
@@ -669,6 +670,8 @@ class Watch:
         """Write down whom we know, for whoever comes when main and we are gone. A process that was
         forked without exec, and whose parent is gone too, is known by nothing else."""
         kin, name = set(self.remains.known), self.run + state.KIN
+        if self.phase in (STOPPING, FINISHED):  # no later start may end what is the script's own
+            kin -= self.remains.preceding
         if not self._state or not (kin or self._kin):
             return
         # Somebody may have removed it.

@@ -62,6 +62,17 @@ def job_afterwards() -> None:
     emit("after", marks=[name for name in os.environ if name.startswith("sanic_reaper_")])
 
 
+def child_before() -> None:
+    """A child that is older than the server and outlives the script, and executes nothing."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+        os._exit(0)
+    emit("child", child=child)
+    serve()
+    emit("after")
+
+
 def thread_afterwards() -> None:
     """Its last thread needs longer than a server would have for its exit."""
 
@@ -198,6 +209,7 @@ MODES = {
     "two servers": two_servers,
     "own children": own_children,
     "job afterwards": job_afterwards,
+    "child before": child_before,
     "thread afterwards": thread_afterwards,
     "wait afterwards": wait_afterwards,
     "again in its stop": again_in_stop,
