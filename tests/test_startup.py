@@ -142,6 +142,32 @@ def test_sanics_own_limit_counts_where_it_is_longer(launch):
     assert server.stop() == 0
 
 
+def test_a_limit_of_sanics_that_is_none(launch):
+    """A service manager that is told of the limit gets none."""
+    server = launch(
+        SUPERVISED.with_(method="fork", threshold=10**400, workers=1),
+        env={"NOTIFY_SOCKET": "@nobody-listens-here"},
+    )
+    server.wait_for_output("a worker's start has no limit, as WorkerManager.THRESHOLD says")
+    server.wait_serving()
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("value", [sys.maxsize, 1e300])
+@methods
+def test_limits_that_are_meant_as_none(launch, method, value):
+    keys = ("STARTUP_TIMEOUT", "HANDLER_TIMEOUT", "SLOW_HANDLER", "SHUTDOWN_TIMEOUT")
+    config = {f"REAPER_{key}": value for key in (*keys, "BLOCKED_WARNING", "HEARTBEAT_TIMEOUT")}
+    subject = SUPERVISED.with_(
+        method=method,
+        listeners={"before_server_start": "async:0.2", "main_process_start": "async:0.2"},
+    )
+    server = launch(subject.with_config(**config), env={"NOTIFY_SOCKET": "@nobody-listens-here"})
+    server.wait_serving()
+    assert server.stop() == 0
+    assert "Traceback" not in server.output()
+
+
 def test_the_limit_of_the_reaper_counts_where_it_is_set(launch):
     subject = LIMITED.with_(
         method="fork", threshold=1200, workers=1, listeners={"before_server_start": "block"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import multiprocessing
 import multiprocessing.process
 import multiprocessing.resource_tracker
@@ -82,7 +83,12 @@ def threshold() -> float | None:
     manager = vars(sys.modules["sanic.worker.manager"])["WorkerManager"]
     tenths = getattr(manager, "THRESHOLD", _DEFAULT_THRESHOLD)
     is_number = isinstance(tenths, (int, float)) and not isinstance(tenths, bool)
-    return tenths / 10 if is_number and tenths != _DEFAULT_THRESHOLD else None
+    if not is_number or tenths == _DEFAULT_THRESHOLD:
+        return None
+    try:
+        return float(tenths) / 10
+    except OverflowError:
+        return math.inf
 
 
 _DEFAULT_THRESHOLD = 300

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from .. import platform
-from ..config import BAD_CONFIGURATION, Settings
+from ..config import BAD_CONFIGURATION, LONGEST, Settings
 from ..events import Hooks
 from ..internals import App
 from ..log import log
@@ -44,6 +44,9 @@ def with_threshold(settings: Settings, is_set: bool, threshold: float | None) ->
     limit = settings.startup_timeout
     if threshold is None or threshold == limit:
         return settings
+    if not is_set and limit is not None and threshold >= LONGEST:
+        log.info("a worker's start has no limit, as WorkerManager.THRESHOLD says")
+        return replace(settings, startup_timeout=None)
     if not is_set and limit is not None and threshold > limit:
         log.info(
             "a worker's start can take %g s, as WorkerManager.THRESHOLD says: the default of "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from sanic.worker.manager import WorkerManager
 
@@ -22,6 +24,9 @@ from sanic_reaper.main.preflight import with_threshold
         (10.0, 10.0, 10.0, None),
         (200.0, 120.0, 200.0, "WARNING"),
         (0, 120.0, None, "WARNING"),
+        (None, math.inf, None, "INFO"),
+        (None, 1e18, None, "INFO"),
+        (10.0, math.inf, 10.0, "WARNING"),
     ],
 )
 def test_which_limit_holds_and_what_is_said(caplog, limit, sanics, holds, level):
@@ -33,7 +38,16 @@ def test_which_limit_holds_and_what_is_said(caplog, limit, sanics, holds, level)
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [(300, None), (1200, 120.0), (50, 5.0), ("1200", None), (True, None)]
+    ("value", "seconds"),
+    [
+        (300, None),
+        (1200, 120.0),
+        (50, 5.0),
+        ("1200", None),
+        (True, None),
+        (math.inf, math.inf),
+        pytest.param(10**400, math.inf, id="long"),
+    ],
 )
 def test_what_the_user_has_set(monkeypatch, value, seconds):
     monkeypatch.setattr(WorkerManager, "THRESHOLD", value)
