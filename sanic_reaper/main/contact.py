@@ -95,8 +95,8 @@ class Contact:
             word, *rest = message
             if word == "hello":
                 # By no other signal, whoever has written this: it could be SIGKILL.
-                self._request = rest[0]
-                self.can_be_asked = self._request in REQUESTS
+                self._request = rest[0] if rest[0] in REQUESTS else 0
+                self.can_be_asked = bool(self._request)
             elif word == "where" and self._asked is not None:
                 awaits, frames = rest
                 self._where = (awaits, [(file, line, name) for file, line, name in frames])
@@ -154,7 +154,8 @@ class Contact:
         if self._handle is not None:
             self._check_handle(self._handle)
             with suppress(PermissionError):  # main has become another user
-                self._handle.send(self._request)
+                if self._request:  # else the user's code has taken each of them
+                    self._handle.send(self._request)
                 self._handle.send(signal.SIGCONT)
 
     def _answer(self) -> None:

@@ -476,11 +476,19 @@ def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
     signal.signal(REQUESTS[1], signal.SIG_DFL)
 
 
-def test_main_asks_by_no_other_signal_whatever_it_is_told(pipe):
-    contact = Contact(me(), pipe[0])
-    os.write(pipe[1].fileno(), b'\x1e["hello", 9]\n')
+@pytest.mark.parametrize("said", [9, 15, 0, -9, 4711, 2**40])
+def test_main_asks_by_no_other_signal_whatever_it_is_told(asked, said):
+    """Also where it does not look first whether the worker can be asked: of a loop that stands
+    still, and of a handler that is slow."""
+    contact, show, worker = asked
+    show(f'\x1e["hello", {said}]\n')
     contact.hear()
     assert not contact.can_be_asked
+    answers = []
+    contact.ask(lambda frames, how: answers.append(how))
+    wait_until(lambda: contact.turn() or answers, 5, "an answer")
+    assert answers == ["and does not answer"]
+    assert worker.poll() is None
 
 
 def me() -> tuple[int, int]:
