@@ -307,6 +307,13 @@ class _Server(ReaperHandle):
         if self._supervisor is not None:
             self._supervisor.register_helpers()
             self._stop_last()
+        elif self._begun_in != os.getpid():  # a listener of `main_process_start` has extended it
+            log.warning(
+                "%s is extended with the Reaper when its server runs already: nothing supervises "
+                "this run; app.extend(extensions=[Reaper]) belongs where the app is made, and not "
+                "into a listener",
+                app.name,
+            )
 
     def _stop_last(self) -> None:
         """The user's own stop listeners may still need what they have started in main."""

@@ -18,7 +18,16 @@ import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from functools import partial, wraps
 from types import FrameType
@@ -431,13 +440,15 @@ def before_routing(prepare: Callable[[App], None]) -> None:
 
     Every kind of server calls `Sanic._startup`, which finalises it. `app.amend()`, later, was the
     alternative: it finalises everything a second time, the signals too.
+
+    The coroutine stays Sanic's own: in debug mode asyncio prints where that of a slow task stands.
     """
-    original: Callable[[App], Awaitable[None]] = Sanic._startup
+    original: Callable[[App], Coroutine[Any, Any, None]] = Sanic._startup
 
     @wraps(original)
-    async def _startup(self: App) -> None:
+    def _startup(self: App) -> Coroutine[Any, Any, None]:
         prepare(self)
-        await original(self)
+        return original(self)
 
     Sanic._startup = _startup  # type: ignore[method-assign]
 

@@ -16,7 +16,15 @@ def warnings(server: Server) -> list[str]:
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 @pytest.mark.parametrize(
-    "how", ["after another", "after use", "without AUTO_EXTEND", "attached", "twice"]
+    "how",
+    [
+        "after another",
+        "after use",
+        "without AUTO_EXTEND",
+        "attached",
+        "twice",
+        "registered alone",
+    ],
 )
 def test_it_guards_however_the_app_was_extended(launch, how, method):
     server = launch(SUPERVISED.with_(reaper=how, method=method))
@@ -47,6 +55,16 @@ def test_under_main_alone_it_works_and_one_line_says_what_is_missing(launch, met
     assert "in the main process, and not in its workers" in warning
     assert "move the line out of that block" in warning
     server.wait_for_output("is up after")  # it is timed all the same
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_in_a_listener_it_comes_too_late_and_one_line_says_so(launch, method):
+    server = launch(SUPERVISED.with_(reaper="in a listener", method=method))
+    server.wait_serving()
+    [warning] = warnings(server)
+    assert "when its server runs already: nothing supervises this run" in warning
+    assert not server.watchdogs
     assert server.stop() == 0
 
 

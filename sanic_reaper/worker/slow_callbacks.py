@@ -8,7 +8,10 @@ from __future__ import annotations
 import logging
 
 from .explanations import PACKAGE
-from .stepping import Run
+from .stepping import NOWHERE, Run
+
+OTHERS = "Sanic's part of the start, or an extension's,"
+"""What has held the loop if no handler of the user's has."""
 
 
 def name_them() -> None:
@@ -20,5 +23,7 @@ def _name(record: logging.LogRecord) -> bool:
     """`Executing %s took %.3f seconds`, with the handler that has just held the loop."""
     args = record.args
     if isinstance(args, tuple) and len(args) == 2 and PACKAGE in str(args[0]):
-        record.args = (f"start handler {Run.last_long}", args[1])
+        place, Run.last_long = Run.last_long, NOWHERE  # the next line is about another one
+        what = OTHERS if place is NOWHERE else f"start handler {place}"
+        record.args = (what, args[1])
     return True

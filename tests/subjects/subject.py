@@ -567,6 +567,12 @@ def extend(app: Sanic) -> None:
     elif how == "twice":
         app.extend(extensions=[Reaper, Reaper()])
         Reaper.attach(app)
+    elif how == "in a listener":
+        app.main_process_start(lambda app: app.extend(extensions=[Reaper]) and None)
+    elif how == "registered alone":
+        from sanic_ext import Extend
+
+        Extend.register(Reaper)
     else:
         app.extend(extensions=[Reaper])
 

@@ -42,6 +42,14 @@ def test_on_a_system_that_it_does_not_know_it_stays_out_of_the_way(app, monkeypa
     assert "does nothing on" in Reaper().label()
 
 
+def test_a_slow_start_is_described_by_sanics_own_file(app):
+    """In debug mode asyncio prints where the coroutine of a slow task stands."""
+    app.extend(extensions=[Reaper])
+    starting = Sanic._startup(app)
+    assert "sanic_reaper" not in starting.cr_code.co_filename
+    starting.close()
+
+
 def test_a_hook_for_an_event_that_does_not_exist(app):
     with pytest.raises(ValueError, match=r"no event is called 'worker\.dead'") as error:
         _Server(app).on("worker.dead")
