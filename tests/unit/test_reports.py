@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import os
 import re
 import signal
@@ -426,6 +427,22 @@ def test_a_line_without_an_end_takes_neither_time_nor_memory(pipe, monkeypatch):
     os.write(pipe[1].fileno(), b'\n\x1e["open"]\n')
     messages, _ = reader.read()
     assert messages == [["open"]]
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe of Linux")
+def test_one_turn_takes_only_so_much(pipe):
+    """Main's loop turns although a worker writes as fast as main reads."""
+    fcntl.fcntl(pipe[1].fileno(), fcntl.F_SETPIPE_SZ, 2**20)
+    os.set_blocking(pipe[1].fileno(), False)
+    line = b"x" * 1023 + b"\n"
+    written = os.write(pipe[1].fileno(), line * 1024)
+    reader = Reader(pipe[0])
+    _, first = reader.read()
+    assert 0 < len(first) < reader_module.MOST_AT_ONCE + 65536 < written
+    total = len(first)
+    while text := reader.read()[1]:
+        total += len(text)
+    assert total == written, "nothing is lost"
 
 
 def test_a_descriptor_that_is_another_files_by_now_is_neither_read_nor_closed(pipe):
