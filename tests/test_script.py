@@ -201,6 +201,17 @@ def test_the_last_thread_of_the_script_has_the_time_that_it_takes(launch, method
     server.wait_gone()
 
 
+def test_the_thread_of_a_listener_that_a_stop_has_cut_short(launch):
+    """It is not waited for; that of the script is, and what it has to do at its exit is done."""
+    server = run_script(launch, "thread of a listener", env={"SECONDS": "4"})
+    server.wait_for("holding")
+    server.send(SIGTERM)
+    assert server.exit_code(30) == 0
+    assert server.events("work done")
+    assert server.events("at exit")
+    assert "does not wait for the thread " in server.output()
+
+
 def test_a_script_that_waits_for_a_thread_can_be_ended(launch):
     server = run_script(launch, "thread afterwards", env={"SECONDS": "600"})
     stop_and_wait(server, "after")

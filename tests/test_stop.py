@@ -313,6 +313,22 @@ def test_a_signal_while_main_starts_is_a_stop(launch, signum, event, action):
 
 
 @pytest.mark.parametrize("event", ["main_process_start", "main_process_ready"])
+@signals(SIGTERM, SIGINT)
+@methods
+def test_the_thread_that_main_awaits_is_not_waited_for(launch, method, signum, event):
+    """It can't be cancelled, and the interpreter would join it."""
+    subject = SUPERVISED.with_(method=method, listeners={event: "async-thread"})
+    server = launch(subject)
+    server.wait_for("holding")
+    server.send(signum)
+    wait_clean(server)
+    assert "main exits before its start is complete, and does not wait for the thread " in (
+        server.output()
+    )
+    assert "the exit of the interpreter waits" not in server.output()
+
+
+@pytest.mark.parametrize("event", ["main_process_start", "main_process_ready"])
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_ctrl_c_while_main_starts(launch, method, event):
     server = launch(SUPERVISED.with_(method=method, listeners={event: "block"}))

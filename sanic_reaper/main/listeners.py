@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,8 @@ class MainListeners:
     def __init__(self, signals: StopSignals, slow: float) -> None:
         self._signals = signals
         self._slow = slow
+        self.left_threads: set[threading.Thread] = set()
+        """Those of listeners that a stop has cut short: nobody waits for them."""
         self._live: list[list[Callable[..., Any]]] = []
         self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -63,6 +66,7 @@ class MainListeners:
 
         def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
             without_loop, has_begun = sys.exc_info()[1], False
+            threads = set(threading.enumerate())
             try:
                 watch = _Slow(event, handlers.describe(listener))
                 with self._signals.interruptible(), self._alarm(listener, watch):
@@ -75,6 +79,7 @@ class MainListeners:
                 if not handlers.is_internal(listener):
                     log.info(SKIPPED if not has_begun else ENDED, event, watch.name)
                 _cancel_all(loop)
+                self.left_threads.update(set(threading.enumerate()) - threads)
             except BaseException as error:
                 _unchain(error, without_loop)
                 raise

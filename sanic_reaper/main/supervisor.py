@@ -347,7 +347,8 @@ class Supervisor:
         self.end()
         if threading.current_thread() is threading.main_thread():
             self.signals.drop_late()
-        aftermath.name_threads_that_are_waited_for()
+            aftermath.leave_threads(self._listeners.left_threads)
+        aftermath.name_threads_that_are_waited_for(self._listeners.left_threads)
 
     def release(self) -> None:
         """There is nothing that the watchdog would have to guard any more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
 import gc
 import os
@@ -83,6 +85,18 @@ def thread_afterwards() -> None:
     serve()
     threading.Thread(target=work, name="last work").start()
     emit("after")
+
+
+def thread_of_a_listener() -> None:
+    """A listener awaits a thread when the stop comes; the script then has a last thread too."""
+
+    async def listen(_: Any) -> None:
+        emit("holding")
+        await asyncio.to_thread(time.sleep, 600)
+
+    app.main_process_start(listen)
+    atexit.register(emit, "at exit")
+    thread_afterwards()
 
 
 def wait_afterwards() -> None:
@@ -211,6 +225,7 @@ MODES = {
     "job afterwards": job_afterwards,
     "child before": child_before,
     "thread afterwards": thread_afterwards,
+    "thread of a listener": thread_of_a_listener,
     "wait afterwards": wait_afterwards,
     "again in its stop": again_in_stop,
     "again afterwards": again_afterwards,
