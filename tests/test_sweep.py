@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -230,6 +231,9 @@ def test_runs_that_were_killed_in_their_first_moment_leave_no_file(launch, new_b
         server.command.process.send(SIGKILL)
         server.exit_code()
         server.wait_gone()  # its watchdog too: until then the run is not over
+    fragment = place / "0123456789abcdef.beat"  # somebody may have removed its state file
+    fragment.touch()
+    os.utime(fragment, (time.time() - 120,) * 2)
     server = launch(subject, box=box)
     server.wait_serving()
     told = {path.stem for path in place.glob("*.state")}
