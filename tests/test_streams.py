@@ -82,6 +82,27 @@ def test_the_end_of_a_pipe_that_closes_while_we_write(beside):
     assert (code, said) == (0, "")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_letters_that_the_encoding_of_the_output_lacks(tmp_path, encoding):
+    """What a process or a directory is called need not be in it: a traceback, and a false verdict,
+    as the exit code was 1."""
+    printed = tmp_path / "printed"
+    program = (
+        "from sanic_reaper.commands import streams; streams.prepare(); print('caf\\xe9 \\u2192')"
+    )
+    with printed.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = {"ascii": b"caf\\xe9 \\u2192", "latin-1": b"caf\xe9 \\u2192"}
+    assert printed.read_bytes().strip() == expected.get(encoding, "caf\xe9 \u2192".encode())
+
+
 def test_the_command_alone_prints_its_help():
     done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=LONGEST)
     helped = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=LONGEST)

@@ -1,5 +1,6 @@
-"""The three standard streams when they are closed, full, or read by nobody: `ps | head`, `>&-`,
-`> /dev/full`. A command exits then as other Unix tools do, and without a traceback.
+"""The three standard streams when they are closed, full, read by nobody, or in an encoding that
+lacks letters: `ps | head`, `>&-`, `> /dev/full`, `LC_ALL=C`. A command exits then as other Unix
+tools do, and without a traceback.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _text(fd: int, before: TextIO | None) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(Output(fd, "wb", closefd=False)),
         before.encoding if before is not None else None,
-        before.errors if before is not None else "backslashreplace",
+        "backslashreplace",  # names may have letters that this encoding lacks
         line_buffering=fd == 2 or os.isatty(fd),
     )
 
