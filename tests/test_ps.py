@@ -325,6 +325,13 @@ def test_a_server_whose_files_lie_elsewhere(launch):
     assert (found["uid"], found["main"]) == (os.geteuid(), main)
     said = server.ask("health", "--live")
     assert (said.code, f"XDG_RUNTIME_DIR={here} sanic-reaper health" in said.text) == (1, True)
+    for command in (["dump", "main"], ["report", "--app", "Subject"]):
+        said = server.ask(*command)
+        hint = f"XDG_RUNTIME_DIR={here} sanic-reaper {command[0]}"
+        assert (said.code, hint in said.text) == (1, True), said.text
+    said = server.ask("dump")
+    assert "no server runs" in said.text
+    assert f"XDG_RUNTIME_DIR={here} sanic-reaper dump" in said.text
     server.env["XDG_RUNTIME_DIR"] = here
     assert server.ask("ps", "--json").data["unseen"] == []
     assert server.stop() == 0

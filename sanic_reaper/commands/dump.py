@@ -35,19 +35,26 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--app", help="the server's app, where several have such a process")
     parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
     options = parser.parse_args(arguments)
+    known = elsewhere.servers()
     servers = [
         server
-        for server in elsewhere.servers()
+        for server in known
         if server.lives and not server.is_over and options.app in (None, server.app)
     ]
     # Whatever other users claim, where root asks: our own come first.
     own = [server for server in servers if server.uid == os.geteuid()]
     if options.process is None:
-        return _fail(f"which process? {_names(own or servers)}", USAGE)
+        code = _fail(f"which process? {_names(own or servers)}", USAGE)
+        if not servers:
+            elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
+        return code
     found = _having(own, options.process) or _having(servers, options.process)
     if not found:
         why = f"no running server has a worker {options.process}"
-        return _fail(f"{why}; {_names(own or servers)}", NOTHING_FOUND)
+        code = _fail(f"{why}; {_names(own or servers)}", NOTHING_FOUND)
+        if not servers:
+            elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
+        return code
     if len(found) > 1:
         names = ", ".join(f"{server.app} [{server.main[0]}]" for server in found)
         why = f"several servers have {options.process}: {names}"

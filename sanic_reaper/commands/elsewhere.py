@@ -8,7 +8,8 @@ import shlex
 from collections import Counter
 from functools import cache
 
-from ..state import unseen, view
+from .. import platform
+from ..state import statedir, unseen, view
 from ..untrusted import printable
 from .streams import complain
 
@@ -50,6 +51,19 @@ def looked_in(uids: Iterable[int]) -> str:
     places = unseen.where(uids)
     more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
     return f"looked in {', '.join(places[:MOST_PLACES])}{more}, as user {user(os.geteuid())}"
+
+
+def complain_of_unseen(known: Iterable[Server], command: str) -> None:
+    """Where no server is found: say where was looked, and which ones can't be seen from here.
+
+    Args:
+        known: the servers that a file tells of.
+        command: as `hints`.
+    """
+    complain(looked_in(statedir.users()))
+    hidden = unseen.unseen(platform.table(), {server.run for server in known})
+    for line in hints(hidden, command):
+        complain(line)
 
 
 def hints(found: Sequence[Unseen], command: str) -> list[str]:

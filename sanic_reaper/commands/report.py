@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..report.account import Account
-from ..state import statedir, view
+from ..state import view
 from . import elsewhere
 from .streams import complain
 from .terminal import NOTHING_FOUND, USAGE, painter, print_json
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     found = elsewhere.servers()
     server = _last(found, chosen.app)
     if server is None:
-        complain(f"sanic-reaper: {_where(found, chosen.app)}")
+        complain(f"sanic-reaper: {_none(found, chosen.app)}")
+        elsewhere.complain_of_unseen(found, "sanic-reaper report")
         return NOTHING_FOUND
     account = Account(server, time.monotonic(), server.lives, server.is_here)
     return _show(account, chosen)
@@ -72,12 +73,11 @@ def _began(server: view.Server) -> float:
         return 0.0
 
 
-def _where(found: Sequence[view.Server], app: str | None) -> str:
-    places = ", ".join(path for uid in statedir.users() for path in statedir.places(uid))
+def _none(found: Sequence[view.Server], app: str | None) -> str:
     if app is None:
-        return f"no server has left word in {places}"
+        return "no server has left word"
     others = ", ".join(sorted({one.app for one in found}))
-    return f"no run of {app!r} in {places}" + (f"; there are: {others}" if others else "")
+    return f"no run of {app!r}" + (f"; there are: {others}" if others else "")
 
 
 def _show(account: Account, chosen: Namespace) -> int:

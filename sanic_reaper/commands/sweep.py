@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..platform import Row
 
 LEFT = 1
+DELETED = "this directory, which has been deleted"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,7 +74,15 @@ def main(arguments: Sequence[str]) -> int:
 def _is_meant(leftover: Leftover, options: Namespace) -> bool:
     if options.app is not None:
         return bool(leftover.app == options.app)
-    return options.all_apps or leftover.directory == os.getcwd()
+    return options.all_apps or leftover.directory == _here()
+
+
+def _here() -> str | None:
+    """The current directory. `None`: it has been deleted, and no app can have been started here."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
 
 
 def _agrees() -> bool:
@@ -88,7 +97,7 @@ def show(
 ) -> None:
     """Args: others: how many processes are left of apps that were not asked for."""
     if not found:
-        whose = "" if options.all_apps else f" by apps that were started in {os.getcwd()}"
+        whose = "" if options.all_apps else f" by apps that were started in {_here() or DELETED}"
         if options.app is not None:
             whose = f" by {options.app}"
         print(printable(f"nothing is left{whose}"))
