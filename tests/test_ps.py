@@ -325,7 +325,7 @@ def test_a_server_whose_files_lie_elsewhere(launch):
     assert (found["uid"], found["main"]) == (os.geteuid(), main)
     said = server.ask("health", "--live")
     assert (said.code, f"XDG_RUNTIME_DIR={here} sanic-reaper health" in said.text) == (1, True)
-    for command in (["dump", "main"], ["report", "--app", "Subject"]):
+    for command in (["dump", "main"], ["report", "--app", "Unheard-of"]):
         said = server.ask(*command)
         hint = f"XDG_RUNTIME_DIR={here} sanic-reaper {command[0]}"
         assert (said.code, hint in said.text) == (1, True), said.text
