@@ -50,6 +50,7 @@ class Contact:
 
     Attributes:
         listeners: each is called with the first word of a report, and the rest.
+        imports: whether nothing has come from it yet, so it still imports the app.
         can_be_asked: not while the worker imports under spawn or forkserver: the signal would end
             it.
         stack: what the worker has shown when it was last asked.
@@ -57,6 +58,7 @@ class Contact:
 
     def __init__(self, identity: Identity, connection: Connection) -> None:
         self.listeners: list[Callable[[str, list[Any]], None]] = []
+        self.imports = True
         self.can_be_asked = False
         self.stack = ""
         self._handle = Handle.open(*identity)
@@ -95,6 +97,7 @@ class Contact:
             word, *rest = message
             if word == "hello":
                 # By no other signal, whoever has written this: it could be SIGKILL.
+                self.imports = False
                 self._request = rest[0] if rest[0] in REQUESTS else 0
                 self.can_be_asked = bool(self._request)
             elif word == "where" and self._asked is not None:

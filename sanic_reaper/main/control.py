@@ -273,8 +273,10 @@ class Client:
         row = platform.row(process.pid)
         if row is not None and row.halted:
             self.answer("error", "it is stopped, by SIGSTOP or by a debugger, and can't be asked")
-        elif not process.contact.can_be_asked:
+        elif process.contact.imports:
             self.answer("error", "it still imports the app, and can't be asked yet")
+        elif not process.contact.can_be_asked:
+            self.answer("error", "its code handles each signal by which it could be asked")
         else:
             process.contact.ask(partial(self._tell, process, process.contact))
 

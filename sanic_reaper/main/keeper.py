@@ -170,7 +170,7 @@ class Keeper:
         if launch.has_expired:
             return launch.late
         cause = self._cause(watched)[0]
-        has_begun = watched.contact is None or watched.contact.can_be_asked
+        has_begun = watched.contact is None or not watched.contact.imports
         if not has_begun and watched.exitcode == 1:  # of Python's, after a traceback
             return f"it has ended in the import of the main module: {cause}; its traceback is above"
         return f"it has ended before it was ready: {cause}"

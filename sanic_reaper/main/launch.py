@@ -253,7 +253,7 @@ class Launch:
     @property
     def late(self) -> str:
         """Why it is killed where it can't be asked: its stack stands on stderr."""
-        where = "" if self._contact.can_be_asked else ", and has not even imported the app"
+        where = ", and has not even imported the app" if self._contact.imports else ""
         return f"it has not started within {self._limit_of_all}{where}; its stack is above"
 
     @property

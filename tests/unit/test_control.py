@@ -27,6 +27,7 @@ NAME = "Sanic-Server-0-0"
 class Contact:
     """Of a worker that says in which line it is as soon as it is asked."""
 
+    imports = False
     can_be_asked = True
     stack = "Thread 1\n"
 
@@ -89,8 +90,14 @@ def test_one_that_is_stopped(ask, worker):
 
 
 def test_one_that_still_imports(ask, worker):
-    worker.contact.can_be_asked = False
+    worker.contact.imports, worker.contact.can_be_asked = True, False
     with pytest.raises(OSError, match="still imports the app"):
+        ask()
+
+
+def test_one_whose_code_handles_all_signals_for_it(ask, worker):
+    worker.contact.can_be_asked = False
+    with pytest.raises(OSError, match="its code handles each signal by which it could be asked"):
         ask()
 
 

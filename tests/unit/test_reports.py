@@ -508,5 +508,22 @@ def test_main_asks_by_no_other_signal_whatever_it_is_told(asked, said):
     assert worker.poll() is None
 
 
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("", "it has not started within {}, and has not even imported the app; its stack is above"),
+        ('\x1e["hello", 0]\n', "it has not started within {}; its stack is above"),
+    ],
+    ids=["nothing", "that no signal is left"],
+)
+def test_a_worker_that_can_not_be_asked_does_not_always_import_the_app(pipe, said, what):
+    """The app may handle each signal by which it would be asked."""
+    launch, contact = launch_of(pipe, startup_timeout=10.0)
+    os.write(pipe[1].fileno(), said.encode())
+    contact.hear()
+    assert not contact.can_be_asked
+    assert launch.late == what.format("REAPER_STARTUP_TIMEOUT = 10 s")
+
+
 def me() -> tuple[int, int]:
     return os.getpid(), start_of(os.getpid())
