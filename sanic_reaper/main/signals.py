@@ -130,7 +130,11 @@ class StopSignals:
 
     def drop_late(self) -> None:
         """The interpreter exits. If that is right after the server, a late signal shall not make an
-        orderly stop look like a death by signal."""
+        orderly stop look like a death by signal.
+
+        This lasts as long as exit handlers run: then CPython puts the default action back. (To
+        ignore the signals was rejected: an exit handler that hangs could not be ended by them.)
+        """
         if time.monotonic() - self._restored_at < AFTERMATH:
             for signum in self.handled:
                 if signal.getsignal(signum) == self._before[signum]:
