@@ -35,8 +35,15 @@ class Line:
         """The share of a core that it has used lately. `None`: not known yet."""
         self.uid = platform.uid(row.pid)
         self.state, self.since = _state(row, member)
-        self.for_ = now - self.since if self.since is not None else self.age
+        self.for_ = self._for(now)
         self.doing = _doing(member, now)
+
+    def _for(self, now: float) -> float | None:
+        """Seconds for which it has had its state. `None`: main has not seen it change, as when it
+        was stopped a moment ago."""
+        if self.since is not None:
+            return now - self.since
+        return self.age if self.state == lifecycle.RUNNING else None
 
     def compare(self, cpu: float, then: float, cpu_now: float, now: float) -> None:
         """Set its share of a core between two moments.
@@ -57,7 +64,7 @@ class Line:
             "role": self.role,
             "name": self.name,
             "state": self.state,
-            "state_seconds": round(self.for_, 3),
+            "state_seconds": None if self.for_ is None else round(self.for_, 3),
             "age_seconds": round(self.age, 3),
             "rss_bytes": self.rss,
             "cpu_seconds": round(self.cpu, 2),
@@ -222,7 +229,7 @@ class Picture:
             printable(line.role),
             indent + printable(line.name),
             line.state if self.lives else f"{line.state}, orphan",
-            seconds(line.for_),
+            "-" if line.for_ is None else seconds(line.for_),
             seconds(line.age),
             size(line.rss),
             "-" if line.share is None else f"{100 * line.share:.1f}%",

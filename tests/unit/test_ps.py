@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 
 import pytest
 from support.census import identify
 from support.programs import program
 
-from sanic_reaper import cli
+from sanic_reaper import cli, platform
 from sanic_reaper.commands import ps
 from sanic_reaper.commands.picture import Line
 from sanic_reaper.state.view import Stray
@@ -92,7 +94,21 @@ def test_a_share_of_the_time_between_two_looks():
     assert line.share == 0.0
 
 
-def linux_row():
-    from sanic_reaper import platform
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_for_how_long_it_is_stopped_is_not_its_age(stray, capsys, options):
+    """Nobody has seen when it was stopped."""
+    os.kill(stray, signal.SIGSTOP)
+    deadline = time.monotonic() + 30
+    while platform.row(stray).halted is False:
+        assert time.monotonic() < deadline
+    assert cli.main(["ps", *options]) == 0
+    said = capsys.readouterr().out
+    if options:
+        [process] = json.loads(said)["servers"][0]["processes"]
+        assert (process["state"], process["state_seconds"]) == ("stopped", None)
+    else:
+        assert said.splitlines()[2].split("stopped, orphan")[1].split()[0] == "-"
 
+
+def linux_row():
     return platform.row(os.getpid())
