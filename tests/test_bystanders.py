@@ -294,6 +294,7 @@ def test_a_child_whom_the_server_may_not_signal(launch, new_box, signum):
     if signum == SIGTERM:
         last = server.wait_for_output("[reaper] stopped in")
         assert last.endswith("1 process could not be killed: runs as another user")
+        assert "cleaned up" not in last, "it lives"
     assert not re.search(r"SIG(TERM|KILL) to sleep", server.output())
 
 
