@@ -291,7 +291,7 @@ MOST_FILES = 10_000
 MOST_RUNS = 100
 """Runs of another user's that are read,"""
 
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
 """and bytes of their files: what a user writes shall not keep root busy, or fill its memory."""
 
 
@@ -435,6 +435,8 @@ def _read(directory: int, path: str, room: Room, run: str) -> Server:
     def content(end: str) -> bytes:
         found = statedir.read(directory, run + end)
         room.bytes -= len(found)
+        if room.bytes < 0:
+            raise OSError(f"user {room.uid} has written more than is read of another user")
         return found
 
     def content_if_there(end: str) -> bytes:

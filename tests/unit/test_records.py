@@ -207,6 +207,16 @@ def test_of_another_user_only_so_much_is_read(place, monkeypatch):
     assert len(view.servers([os.geteuid()])) <= 5
 
 
+def test_one_file_that_is_longer_than_that_is_not_looked_into(place):
+    """Each of its records would cost a look at the process table."""
+    leave(place, "long")
+    room = view.Room(os.geteuid())
+    room.bytes = 50
+    assert list(view._in_directory(str(place), room, [])) == []
+    room.bytes = 5000
+    assert [one.run for one in view._in_directory(str(place), room, [])] == ["long"]
+
+
 def test_a_server_of_another_version_is_named_by_each_command(place, tmp_path):
     leave(place, "newer", version=2)
     env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
