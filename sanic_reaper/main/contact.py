@@ -24,6 +24,9 @@ ANSWER = 0.3
 STACK = 0.8
 """Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""
 
+LATEST = 0.9
+"""Seconds for both: the watchdog waits for a second (its own `ANSWER`) before it asks by itself."""
+
 LONGEST_STACK = 1_000_000
 """Characters of a stack that are kept: more than that is none."""
 
@@ -61,6 +64,8 @@ class Contact:
         self.imports = True
         self.can_be_asked = False
         self.stack = ""
+        self._stack_at: float | None = None
+        """When the first of the stack was there, which the kernel writes down."""
         self._handle = Handle.open(*identity)
         self._mark = None if self._handle is None else _mark_of(self._handle)
         self._reader = Reader(connection)
@@ -83,13 +88,17 @@ class Contact:
             self._note_deafness()
         if self._asked is None:
             return
-        patience = ANSWER if self.stack else STACK
-        if self._where is not None or time.monotonic() - self._asked >= patience:
+        until = self._asked + STACK
+        if self._stack_at is not None:  # on a busy machine that alone may have taken `ANSWER`
+            until = min(self._stack_at + ANSWER, self._asked + LATEST)
+        if self._where is not None or time.monotonic() >= until:
             self._answer()
 
     def hear(self) -> None:
         messages, stack = self._reader.read()
         self.stack = (self.stack + stack)[-LONGEST_STACK:]
+        if stack and self._stack_at is None:
+            self._stack_at = time.monotonic()
         for message in messages:
             if not is_understood(message):
                 self._complain(message)
@@ -153,7 +162,7 @@ class Contact:
 
     def _put(self, replies: list[Reply]) -> None:
         self._asked, self._replies = time.monotonic(), replies
-        self.stack, self._where = "", None
+        self.stack, self._stack_at, self._where = "", None, None
         if self._handle is not None:
             self._check_handle(self._handle)
             with suppress(PermissionError):  # main has become another user
