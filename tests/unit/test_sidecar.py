@@ -53,6 +53,26 @@ print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}
     assert said_by(PRELUDE + program) == ["it has ended at once", "False -1 False"]
 
 
+def test_what_a_busy_watchdog_could_not_take_is_sent_when_main_listens():
+    """Main may have nothing more to tell it."""
+    program = """
+watchdog = Watchdog(me, "run", 1.0)
+watchdog.confirm()
+os.kill(watchdog.pid, signal.SIGSTOP)
+while watchdog.tell("seen", 0):
+    pass
+watchdog.tell("handover")
+os.kill(watchdog.pid, signal.SIGCONT)
+until, heard = time.monotonic() + 20, []
+while ["handed"] not in heard and time.monotonic() < until:
+    heard += watchdog.heard()
+    time.sleep(0.01)
+print(["handed"] in heard)
+watchdog.end()
+"""
+    assert said_by(PRELUDE + program) == ["True"]
+
+
 def test_a_watchdog_that_has_missed_what_it_was_told_is_ended():
     """Main starts another one, and tells that one everything."""
     program = """
