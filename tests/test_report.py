@@ -209,15 +209,15 @@ def test_the_log_the_report_and_the_status_have_one_number_for_a_start(launch, m
     assert found, line
     up, imported = found.groups()
 
-    said = report(server)
-    assert f"up after {up} s" in said
-    assert ("ready after" in said) == works
-    assert re.search(rf"^ +{re.escape(imported)} s  import$", said, re.M), said
-    [ready] = wait_until(  # main acts on it a moment after its state says so
+    [ready] = wait_until(  # the worker knows it first, then main, then what main has written
         lambda: [one for one in record(server)["events"] if one["name"] == "worker.ready"],
         START,
         server.describe,
     )
+    said = report(server)
+    assert f"up after {up} s" in said
+    assert ("ready after" in said) == works
+    assert re.search(rf"^ +{re.escape(imported)} s  import$", said, re.M), said
     [worker] = workers_in(record(server))
     [shown] = workers_in(json.loads(server.get("/__reaper__/status")[1]))
     assert f"{shown['startup_seconds']:.2f}" == up

@@ -43,7 +43,9 @@ def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
     assert cli.main(["dump", "Sanic-Server-0-0", *arguments]) == code
     out, error = capsys.readouterr()
     assert out == ""
-    assert error.count("\n") == 1
+    assert (
+        error.count("sanic-reaper dump: ") == 1
+    )  # lines on servers that can not be seen may follow
     assert words in error
 
 
