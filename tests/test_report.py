@@ -220,7 +220,8 @@ def test_the_log_the_report_and_the_status_have_one_number_for_a_start(launch, m
     assert re.search(rf"^ +{re.escape(imported)} s  import$", said, re.M), said
     [worker] = workers_in(record(server))
     [shown] = workers_in(json.loads(server.get("/__reaper__/status")[1]))
-    assert f"{shown['startup_seconds']:.2f}" == up
+    # To two places from the measurement, or from its three: 2.2849 is 2.28, and 2.285 is 2.29.
+    assert shown["startup_seconds"] == pytest.approx(float(up), abs=0.0056)
     assert ready["seconds"] == pytest.approx(shown["ready_seconds"], abs=0.001)
     assert (shown["ready_seconds"] > shown["startup_seconds"] + 0.3) == works
     assert (worker["ready_at"] > worker["up_at"]) == works

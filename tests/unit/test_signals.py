@@ -17,6 +17,8 @@ def before():
     """The SIGTERMs that arrive at whoever handled them before the server."""
     handlers = {signum: signal.getsignal(signum) for signum in (*ALWAYS, *UNLESS_TAKEN)}
     arrived: list[int] = []
+    # Where the tests are a shell's background job, it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda signum, frame: arrived.append(signum))
     yield arrived
     for signum, handler in handlers.items():
