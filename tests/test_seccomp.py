@@ -62,3 +62,16 @@ def test_a_denied_system_call(launch, call, error, method):
         server.wait_gone()
         assert "Traceback" not in server.output()
         assert "another user" not in server.output()
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_the_thread_of_a_start_that_is_cut_short_without_setitimer(launch, error):
+    """An alarm ends the wait for it; alarm(2) is there too."""
+    subject = SUPERVISED.with_(listeners={"main_process_start": "async-thread"})
+    server = launch(subject, argv=[sys.executable, LAUNCHER, CALLS["setitimer"], error, *SCRIPT])
+    server.wait_for("holding")
+    server.send(SIGTERM)
+    assert server.exit_code() == 0
+    server.wait_gone()
+    assert "does not wait for the thread " in server.output()
+    assert "Traceback" not in server.output()

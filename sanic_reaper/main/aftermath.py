@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import FrameType
 
 from ..log import log
+from ..worker.guard import alarm_in
 
 THREADS_NAMED_AFTER = 1.0
 """Seconds for which the exit of the interpreter waits for threads before they are named."""
@@ -61,7 +62,7 @@ def leave_threads(left: Set[threading.Thread]) -> None:
     def ring(signum: int, frame: FrameType | None) -> None:
         waiting = set(waited_for())
         if waiting - left:
-            signal.setitimer(signal.ITIMER_REAL, THREADS_LEFT_AFTER)
+            alarm_in(THREADS_LEFT_AFTER)
         elif waiting:
             names = ", ".join(sorted(thread.name for thread in waiting))
             what = "the thread" if len(waiting) == 1 else "the threads"
@@ -72,7 +73,7 @@ def leave_threads(left: Set[threading.Thread]) -> None:
 
     signal.signal(signal.SIGALRM, ring)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    signal.setitimer(signal.ITIMER_REAL, THREADS_LEFT_AFTER)
+    alarm_in(THREADS_LEFT_AFTER)
 
 
 def _exit_now() -> None:
