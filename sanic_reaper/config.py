@@ -226,17 +226,21 @@ def _grace(config: Mapping[str, Any]) -> float:
 
 
 def _heartbeat(config: Mapping[str, Any], key: str, default: float) -> float:
-    seconds = _duration(config, key, default)
-    if 0 < seconds < SHORTEST_HEARTBEAT:
-        allowed = f"0 for no limit, or {SHORTEST_HEARTBEAT:g} second or more, as a healthy worker"
-        raise BadSetting(key, config[key], f"{allowed} may stand still for a moment")
-    return seconds
+    return _stall(config, key, default, SHORTEST_HEARTBEAT, "limit")
 
 
 def _blocked_warning(config: Mapping[str, Any], key: str, default: float) -> float:
+    return _stall(config, key, default, SHORTEST_WARNING, "warning")
+
+
+def _stall(
+    config: Mapping[str, Any], key: str, default: float, shortest: float, what: str
+) -> float:
+    """Seconds for which an event loop may stand still. 0: there is no such limit, or warning."""
     seconds = _duration(config, key, default)
-    if 0 < seconds < SHORTEST_WARNING:
-        allowed = f"0 for no warning, or {SHORTEST_WARNING:g} seconds or more, as a healthy worker"
+    if 0 < seconds < shortest:
+        unit = "second" if shortest == 1 else "seconds"
+        allowed = f"0 for no {what}, or {shortest:g} {unit} or more, as a healthy worker"
         raise BadSetting(key, config[key], f"{allowed} may stand still for a moment")
     return seconds
 
