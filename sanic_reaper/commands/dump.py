@@ -44,22 +44,26 @@ def main(arguments: Sequence[str]) -> int:
     # Whatever other users claim, where root asks: our own come first.
     own = [server for server in servers if server.uid == os.geteuid()]
     if options.process is None:
-        code = _fail(f"which process? {_names(own or servers)}", USAGE)
-        if not servers:
-            elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
-        return code
+        return _fail_with_names("which process?", own or servers, known, USAGE)
     found = _having(own, options.process) or _having(servers, options.process)
     if not found:
-        why = f"no running server has a worker {options.process}"
-        code = _fail(f"{why}; {_names(own or servers)}", NOTHING_FOUND)
-        if not servers:
-            elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
-        return code
+        why = f"no running server has a worker {options.process};"
+        return _fail_with_names(why, own or servers, known, NOTHING_FOUND)
     if len(found) > 1:
         names = ", ".join(f"{server.app} [{server.main[0]}]" for server in found)
         why = f"several servers have {options.process}: {names}"
         return _fail(f"{why}; choose one by --app, or give its pid", USAGE)
     return _show(found[0], options.process, options.json)
+
+
+def _fail_with_names(
+    why: str, servers: list[view.Server], known: list[view.Server], code: int
+) -> int:
+    """Say who could be asked; where nobody could, also where servers were looked for."""
+    _fail(f"{why} {_names(servers)}", code)
+    if not servers:
+        elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
+    return code
 
 
 def _having(servers: list[view.Server], wanted: str) -> list[view.Server]:

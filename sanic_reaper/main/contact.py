@@ -105,8 +105,8 @@ class Contact:
                 continue
             word, *rest = message
             if word == "hello":
-                # By no other signal, whoever has written this: it could be SIGKILL.
                 self.imports = False
+                # By no other signal, whoever has written this: it could be SIGKILL.
                 self._request = rest[0] if rest[0] in REQUESTS else 0
                 self.can_be_asked = bool(self._request)
             elif word == "where" and self._asked is not None:
