@@ -1,4 +1,4 @@
-"""Advice on the start method and the Python: a line at a start, or at its failure, if it helps."""
+"""Advice on the start method and the Python in use, for one line of the log."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ BETTER = 'Sanic.start_method = "spawn" is safe'
 
 
 def advice(method: str, system: str, threads: int, names: list[str]) -> str | None:
-    """What is to be said of a start method.
+    """Advice on a start method. `None` if there is nothing to warn of.
 
     Args:
-        method: as `multiprocessing` calls it.
-        system: as `sys.platform` calls it.
-        threads: how many run in the main process, itself included; also those not of Python's.
-        names: of those of Python's that are not the main thread.
+        method: the start method, as `multiprocessing` calls it.
+        system: the system, as `sys.platform` calls it.
+        threads: number of threads in the main process, its main thread and C threads included.
+        names: names of its Python threads, without the main thread.
     """
     if method != "fork":
         return None
@@ -34,10 +34,10 @@ def advice(method: str, system: str, threads: int, names: list[str]) -> str | No
 
 
 def for_interpreter(name: str) -> str | None:
-    """What is to be said of the Python that runs the server.
+    """Advice on the Python implementation. `None` for CPython.
 
     Args:
-        name: as `sys.implementation.name` has it.
+        name: the implementation, as `sys.implementation.name` has it.
     """
     if name == "cpython":
         return None
@@ -53,7 +53,7 @@ def for_this_process(method: str) -> str | None:
 
 
 def _tasks() -> int:
-    """The kernel also knows the threads that a C library has started."""
+    """Number of threads by the kernel's count, C libraries' included. 0 if unknown."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -68,7 +68,7 @@ UNGUARDED = (
 
 
 def for_a_failed_start(method: str) -> str | None:
-    """In a call that the main module has made: what is wrong with how it makes it."""
+    """Advice if the main module calls `app.run()` outside an `if` block. `None` otherwise."""
     if method == "fork":
         return None  # nobody imports the main module again
     frame: FrameType | None = sys._getframe()
@@ -85,8 +85,10 @@ def for_a_failed_start(method: str) -> str | None:
 
 
 def stands_in_a_guard(source: str, line: int) -> bool:
-    """Whether a line of a module is part of an `if`: of `__name__`, or of another way to tell main
-    and workers apart."""
+    """Whether a line of a module is inside an `if` block.
+
+    Any `if` counts: there are other ways than `__name__` to tell main and workers apart.
+    """
     for statement in ast.parse(source).body:
         if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
             return isinstance(statement, ast.If)

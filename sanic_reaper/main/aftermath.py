@@ -1,4 +1,8 @@
-"""What main does for the script when the server is over: nothing that the script would notice."""
+"""What main does when the interpreter exits after the server has stopped.
+
+Assumes that the server has stopped. Guarantees that threads of a cut-short listener do not delay
+the exit, and that the user learns which of their own threads do.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ THREADS_NAMED_AFTER = 1.0
 
 
 THREADS_LEFT_AFTER = 1.0
-"""Seconds for which the exit of the interpreter waits for threads that nobody needs any more."""
+"""Seconds for which the exit of the interpreter waits for threads of a cut-short listener."""
 
 
 def name_threads_that_are_waited_for(left: Set[threading.Thread]) -> None:
@@ -29,7 +33,7 @@ def name_threads_that_are_waited_for(left: Set[threading.Thread]) -> None:
     The interpreter exits only when each thread that is no daemon has ended, and says nothing.
 
     Args:
-        left: those that are not to be named, as `leave_threads` has them.
+        left: threads that are not named, because `leave_threads` does not wait for them.
     """
     if not set(waited_for()) - left:
         return
@@ -50,11 +54,11 @@ def name_threads_that_are_waited_for(left: Set[threading.Thread]) -> None:
 
 
 def leave_threads(left: Set[threading.Thread]) -> None:
-    """Exit without threads that belong to a listener which a stop has cut short.
+    """Exit without waiting for threads of a listener that a stop has cut short.
 
-    A listener that awaits a thread can be interrupted, its thread can't, and the interpreter would
-    wait for it without end. Called when the interpreter begins to exit, in the main thread. All
-    other threads have the time that they take.
+    A listener that awaits a thread can be interrupted. Its thread cannot, and the interpreter would
+    wait for that thread without limit. Called when the interpreter begins to exit, in the main
+    thread. All other threads are waited for, however long they take.
     """
     if not left & set(waited_for()):
         return
@@ -77,7 +81,7 @@ def leave_threads(left: Set[threading.Thread]) -> None:
 
 
 def _exit_now() -> None:
-    """As the interpreter does when all threads have ended, as far as that can be had."""
+    """Exit with code 0, after the `atexit` functions and a flush, as the interpreter does."""
     with suppress(Exception):
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -87,6 +91,6 @@ def _exit_now() -> None:
 
 
 def waited_for() -> list[threading.Thread]:
-    """The threads whose end the exit of the interpreter waits for."""
+    """The threads that the exit of the interpreter waits for."""
     main = threading.main_thread()
     return [thread for thread in threading.enumerate() if thread is not main and not thread.daemon]

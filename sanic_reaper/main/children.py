@@ -1,12 +1,12 @@
-"""Zombies that the kernel has handed to main.
+"""Reaps zombies that the main process has adopted as a subreaper.
 
-A subreaper inherits the orphans among its descendants, and must reap them when they die, or they
-stay as zombies for as long as it lives. `waitpid(-1)` would do it, and would steal the exit status
-of every child that somebody in this process is going to wait for.
+A subreaper becomes the parent of each orphan among its descendants (prctl(2)). It must reap them,
+or they stay zombies until it exits. `waitpid(-1)` would reap them, and would also take the exit
+status of children that other code in the main process waits for.
 
-Nothing in main tells which child it has forked: Python code can start one by `subprocess`,
-`os.fork`, `os.posix_spawn` or `pty.fork`, and C code in its own way. So main reaps what is proved
-to be adopted, and nothing else. The watchdog has the proof (`tree/remains.py`).
+The main process cannot know each child that it has forked: Python code starts children by
+`subprocess`, `os.fork`, `os.posix_spawn` or `pty.fork`, and C code in its own way. So main reaps
+only zombies that are proved to be adopted. The watchdog finds the proof (`tree/birthmark.py`).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The last line of a server's log: how long the stop took, and what it took. Pure."""
+"""The last line of a server's log: how long the stop took, and what had to be killed. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 WORKER, HELPER, PROCESS = "worker", "helper", "process"
-"""What the server consists of: its workers, its SyncManagers, and the user's own processes."""
+"""The kinds of process that the line counts: workers, SyncManagers, the user's own processes."""
 
 _PLURALS = {WORKER: "workers", HELPER: "helpers", PROCESS: "processes"}
 
@@ -18,16 +18,16 @@ def goodbye(
     survivors: Sequence[str] = (),
     killed_by_others: Sequence[str] = (),
 ) -> str:
-    """Put the end of a server into words. A number is named only where it is not zero.
+    """The last line, in words. A number is named only where it is not zero.
 
     Args:
         seconds: how long the stop took.
-        code: the exit code of the server. "cleanly" is said of 0 alone.
-        killed: what each process was that the Reaper killed during the stop.
-        leftovers: how many processes the workers had left behind, and are ended too.
-        survivors: why each process could not be killed that is still there.
-        killed_by_others: what each process was that died of a SIGKILL which the Reaper did not
-            send, and whose death no other line of the log tells.
+        code: exit code of the server. Only 0 is called a clean stop.
+        killed: kind of each process that the Reaper killed during the stop.
+        leftovers: number of leftover processes that were killed after the workers had exited.
+        survivors: for each process that could not be killed, the reason.
+        killed_by_others: kind of each process that died of a SIGKILL which the Reaper did not send,
+            and whose death no other line of the log reports.
     """
     parts = [*_of_each_kind(killed, "had to be killed")]
     if leftovers:

@@ -1,4 +1,4 @@
-"""The first line of a server's log: that the Reaper is on, and the limits that hold. Pure."""
+"""The first line of a server's log: the Reaper's version and the limits that apply. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from ..config import Settings
 
 
 def greeting(version: str, method: str, settings: Settings) -> str:
-    """Put what a server can rely on into one line.
+    """The first line, in words.
 
     Args:
-        version: of the Reaper.
+        version: version of the Reaper.
         method: the start method, as `multiprocessing` calls it.
-        settings: those of the server.
+        settings: settings of the server.
     """
     return f"sanic-reaper {version}, start method {method}: {', '.join(limits(settings))}"
 
 
 def limits(settings: Settings) -> list[str]:
-    """The limits that hold: those of the start and the stop, and all others that are set."""
+    """The limits that apply: those of the start and the stop, and each other one that is set."""
     start = settings.startup_timeout
     found = [
         "a start has no limit" if start is None else f"a worker has {start:g} s to start",

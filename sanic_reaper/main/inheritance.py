@@ -1,4 +1,4 @@
-"""What a process has from main by birth: a signal mask, and an environment."""
+"""What a new process inherits from the main process: a signal mask and an environment."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ server needs it for the workers that it forks."""
 
 @contextmanager
 def quiet_start(method: str, tied: bool) -> Iterator[None]:
-    """In this a process starts deaf to Ctrl+C, until it has set up what to do about it.
+    """Start processes with Ctrl+C blocked, until each has set up its own handling of it.
+
+    A signal mask is inherited over fork and exec. Without this block, a Ctrl+C during the import of
+    the user's module prints one traceback per worker, and under fork the main process's own handler
+    runs in the worker. Under fork SIGTERM is blocked too, until `worker.enter`. Under spawn it is
+    not: a worker imports the user's module before that, and SIGTERM must be able to kill it.
 
     Args:
-        tied: whether the kernel is to end it with main, before it has set up anything at all. Under
-            spawn alone: there it imports the user's module first, for as long as that takes.
-
-    A signal mask is inherited over fork and exec. Without this a Ctrl+C during the import of the
-    user's module prints one traceback a worker, and under fork main's own handler runs in the
-    worker: there SIGTERM is held back too, for the moment until `worker.enter`. Under spawn that
-    moment is the whole import, and SIGTERM must be able to end it.
+        method: the start method, as `multiprocessing` calls it.
+        tied: whether the kernel kills the process when main dies, from its first moment on. Used
+            under spawn only, because the process imports the user's module first.
     """
     if method != "fork":
         main_internals.ensure_resource_tracker()
@@ -61,11 +62,15 @@ def _environment(added: Mapping[str, str]) -> Iterator[None]:
 
 
 def child_environment() -> dict[str, str]:
-    """What a child must have in its environment and might not get by inheritance."""
+    """The variables that a child needs, and that a fork server would not pass on."""
     names = (*marks.WORKER_MARKS, marks.RUN, marks.MAIN)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def is_main_thread() -> bool:
-    """The kernel's signal comes when the *thread* that forked ends: another may end too soon."""
+    """Whether this is the main thread.
+
+    The kernel sends the parent death signal when the *thread* that forked exits (prctl(2)), and any
+    other thread can exit before the main process does.
+    """
     return threading.current_thread() is threading.main_thread()

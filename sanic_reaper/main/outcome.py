@@ -1,10 +1,10 @@
-"""How a server ends that an exception ends: the exit code, and the reason. Pure."""
+"""The exit code and the reason of a server that an exception stops. Pure."""
 
 from __future__ import annotations
 
 
 def outcome_of(error: BaseException) -> tuple[int, str]:
-    """The exit code that Python gives a process that an exception ends, and why, in words."""
+    """The exit code that Python gives a process for this exception, and the reason in words."""
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             code = error.code or 0

@@ -1,8 +1,8 @@
-"""Where main itself is, also while it does not turn its loop: `sanic-reaper dump main`.
+"""Lets `sanic-reaper dump main` read the main process's stacks, even while its loop is blocked.
 
-`faulthandler` writes main's stacks from a signal handler in C, whoever holds the GIL, into a file
-in the server's directory. The one who asks empties the file, sends the signal, and reads. Who may
-do that is up to the kernel: the file and the signal are for main's own user, and root.
+`faulthandler` writes the stacks from a signal handler in C, whichever thread holds the GIL, into a
+file in the server's directory. The command empties the file, sends the signal, and reads the file.
+The kernel decides who may do that: the main process's own user, and root.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..platform import mark_of
 from ..state import statedir
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at whether the file is still there, and still open."""
+"""Seconds between two checks that the file still exists and is still open."""
 
 
 class OwnStack:
-    """Main's end.
+    """The file of the main process's stacks, and the signal that fills it.
 
     Args:
         run: the id of this run.
@@ -33,18 +33,18 @@ class OwnStack:
         self._directory = ""
         self._fd = -1
         self._mark: tuple[int, int] | None = None
-        """What `_fd` was when it was opened."""
+        """Identity of the open file behind `_fd`, which tells whether the number was reused."""
         self._file: tuple[int, int] | None = None
-        """Device and inode of the file that is written to."""
+        """Device and inode of the file that `faulthandler` writes to."""
         self._next_look = 0.0
 
     def open(self, directory: str) -> None:
-        """Be ready to be asked in this directory, and in no other one. "": nobody can ask."""
+        """Create the file in this directory and register the signal. "" for neither."""
         self.close()
         if not directory or not hasattr(faulthandler, "register"):
             return
         if signal.getsignal(REQUEST) is not signal.SIG_DFL:
-            return  # the user's own: whoever sends it means that
+            return  # the user's own handler keeps its signal
         self._directory = directory
         try:
             self._fd = statedir.open_for_appending(directory, self._name)
@@ -56,8 +56,9 @@ class OwnStack:
         self._file = statedir.file_id(directory, self._name)
 
     def turn(self, now: float) -> None:
-        """Make the file again if somebody has removed it, or has closed it: `faulthandler` would
-        write into whatever has its number.
+        """Create the file again if it was removed, or if user code has closed its descriptor.
+
+        `faulthandler` would otherwise write into whatever file has the descriptor's number now.
 
         Args:
             now: on the monotonic clock.

@@ -1,4 +1,4 @@
-"""What main looks at before it starts anything: leftovers, and ports."""
+"""Checks that the main process makes before it starts anything: leftovers, ports, the kernel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .sidecar import LEVELS
 
 
 def sweep(app_name: str, hooks: Hooks) -> None:
-    """End what is left of this app's earlier runs. A failure of ours does not stop the start."""
-    from ..state import sweeping  # here, as main has no use for it later
+    """Kill what earlier runs of this app left behind. An error here does not stop the start."""
+    from ..state import sweeping  # imported here: main has no use for it later
 
     def say(level: str, text: str) -> None:
         log.log(LEVELS[level], "%s", text)
@@ -32,14 +32,14 @@ def sweep(app_name: str, hooks: Hooks) -> None:
 
 
 def with_threshold(settings: Settings, is_set: bool, threshold: float | None) -> Settings:
-    """The settings with the limit of a worker's start that holds.
+    """The settings, with the start-up limit that applies.
 
-    Sanic documents a limit of its own, `WorkerManager.THRESHOLD`. Whoever has raised that, and has
-    not heard of `REAPER_STARTUP_TIMEOUT`, means a longer start.
+    Sanic documents a limit of its own, `WorkerManager.THRESHOLD`. A user who has raised it, and has
+    not set `REAPER_STARTUP_TIMEOUT`, wants a longer start.
 
     Args:
         is_set: whether the user has set `REAPER_STARTUP_TIMEOUT`.
-        threshold: seconds, where the user has changed Sanic's. `None`: it is as it was.
+        threshold: Sanic's limit in seconds, if the user has changed it. `None` if not.
     """
     limit = settings.startup_timeout
     if threshold is None or threshold == limit:
@@ -64,13 +64,13 @@ def with_threshold(settings: Settings, is_set: bool, threshold: float | None) ->
 
 
 def refuse_taken_ports(grace: float) -> None:
-    """Stop the start if a port is taken, and say by whom.
+    """Refuse to start if a port is in use, and name the process that holds it.
 
     Args:
-        grace: seconds for which a server that is just being ended by its watchdog may drain.
+        grace: seconds for which a server that its watchdog is just stopping can still drain.
 
     Raises:
-        SystemExit: it is, with exit code 1.
+        SystemExit: a port is in use (exit code 1).
     """
     from ..state import ports
 
@@ -82,14 +82,20 @@ def refuse_taken_ports(grace: float) -> None:
 
 
 def refuse_taken_routes(app: App, prefix: str) -> None:
-    """Sanic would refuse it too: in each worker, in the midst of its start, with a traceback."""
+    """Refuse to start if the app has a route under the endpoint's prefix.
+
+    Sanic would refuse it too: in each worker, during its start, with a traceback.
+
+    Raises:
+        SystemExit: the app has such a route (exit code 78).
+    """
     if prefix and (taken := main_internals.routes_under(app, prefix)):
         log.error("REAPER_ENDPOINT = %r is not allowed: the app has a route %s", prefix, taken[0])
         raise SystemExit(BAD_CONFIGURATION)
 
 
 def ask_the_kernel() -> None:
-    """Have orphans below main become main's children, and say what the kernel does not do here."""
+    """Let main adopt orphans among its descendants. Warns once of what the kernel cannot do."""
     missing = []
     try:
         platform.become_subreaper()

@@ -1,4 +1,4 @@
-"""Main's end of the pipe on which a worker reports: messages, and faulthandler's stacks."""
+"""The main process's end of a worker's pipe: reads messages, and the stacks of `faulthandler`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..platform import mark_of
 from ..worker.reports import MARK
 
 MOST_AT_ONCE = 262_144
-"""Bytes that are read in one turn, so that a worker that never stops to write holds nobody up."""
+"""Bytes read in one turn of the loop, so that a worker that never stops writing blocks nothing."""
 
 LONGEST = 262_144
-"""Bytes of one line. What is longer is neither a message nor a line of a stack."""
+"""Maximum length of a line, in bytes. A longer one is neither a message nor a line of a stack."""
 
 
 class Reader:
-    """Main's end: messages here, stacks there.
+    """Reads a worker's pipe, and separates messages from stacks.
 
-    User code in the worker may write to descriptors that are not its own, and user code in main may
-    close them: nothing that is read is trusted.
+    User code in the worker can write to descriptors that are not its own, and user code in main can
+    close them. So nothing that is read is trusted.
 
     Attributes:
-        is_lost: nothing more will come, as one of the ends is closed. So it is when the worker has
-            exited.
+        is_lost: whether one end is closed, so that nothing more will arrive. The exit of the worker
+            closes its end.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.is_lost = False
-        # A descriptor of its own: closing a `Connection` would close whatever has its number.
+        # A duplicate, which `close` can check: a `Connection` closes whatever has its number.
         self._fd = os.dup(connection.fileno())
         connection.close()
         self._mark = mark_of(self._fd)
@@ -39,14 +39,19 @@ class Reader:
         os.set_blocking(self._fd, False)
 
     def read(self) -> tuple[list[Any], str]:
-        """The messages, which may be anything, and the text of stacks that have come since."""
+        """The messages and the text of stacks that arrived since the last call.
+
+        A message can be any JSON value.
+        """
         *lines, self._partial = (self._partial + self._read()).split(b"\n")
         if len(self._partial) > LONGEST:
             self._partial = b""
         messages, stack = [], []
         for line in lines:
             if line.startswith(MARK):
-                with suppress(ValueError, RecursionError):  # a stack was written into its midst
+                with suppress(
+                    ValueError, RecursionError
+                ):  # a stack was written into the middle of it
                     messages.append(json.loads(line[1:]))
             else:
                 stack.append(line.decode("utf-8", "replace") + "\n")

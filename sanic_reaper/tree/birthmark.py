@@ -1,13 +1,14 @@
-"""What the descendants of a worker have from it by birth: two ignored signals.
+"""The birthmark: two ignored signals that each descendant of a worker inherits.
 
-Of a child of main nobody can say who forked it: main, or a worker whose child came to main as an
-orphan. The kernel keeps no record, and an environment can be cleaned, or be gone: that of a zombie
-is. What is ignored is inherited by fork and exec alike, and `/proc/PID/status` shows it of a zombie
-too. So each process that main starts for Sanic ignores two real-time signals that nobody uses, and
-not the one between them: a program that ignores all signals does not look like that.
+The kernel does not record who forked a child of the main process: the main process itself, or a
+worker whose child became the main process's when the worker exited. An environment is no record: a
+program can clean its own, and a zombie has none. Ignored signals are inherited over fork and exec
+(signal(7)), and `/proc/PID/status` shows them for a zombie too. So each process that main starts
+for Sanic ignores two real-time signals that no program uses, and not the one between them, which
+tells it from a program that ignores every signal.
 
-A program that handles these signals loses the mark (Go's runtime does), so without it nothing is
-proved.
+A program that handles these signals loses the birthmark (Go's runtime does). So its absence proves
+nothing.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ DEFAULT = _MAX - 6
 
 
 def take() -> None:
-    """Let what this process starts from now on bear the mark. In the main thread only."""
+    """Give the birthmark to each child that this process starts from now on. Main thread only."""
     for signum in IGNORED:
         if signal.getsignal(signum) is signal.SIG_DFL:
             signal.signal(signum, signal.SIG_IGN)
 
 
 def shed() -> None:
-    """Let what this process starts from now on not bear the mark. In the main thread only.
+    """Keep the birthmark from each child that this process starts from now on. Main thread only.
 
-    A server may have been started by a worker of another server.
+    Needed where a worker of one server has started another server.
     """
     for signum in IGNORED:
         if signal.getsignal(signum) is signal.SIG_IGN:
@@ -37,7 +38,7 @@ def shed() -> None:
 
 
 def is_borne(ignored: int) -> bool:
-    """Whether a process bears it.
+    """Whether a process bears the birthmark.
 
     Args:
         ignored: the signals that the process ignores, as `platform.ignored_signals` has them.

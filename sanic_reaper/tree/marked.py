@@ -1,4 +1,4 @@
-"""What the marks (`marks`) in a raw environment say, as /proc shows it. Pure."""
+"""Reads the markers (`marks`) from a raw environment, as /proc/PID/environ shows it. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from ..marks import DETACHED, MAIN, OWNER, RUN
 
 
 def is_marked(environ: bytes, run: str) -> bool:
-    """Whether a raw environment, as /proc shows it, belongs to this run."""
+    """Whether a raw environment bears the marker of this run."""
     return _has(environ, RUN, run)
 
 
 def is_detached(environ: bytes, run: str) -> bool:
-    """Whether a raw environment says that its process is to outlive this run."""
+    """Whether a raw environment says that its process is meant to outlive this run."""
     return run.encode() in _value(environ, DETACHED).split(b",")
 
 
 def owner(environ: bytes) -> tuple[int, int] | None:
-    """The process that a raw environment says it comes from."""
+    """The worker or other root process that a raw environment names as its origin, if any."""
     pid, _, start = _text(environ, OWNER).partition(":")
     try:
         return untrusted.identity(pid, start)
@@ -26,18 +26,18 @@ def owner(environ: bytes) -> tuple[int, int] | None:
 
 
 def run_of(environ: bytes) -> str:
-    """The run that a raw environment belongs to, or "" for none."""
+    """The run that a raw environment belongs to. "" if it bears no marker."""
     return _text(environ, RUN)
 
 
 class Main:
-    """A main process, as a raw environment tells of it.
+    """A main process, as a raw environment describes it.
 
     Attributes:
-        identity: its pid and creation time.
-        app: the name of its app.
-        directory: in which that app runs.
-        namespace: the PID namespace in which its pid means something. "": not told.
+        identity: pid and creation time of the main process.
+        app: name of the app that it serves.
+        directory: working directory of the app.
+        namespace: PID namespace in which the pid is valid. "" if the environment does not say.
     """
 
     def __init__(self, identity: tuple[int, int], app: str, directory: str, namespace: str) -> None:
@@ -46,7 +46,7 @@ class Main:
 
 
 def main_of(environ: bytes) -> Main | None:
-    """Who a raw environment says that main is. `None`: it does not."""
+    """The main process that a raw environment names. `None` if it names none."""
     pid, start, app, rest = (*_text(environ, MAIN).split("\t", 3), "", "", "", "")[:4]
     directory, tab, namespace = rest.rpartition("\t")
     try:

@@ -1,16 +1,19 @@
-"""Who is ours, and on what evidence. Pure: a snapshot of the process table in, claims out.
+"""Decides which processes belong to the server, and on what evidence.
 
-Three kinds of evidence count, and nothing else does: neither a name, nor a command line, nor a
-process group, which a server shares with the shell that launched it.
+Pure: takes a snapshot of the process table, returns claims. Three kinds of evidence count. A name,
+a command line or a process group is no evidence: a server shares its process group with the shell
+that launched it.
 
-1. *Descent*: the process is a child of one that is ours. A child is never older than its parent,
-   so a pid that was given to a stranger meanwhile is no parent. Main is a parent by adoption too:
-   where it may have adopted a stranger's child, being its child is not enough, and something else
-   has to prove that it is ours.
-2. *Memory*: it was ours by descent when an earlier snapshot was taken, pid and creation time.
-3. *Mark*: it was executed with this run's mark in its environment.
+1. *Descent*: the process is a child of a process of the server. A child is never older than its
+   parent, so a pid that the kernel has given to another process since then is no parent. The main
+   process also becomes a parent by adoption (it is a subreaper). Where it can have adopted another
+   program's child, being its child proves nothing, and further evidence is required.
+2. *Memory*: an earlier snapshot has shown that a process with this pid and this creation time
+   belongs to the server by descent.
+3. *Mark*: the process was executed with this run's marker in its environment.
 
-A process that was executed with the run's *detached* mark is spared, and all that descends from it.
+A process that was executed with the run's *detached* marker is exempt, and so is each of its
+descendants.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One process: who it is, whether it lives, and how to signal it and nobody else."""
+"""One process: its identity, whether it is alive, and how to signal this process and no other."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 RESERVE = 16
-"""Descriptors that no handle takes: somebody has to read the process table to the end."""
+"""Descriptors that handles leave free, so that the process table can still be read."""
 
 
 class Handle:
-    """A hold on one process, proof against the reuse of its pid.
+    """A reference to one process that stays right when the kernel reuses its pid.
 
-    Where the system has pidfds (Linux 5.3), `fd` is one: it turns readable when the process ends,
-    and a signal through it reaches this process or nobody. Elsewhere `fd` is `None`, and the
-    creation time is compared right before each signal.
+    Where the system has pidfds (Linux 5.3), `fd` is one: it becomes readable when the process
+    exits, and a signal sent through it reaches this process or none. Elsewhere `fd` is `None`, and
+    the creation time is compared immediately before each signal.
     """
 
     __slots__ = ("fd", "pid", "start")
@@ -32,10 +32,10 @@ class Handle:
 
     @classmethod
     def open(cls, pid: int, start: int) -> Handle | None:
-        """Take hold of the process `pid` that was created at `start`.
+        """Open a handle of the process `pid` that was created at `start`.
 
         Returns:
-            `None` where it has ended, or where the pid belongs to another process by now.
+            `None` if the process has exited, or if the pid belongs to another process now.
         """
         try:
             fd: int | None = _spared(platform.exit_fd(pid))
@@ -44,7 +44,7 @@ class Handle:
         except OSError:
             fd = None
         handle = cls(pid, start, fd)
-        # Only now: what was true before the descriptor was opened may have been of somebody else.
+        # Only now: before the descriptor was opened, the pid can have belonged to another process.
         if not handle.alive():
             handle.close()
             return None
@@ -55,11 +55,12 @@ class Handle:
         return (self.pid, self.start)
 
     def alive(self) -> bool:
-        """Whether it has not ended.
+        """Whether the process has not exited.
 
-        Where the process table says nothing of it, that may be because it is denied to us: under
-        `hidepid` what is another user's looks as if it were not there. Then it is the pid that
-        counts: whoever has it by now is another user's too, whom we could hardly signal.
+        A process can be missing from the process table because the kernel hides it: with the mount
+        option `hidepid`, a process of another user looks as if it did not exist (proc(5)). Then the
+        pid alone decides. If another process has that pid now, it is another user's as well, and
+        the kernel refuses the signal.
         """
         row = platform.row(self.pid)
         if row is None:
@@ -67,13 +68,13 @@ class Handle:
         return row.start == self.start and row.alive
 
     def send(self, signum: int) -> bool:
-        """Send a signal.
+        """Send a signal to the process.
 
         Returns:
-            `False` where the process has ended meanwhile.
+            `False` if the process has exited.
 
         Raises:
-            PermissionError: it runs as a user whom we may not signal.
+            PermissionError: the process runs as a user whom this process may not signal.
         """
         if self.fd is not None:
             try:
@@ -82,7 +83,8 @@ class Handle:
             except ProcessLookupError:
                 return False
             except OSError:
-                # It runs as another user, or a sandbox denies this very call: kill(2) tells.
+                # The process runs as another user, or a sandbox denies pidfd_send_signal: kill(2)
+                # tells which.
                 pass
         if not self.alive():
             return False
@@ -99,13 +101,13 @@ class Handle:
 
 
 def send_to(identity: Identity, signum: int) -> bool:
-    """Send a signal to this process and to nobody else, whoever has its pid by now.
+    """Send a signal to this process, and never to another one that has got its pid.
 
     Returns:
-        `False` where the process has ended.
+        `False` if the process has exited.
 
     Raises:
-        PermissionError: the process runs as a user whom we may not signal.
+        PermissionError: the process runs as a user whom this process may not signal.
     """
     handle = Handle.open(*identity)
     if handle is None:
@@ -117,7 +119,7 @@ def send_to(identity: Identity, signum: int) -> bool:
 
 
 def _spared(fd: int) -> int | None:
-    """The descriptor, unless it is one of the last: there may be more processes than those."""
+    """The descriptor, unless it is among the last `RESERVE`, which stay free. Then it is closed."""
     limit = os.sysconf("SC_OPEN_MAX")
     if limit < 0 or fd < limit - RESERVE:
         return fd
@@ -126,8 +128,7 @@ def _spared(fd: int) -> int | None:
 
 
 UNKNOWN = 0
-"""The creation time of a process that the process table says nothing of: it can't be read at all,
-or not by us."""
+"""The creation time of a process of which the process table cannot be read."""
 
 
 def start_of(pid: int) -> int:
@@ -137,14 +138,14 @@ def start_of(pid: int) -> int:
 
 
 def children_of(pid: int) -> set[Identity]:
-    """Those that the process has now."""
+    """The children that the process has now."""
     table = platform.subtree([pid])
     rows = (platform.table() if table is None else table).values()
     return {row.identity for row in rows if row.ppid == pid}
 
 
 def answers(pid: int) -> bool:
-    """Whether the pid belongs to anybody, zombies included."""
+    """Whether any process has this pid, zombies included."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The command line of a watchdog: how it is started, and what it tells to whoever reads it."""
+"""The command line of a watchdog: how it is started, and how it is read from a process table."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME = "reaper-watchdog"
-"""What `ps -o comm` shows."""
+"""Name of the watchdog process, as `ps -o comm` shows it."""
 
 PROGRAM = "from sanic_reaper.watchdog.entry import main; main(sys.argv[1:])"
 
 
 class Watchdog:
-    """Args: what its command line says after the program, in this order."""
+    """The arguments on a watchdog's command line.
+
+    Args:
+        main: pid of the main process.
+        start: creation time of the main process.
+        channel: number of the watchdog's descriptor of its channel to main.
+        run: id of the run.
+    """
 
     def __init__(self, main: int, start: int, channel: int, run: str) -> None:
         self.main, self.start = main, start
         self.channel = channel
-        """The number of its descriptor to main."""
         self.run = run
 
 
 def watchdog_of(command: Sequence[bytes]) -> Watchdog | None:
-    """What a command line says, if it is a watchdog's."""
+    """The arguments of a watchdog. `None` if the command line is not a watchdog's."""
     try:
         at = command.index(b"-c")
         program, main, start, channel, run = command[at + 1 : at + 6]
@@ -33,5 +39,5 @@ def watchdog_of(command: Sequence[bytes]) -> Watchdog | None:
             return None
         pid, since, fd = (whole(word.decode("ascii")) for word in (main, start, channel))
         return Watchdog(pid, since, fd, run.decode("ascii"))
-    except ValueError:  # also what can't be unpacked, or decoded
+    except ValueError:  # too few words, or words that cannot be decoded
         return None
