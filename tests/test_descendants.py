@@ -116,7 +116,7 @@ def test_a_child_that_is_only_just_born_when_main_is_killed(launch, kind):
     """The watchdog has had no time to look around: it must find them when main is gone.
 
     Of a daemon with a cleaned environment nothing tells whose it is once main, which had adopted
-    it, is gone: that one needs a look before (docs/design-notes.md, Limits).
+    it, is gone: that one needs a look before (docs/ownership.md, Known limits).
     """
     server = launch(SUPERVISED.with_(method="fork", workers=1))
     server.wait_serving()

@@ -69,7 +69,7 @@ def test_links_to_files_lead_somewhere(document):
 
 
 def test_the_architecture_names_each_module():
-    named = (ROOT / "docs" / "design-notes.md").read_text()
+    named = (ROOT / "docs" / "architecture.md").read_text()
     for module in (ROOT / "sanic_reaper").glob("*.py"):
         assert module.name in named or module.name == "__init__.py"
 

@@ -68,7 +68,7 @@ def _is_peaceful(history: History) -> bool:
 
 
 def excuse(row: Row, environ: Mapping[str, str], facts: Facts) -> str:
-    """Why this process may be left, by the known limits of docs/design-notes.md; or nothing."""
+    """Why this process may be left, by the known limits of docs/ownership.md; or nothing."""
     of_a_worker = row.name in ("sleep", "sh", "setsid")
     if row.state == "Z" or not of_a_worker or "sanic_reaper_run" in environ:
         return ""
