@@ -23,8 +23,8 @@ from ..platform import mark_of
 from ..state import statedir
 from ..state.socket_path import short_path
 from ..worker.explanations import BLOCKING, EXITED, Frame
-from .contact import Contact
 from .processes import WatchedProcess
+from .worker_link import Contact
 
 MAX_CLIENTS = 8
 """Clients that are heard at the same time. The next ones wait in the socket's queue."""

@@ -21,8 +21,8 @@ from ..log import log
 from ..worker import handlers
 from ..worker.explanations import AWAITING, BLOCKING, Frame, report
 from ..worker.stepping import Alarm, Run
-from .launch import stack_of
 from .signals import StopRequested, StopSignals
+from .startup import stack_of
 
 INTERRUPTIBLE = ("main_process_start", "main_process_ready")
 """Their events. Those of `main_process_stop` run to their end."""

@@ -29,10 +29,10 @@ from sanic.worker.restarter import Restarter
 from ..log import log
 from . import advice, main_internals
 from .contexts import Context, WatchedContext
-from .keeper import Keeper, NobodyLives, StartFailed
 from .outcome import outcome_of
 from .processes import WatchedProcess
 from .signals import StopRequested
+from .slots import Keeper, NobodyLives, StartFailed
 
 if TYPE_CHECKING:
     from .interfaces import Supervision

@@ -15,11 +15,11 @@ from ..worker.entry import Orders, enter
 
 if TYPE_CHECKING:
     from ..platform.base import Identity
-    from .contact import Contact
+    from .heartbeat import Pulse
     from .interfaces import Watcher
-    from .launch import Launch
-    from .pulse import Pulse
     from .recycling import Limits
+    from .startup import Launch
+    from .worker_link import Contact
 
 
 class WatchedProcess(BaseProcess):

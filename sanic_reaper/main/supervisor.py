@@ -28,6 +28,7 @@ from ..worker.guard import TERMINAL_SIGNALS
 from . import advice, aftermath, inheritance, main_internals, preflight
 from .children import reap_adopted
 from .control import Control
+from .fleet import Wards
 from .goodbye import HELPER, PROCESS, WORKER, goodbye
 from .greeting import greeting
 from .journal import Journal, facts
@@ -40,7 +41,6 @@ from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 from .steps import Steps
 from .sync_manager import guarded_manager, shut_down
-from .wards import Wards
 
 if TYPE_CHECKING:
     from .notify import Notifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model import lifecycle
-from .pulse import STANDSTILL
+from .heartbeat import STANDSTILL
 
 if TYPE_CHECKING:
     from .processes import WatchedProcess

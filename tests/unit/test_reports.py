@@ -19,11 +19,11 @@ from support.programs import program
 from sanic_reaper import platform
 from sanic_reaper.config import Settings
 from sanic_reaper.main import reader as reader_module
-from sanic_reaper.main.contact import Contact
-from sanic_reaper.main.launch import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
+from sanic_reaper.main.startup import HARD, HARD_BESIDE, Launch
 from sanic_reaper.main.words import WORDS, is_understood
+from sanic_reaper.main.worker_link import Contact
 from sanic_reaper.model.questions import REQUEST, REQUESTS
 from sanic_reaper.model.stacks import frames_of, other_threads
 from sanic_reaper.tree.process import start_of

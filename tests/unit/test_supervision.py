@@ -9,7 +9,7 @@ import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Event, Hooks
-from sanic_reaper.main.pulse import Standstill
+from sanic_reaper.main.heartbeat import Standstill
 from sanic_reaper.main.recycling import Limits, Usage
 from sanic_reaper.tree.deaths import cause
 

@@ -15,9 +15,9 @@ import pytest
 from support.census import wait_until
 
 from sanic_reaper.main import main_internals
-from sanic_reaper.main.contact import Contact
 from sanic_reaper.main.control import Control
 from sanic_reaper.main.own_stack import OwnStack
+from sanic_reaper.main.worker_link import Contact
 from sanic_reaper.model.questions import REQUEST
 from sanic_reaper.tree.process import start_of
 

@@ -15,13 +15,13 @@ from ..log import log
 from ..platform.base import Identity
 from ..tree import causes
 from ..worker.explanations import EXITED, Frame
-from .contact import Contact
+from .heartbeat import Pulse
 from .journal import Journal
-from .launch import Launch
 from .processes import WatchedProcess
-from .pulse import Pulse
 from .recycling import Limits
 from .slow import SlowHandlers
+from .startup import Launch
+from .worker_link import Contact
 
 
 class Wards:

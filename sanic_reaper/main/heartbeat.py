@@ -14,8 +14,8 @@ from typing import Any
 from ..log import log
 from ..model.stacks import frames_of
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, innermost, report
-from .contact import Contact
-from .launch import stack_of, whole
+from .startup import stack_of, whole
+from .worker_link import Contact
 
 STANDSTILL = 1.0
 """Seconds from which on a loop is said to be blocked."""

@@ -9,8 +9,8 @@ from multiprocessing import Pipe
 
 import pytest
 
-from sanic_reaper.main import contact
-from sanic_reaper.main.contact import Contact
+from sanic_reaper.main import worker_link
+from sanic_reaper.main.worker_link import Contact
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker.explanations import BLOCKING
 from sanic_reaper.worker.reports import MARK
@@ -38,7 +38,7 @@ def test_a_worker_that_takes_seconds_to_exit_is_accused_of_nothing(deaf, caplog)
 
 
 def test_one_that_lives_on_is_told_of_once(deaf, caplog, monkeypatch):
-    monkeypatch.setattr(contact, "DEAF_FOR", 0.1)
+    monkeypatch.setattr(worker_link, "DEAF_FOR", 0.1)
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
         deaf.turn()
@@ -62,9 +62,9 @@ def busy():
 
 def test_a_stack_that_comes_late_is_not_taken_for_a_held_gil(busy, monkeypatch):
     """What is not on the stack has its own time, from then on."""
-    monkeypatch.setattr(contact, "STACK", 60.0)
-    monkeypatch.setattr(contact, "LATEST", 60.0)
-    monkeypatch.setattr(contact, "ANSWER", 10.0)
+    monkeypatch.setattr(worker_link, "STACK", 60.0)
+    monkeypatch.setattr(worker_link, "LATEST", 60.0)
+    monkeypatch.setattr(worker_link, "ANSWER", 10.0)
     (line, report), answers = busy, []
     line.ask(lambda frames, how: answers.append(how))
     line._asked -= 30.0  # so long ago
@@ -77,7 +77,7 @@ def test_a_stack_that_comes_late_is_not_taken_for_a_held_gil(busy, monkeypatch):
 
 
 def test_a_worker_that_never_says_where_it_is_holds_the_gil(busy, monkeypatch):
-    monkeypatch.setattr(contact, "ANSWER", 0.1)
+    monkeypatch.setattr(worker_link, "ANSWER", 0.1)
     (line, report), answers = busy, []
     line.ask(lambda frames, how: answers.append(how))
     os.write(report.fileno(), b'  File "app.py", line 23 in handler\n')

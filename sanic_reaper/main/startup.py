@@ -21,8 +21,8 @@ from ..worker.explanations import (
     report,
 )
 from ..worker.handlers import Place
-from .contact import Contact
 from .slow import SlowHandlers
+from .worker_link import Contact
 
 LINGER = 1.0
 """Seconds that a worker whose start has failed may take to end. It might wait for a child."""

@@ -1,7 +1,7 @@
 """Keeps the configured number of workers running. Replaces workers that died, hang, or reached a
 recycling limit; at most one healthy worker is recycled at a time.
 
-The policy is elsewhere, and pure: `retries`, `respawns`, `recycling`, `pulse`.
+The policy is elsewhere, and pure: `retries`, `respawns`, `recycling`, `heartbeat`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .worker_state import state_of
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
-    from .launch import Launch
     from .notify import Situation
+    from .startup import Launch
 
 RECYCLE_EVERY = 1.0
 """Seconds between two looks at what the workers have used."""

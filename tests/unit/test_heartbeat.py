@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sanic_reaper.main.pulse import LATE, NOTED, REMEDY, Pulse
+from sanic_reaper.main.heartbeat import LATE, NOTED, REMEDY, Pulse
 from sanic_reaper.worker.explanations import BLOCKING
 
 EVERY = 1.0
