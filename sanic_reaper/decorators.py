@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast, overload
 
 from sanic import Sanic
 
-from . import internals
+from .compat import sanic_listeners
+from .compat.sanic_app import App
 from .config import BAD_CONFIGURATION, LONGEST
-from .internals import App
 from .log import log
 from .worker import startup
 from .worker.handlers import Background, Handler, describe
@@ -116,7 +116,7 @@ def _handler(decorator: str, function: Any) -> Handler:
             f"@{decorator} belongs on a before_server_start handler, "
             f"a function that takes the app; this is {function!r}"
         )
-    if internals.is_registered(function):
+    if sanic_listeners.is_registered(function):
         raise TypeError(
             f"@{decorator} stands above the decorator that registers {describe(function)}, "
             f"and so has no effect on it; put it below, next to the function"
@@ -151,7 +151,7 @@ def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
         SystemExit: it is not. The one line that says so is in the log.
     """
     for app in Sanic._app_registry.values() if apps is None else apps:
-        for event, listener in internals.registered(app):
+        for event, listener in sanic_listeners.registered(app):
             handler = startup.noted(listener)
             if handler is None:
                 continue

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sanic_ext import Extension
 
-from . import __version__, internals, platform
-from .internals import App
+from . import __version__, platform
+from .compat import sanic_app, sanic_extensions, sanic_listeners
+from .compat.sanic_app import App
 from .log import log
 from .marks import RUN
 from .tree.process import children_of
@@ -79,7 +80,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         Returns:
             What `app.ctx.reaper` is too.
         """
-        internals.add_extension(app, cls(on_event))
+        sanic_extensions.add_extension(app, cls(on_event))
         return cls.of(app)
 
     @staticmethod
@@ -128,7 +129,7 @@ def _is_ours(extension: object) -> bool:
     )
 
 
-internals.let_join(_is_ours, internals.add_extension)
+sanic_extensions.let_join(_is_ours, sanic_extensions.add_extension)
 
 
 def _check_hook(name: str, hook: object) -> None:
@@ -171,7 +172,7 @@ def _start_manager() -> Any:
     without a traceback: nothing catches the exit.
     """
     # Here, for its size: a worker has no use for it.
-    from .main.main_internals import app_being_served
+    from .compat.sanic_main import app_being_served
 
     app = app_being_served()
     server = _server_of(app) if app is not None else None
@@ -264,12 +265,12 @@ class _Server(ReaperHandle):
             _earlier_children.update(children_of(os.getpid()))
         runs.note_extended(app, self)
         self._offer()
-        internals.substitute_manager_factory(_start_manager)
-        internals.listeners(app, "main_process_start").insert(0, self.main_process_start)
+        sanic_extensions.substitute_manager_factory(_start_manager)
+        sanic_listeners.listeners(app, "main_process_start").insert(0, self.main_process_start)
         app.listener("main_process_ready")(self.main_process_ready)
         app.listener("main_process_stop")(self.main_process_stop)
         app.listener("before_server_start")(self.before_server_start)
-        internals.after_serve(_after_serve)
+        sanic_app.after_serve(_after_serve)
         hooks.instrument()
 
     def _offer(self) -> None:
@@ -317,7 +318,7 @@ class _Server(ReaperHandle):
 
     def _stop_last(self) -> None:
         """The user's own stop listeners may still need what they have started in main."""
-        hooks = internals.listeners(self._app, "main_process_stop")
+        hooks = sanic_listeners.listeners(self._app, "main_process_stop")
         hooks.remove(self.main_process_stop)
         hooks.append(self.main_process_stop)
 
@@ -335,7 +336,7 @@ class _Server(ReaperHandle):
                 log.info("no main process here: nobody answers under REAPER_ENDPOINT")
             return
         guarded = hasattr(multiprocessing.current_process(), "reaper_role")
-        primary = internals.primary_name()
+        primary = sanic_app.primary_name()
         if not guarded and app.name != primary and name.endswith("-0-0"):
             log.warning(
                 "%s is not the app that main serves first, and so cannot supervise; "

@@ -83,7 +83,7 @@ MUTATIONS = [
     Mutation(
         "the SyncManager is forgotten",
         "main/supervisor.py",
-        '            ("helper", "helper", main_internals.managers()),\n',
+        '            ("helper", "helper", services.managers()),\n',
         "",
         "test_helpers.py test_matrix.py",
     ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from . import main_internals
+from ..compat import services
 
 
 def reap_adopted(zombies: set[int]) -> None:
@@ -24,6 +24,6 @@ def reap_adopted(zombies: set[int]) -> None:
         zombies: their pids. A process that `multiprocessing` has started here is left to it all the
             same: a worker has the proof about it that its children have from it.
     """
-    for pid in zombies - main_internals.multiprocessing_children():
+    for pid in zombies - services.multiprocessing_children():
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 from .. import marks, platform
+from ..compat import services, spawning
 from ..worker.guard import TERMINAL_SIGNALS
-from . import main_internals
 
 IMPORT_VARIABLES = {"PYTHONFAULTHANDLER": "1"}
 """With it, an import that hangs can show its stack, before any code of ours has run. The fork
@@ -32,19 +32,19 @@ def quiet_start(method: str, tied: bool) -> Iterator[None]:
             under spawn only, because the process imports the user's module first.
     """
     if method != "fork":
-        main_internals.ensure_resource_tracker()
+        services.ensure_resource_tracker()
     blocked = set(TERMINAL_SIGNALS)
     if method == "fork":
         blocked.add(signal.SIGTERM)
     with _environment(IMPORT_VARIABLES if method != "fork" else {}):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         if method == "forkserver":
-            main_internals.ensure_fork_server()
+            services.ensure_fork_server()
         program = ""
         if tied and method == "spawn" and is_main_thread():
             program = platform.early_death_signal(os.getpid(), signal.SIGKILL)
         try:
-            with main_internals.spawning_with(program) if program else nullcontext():
+            with spawning.spawning_with(program) if program else nullcontext():
                 yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 from inspect import isawaitable
 from typing import Any
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_listeners
+from ..compat.sanic_app import App
 from ..log import log
 from ..worker import handlers
 from ..worker.explanations import AWAITING, BLOCKING, Frame, report
@@ -46,7 +46,7 @@ class MainListeners:
 
     def make_interruptible(self, app: App) -> None:
         for event in INTERRUPTIBLE:
-            listeners = internals.listeners(app, event)
+            listeners = sanic_listeners.listeners(app, event)
             self._live.append(listeners)
             for index, listener in enumerate(listeners):
                 listeners[index] = self._interruptible(event, listener)

@@ -26,8 +26,9 @@ from sanic.worker.manager import MonitorCycle, WorkerManager
 from sanic.worker.process import Worker, WorkerProcess
 from sanic.worker.restarter import Restarter
 
+from ..compat import sanic_main
 from ..log import log
-from . import advice, main_internals
+from . import advice
 from .contexts import Context, WatchedContext
 from .outcome import outcome_of
 from .processes import WatchedProcess
@@ -122,7 +123,7 @@ class SupervisedManager(WorkerManager):
         if code == 1 or self._supervisor.forced:
             raise ServerKilled
         if code:
-            main_internals.leave_serve(code)
+            sanic_main.leave_serve(code)
 
     def wait_for_ack(self) -> None:
         """Wait until every worker serves.
@@ -199,7 +200,7 @@ class SupervisedManager(WorkerManager):
 
         It alone sends a bare name: `app.m.restart` puts a colon behind it.
         """
-        age = main_internals.age_of_a_complaint()
+        age = sanic_main.age_of_a_complaint()
         return ":" not in message and self._keeper.is_younger(self._servers(), message, age)
 
     def _sync_states(self) -> None:

@@ -6,12 +6,12 @@ import os
 from dataclasses import replace
 
 from .. import platform
+from ..compat import sanic_main
+from ..compat.sanic_app import App
 from ..config import BAD_CONFIGURATION, LONGEST, Settings
 from ..events import Hooks
-from ..internals import App
 from ..log import log
 from ..platform.base import Identity
-from . import main_internals
 from .sidecar import LEVELS
 
 
@@ -74,11 +74,11 @@ def refuse_taken_ports(grace: float) -> None:
     """
     from ..state import ports
 
-    for host, port in main_internals.addresses():
+    for host, port in sanic_main.addresses():
         address = (host, port)
         if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
             log.error("the server ends with exit code 1: %s", ports.explain(address))
-            main_internals.leave_serve(1)
+            sanic_main.leave_serve(1)
 
 
 def refuse_taken_routes(app: App, prefix: str) -> None:
@@ -89,7 +89,7 @@ def refuse_taken_routes(app: App, prefix: str) -> None:
     Raises:
         SystemExit: the app has such a route (exit code 78).
     """
-    if prefix and (taken := main_internals.routes_under(app, prefix)):
+    if prefix and (taken := sanic_main.routes_under(app, prefix)):
         log.error("REAPER_ENDPOINT = %r is not allowed: the app has a route %s", prefix, taken[0])
         raise SystemExit(BAD_CONFIGURATION)
 

@@ -16,10 +16,10 @@ from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.process import WorkerProcess
 
 from .. import marks, platform
+from ..compat import sanic_main
 from ..log import log
 from ..model import lifecycle
 from ..tree import causes, deaths
-from . import main_internals
 from .processes import WatchedProcess
 from .recycling import Usage
 from .respawns import Respawns
@@ -123,7 +123,7 @@ class Keeper:
             else:
                 self._died(process)
         self._bury_predecessors()
-        if servers and all(map(self._is_lost, servers)) and not main_internals.reloads():
+        if servers and all(map(self._is_lost, servers)) and not sanic_main.reloads():
             raise NobodyLives
         self.is_content = (
             self.has_started
@@ -183,10 +183,10 @@ class Keeper:
             self._restore(process, old, failure)
             return
         pause = self._retries.pause(process.name)
-        is_initial = process.name in self._initial and not main_internals.reloads()
+        is_initial = process.name in self._initial and not sanic_main.reloads()
         if pause is None and (is_initial or not self.has_started):
             raise StartFailed(failure)
-        if pause is None and main_internals.reloads():
+        if pause is None and sanic_main.reloads():
             self._give_up(process, launch, failure)
         elif pause is None:
             self._lose(process, launch, failure, "startup")
@@ -232,7 +232,7 @@ class Keeper:
 
     def _give_up(self, process: WorkerProcess, launch: Launch, words: str) -> None:
         launch.is_given_up = True
-        if main_internals.reloads():
+        if sanic_main.reloads():
             log.error("%s; the next change of a file starts it again", words)
             return
         if not self._settings.respawn:

@@ -14,10 +14,11 @@ from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__, environment, internals, platform, state
+from .. import __version__, environment, platform, state
+from ..compat import sanic_app, sanic_main, services
+from ..compat.sanic_app import App
 from ..config import Settings
 from ..events import Hooks
-from ..internals import App
 from ..log import log
 from ..platform.base import Identity
 from ..tree import birthmark
@@ -25,7 +26,7 @@ from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import startup
 from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
-from . import advice, aftermath, inheritance, main_internals, preflight
+from . import advice, aftermath, inheritance, preflight
 from .children import reap_adopted
 from .control import Control
 from .fleet import Wards
@@ -80,7 +81,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     if not settings.enabled:
         return None
     is_set = "REAPER_STARTUP_TIMEOUT" in app.config
-    settings = preflight.with_threshold(settings, is_set, main_internals.threshold())
+    settings = preflight.with_threshold(settings, is_set, sanic_main.threshold())
     if said := advice.for_interpreter(sys.implementation.name):
         log.warning("%s", said)
     startup.refuse_misplaced()
@@ -93,7 +94,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         main,
         began,
         multiprocessing.get_start_method(allow_none=True) or "",
-        main_internals.address(app),
+        sanic_main.address(app),
     )
     environment.name_main(main, app.name, os.getcwd(), state.namespace())
     supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
@@ -175,8 +176,8 @@ class Supervisor:
                 served.release()
         _served[:] = [self]
         # First, so that whatever fails from here on, main has a deadline for its exit.
-        main_internals.at_exit(self._exit)
-        main_internals.at_exit(main_internals.do_not_wait_for_tracker)
+        services.at_exit(self._exit)
+        services.at_exit(services.do_not_wait_for_tracker)
         self.signals.install()
         self._journal.open()
         self._use_directory(self._journal.path)
@@ -186,7 +187,7 @@ class Supervisor:
         birthmark.shed()
         children = children_of(self._main[0])
         self._earlier &= children
-        known = main_internals.multiprocessing_children()
+        known = services.multiprocessing_children()
         self._predecessors = {child for child in children if child[0] not in known}
         self._start_sidecar()
         # Main may hang in a listener before its loop has turned once: it can be seen, and dumped.
@@ -205,7 +206,7 @@ class Supervisor:
         """Take over what Sanic would start and stop workers with."""
         # Only now: it has started while the SyncManager did, which takes longer.
         self._confirm_sidecar()
-        self._replaced_manager = main_internals.substitute_worker_manager(self._make_manager)
+        self._replaced_manager = sanic_main.substitute_worker_manager(self._make_manager)
         if app.config.INSPECTOR:
             from ..worker.inspector import add_commands  # most servers have none
 
@@ -229,8 +230,8 @@ class Supervisor:
                 manager = guarded_manager(self._main, grace)
         except StopRequested:
             # Its start is an import, perhaps from a file system that hangs: a stop does not wait.
-            for pid, name in main_internals.managers():
-                identity = main_internals.identity_of(pid)
+            for pid, name in services.managers():
+                identity = services.identity_of(pid)
                 if identity is not None:
                     self._end(identity, name, "is still starting", "INFO")
             if within_listener:
@@ -244,12 +245,12 @@ class Supervisor:
     def register_helpers(self) -> None:
         """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
         for word, role, found in (
-            ("helper", "helper", main_internals.managers()),
-            ("tracker", "service", main_internals.resource_tracker()),
-            ("forkserver", "service", main_internals.fork_server()),
+            ("helper", "helper", services.managers()),
+            ("tracker", "service", services.resource_tracker()),
+            ("forkserver", "service", services.fork_server()),
         ):
             for pid, name in found:
-                identity = main_internals.identity_of(pid)
+                identity = services.identity_of(pid)
                 if identity is None:
                     continue
                 self._tell(word, *identity, name)
@@ -277,7 +278,7 @@ class Supervisor:
         ):
             self._steps.attempt(purpose, step)
         self._is_finished = True
-        if not internals.in_serve():  # somebody has called it by another name
+        if not sanic_app.in_serve():  # somebody has called it by another name
             self.end()
 
     def _note_failure(self) -> None:
@@ -305,7 +306,7 @@ class Supervisor:
 
     def _restore_manager(self) -> None:
         if self._replaced_manager is not None:
-            main_internals.substitute_worker_manager(self._replaced_manager)
+            sanic_main.substitute_worker_manager(self._replaced_manager)
 
     def hand_over(self) -> None:
         """The workers have ended: what main starts from now on, in its own stop too, is the
@@ -335,7 +336,7 @@ class Supervisor:
         a SyncManager of the user's, which is to end after main."""
         if self._sidecar is None:
             return  # `finish` comes after `serve` where a listener has raised: it has done this
-        if self._left_behind is None or main_internals.managers():
+        if self._left_behind is None or services.managers():
             self._tell("over")
         else:
             self.release()
@@ -373,7 +374,7 @@ class Supervisor:
 
     def _shut_down_managers(self) -> None:
         """Let each SyncManager of Sanic's shut down in the time that is left for that."""
-        main_internals.have_no_states()
+        sanic_main.have_no_states()
         for manager in self._managers:
             left = self._deadline - time.monotonic()
             if not shut_down(manager, min(3 * HELPER_PATIENCE, max(HELPER_PATIENCE, left / 2))):

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from . import main_internals
+from ..compat import services, spawning
 from .sync_process import Charge, ManagerContext, enter_manager
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ def guarded_manager(main: Identity, grace: float) -> Any:
     """`multiprocessing.Manager()`, with a manager process that ends with main."""
     from multiprocessing.managers import SyncManager
 
-    main_internals.ensure_temporary_directory()
+    services.ensure_temporary_directory()
     context = multiprocessing.get_context()
-    module = main_internals.main_module(context.get_start_method())
+    module = spawning.main_module(context.get_start_method())
     manager = SyncManager(ctx=ManagerContext(context))  # type: ignore[arg-type]
     manager.start(enter_manager, (Charge(main, grace, module),))
     return manager

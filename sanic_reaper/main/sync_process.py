@@ -32,8 +32,8 @@ class ManagerProcess(BaseProcess):
     """A process that starts deaf to the terminal (`inheritance.quiet_start`), and at once."""
 
     def start(self) -> None:
+        from ..compat.spawning import spawning_without_main
         from .inheritance import quiet_start  # main's alone
-        from .main_internals import spawning_without_main
 
         method: str = self._start_method  # type: ignore[attr-defined]
         with quiet_start(method, tied=True), spawning_without_main():

@@ -21,8 +21,8 @@ from typing import Any
 from sanic import Request
 from sanic.exceptions import ServiceUnavailable
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_app, sanic_listeners
+from ..compat.sanic_app import App
 from ..log import log
 from . import explanations, handlers
 from .handlers import Background, Place, StartupTimeout
@@ -68,7 +68,7 @@ class Work:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        return internals.listener_arguments(self.listener, self.app)
+        return sanic_listeners.listener_arguments(self.listener, self.app)
 
     @property
     def left(self) -> float | None:
@@ -153,7 +153,7 @@ class Backgrounds:
     async def _gate(self, request: Request) -> None:
         if not self._process.awaits_listeners:
             self.begin(request.app)
-        if internals.in_test_mode() and not self._process.supervised:
+        if sanic_app.in_test_mode() and not self._process.supervised:
             await self._wait()
         elif not self.ready and not _is_exempt(request.route):
             raise NotReady
@@ -258,8 +258,8 @@ class Backgrounds:
         seconds = time.monotonic() - work.began
         what = f"its background work {work.place.name}"
         self._process.fail(explanations.explain(error, what, work.place, seconds, frames))
-        if not self._process.supervised and not internals.in_test_mode():
-            internals.end_with(1)
+        if not self._process.supervised and not sanic_app.in_test_mode():
+            sanic_app.end_with(1)
             work.app.stop(terminate=False)
 
 

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_server
+from ..compat.sanic_app import App
 from ..log import log
 
 IDLE_GRACE = 1.0
@@ -43,7 +43,7 @@ class Draining:
         self.cleanup: Callable[[], None] | None = None
         """What Sanic would end the connections with. `None`: it has nothing for that (HTTP/3)."""
         self._has_begun = False
-        self._serving = internals.Serving((), ())
+        self._serving = sanic_server.Serving((), ())
         self._idle_since: dict[Any, float] = {}
         self._told_to_close: set[Any] = set()
 
@@ -52,8 +52,8 @@ class Draining:
         self._has_begun = True
         try:
             if self.cleanup is not None:
-                self._serving = internals.what_it_serves(self.cleanup)
-            internals.end_keep_alive(self._open())
+                self._serving = sanic_server.what_it_serves(self.cleanup)
+            sanic_server.end_keep_alive(self._open())
         except Exception as error:
             log.debug("clients are not told that this worker stops: %r", error)
 
@@ -96,12 +96,12 @@ class Draining:
         # Before the cleanup: on Python 3.12 that first waits, without a limit, for each connection.
         left = self._open()
         for connection in left:
-            internals.cut_off(connection)
+            sanic_server.cut_off(connection)
         if left:
             self._turn(ABORT_GRACE)
 
     def _is_busy(self) -> bool:
-        return bool(self._open()) or internals.has_unfinished_tasks(self._app)
+        return bool(self._open()) or sanic_server.has_unfinished_tasks(self._app)
 
     def _close_idle(self, connections: Iterable[Any], now: float) -> None:
         """Close what has been idle for long enough, as of this moment.
@@ -110,11 +110,11 @@ class Draining:
         has told its client to go on using the connection.
         """
         for connection in connections:
-            if internals.is_websocket(connection):
+            if sanic_server.is_websocket(connection):
                 if connection not in self._told_to_close:  # its client has to answer that
                     self._told_to_close.add(connection)
                     connection.close_if_idle()
-            elif not internals.is_idle(connection):
+            elif not sanic_server.is_idle(connection):
                 self._idle_since.pop(connection, None)
             elif now - self._idle_since.setdefault(connection, now) < IDLE_GRACE:
                 continue

@@ -16,8 +16,8 @@ from sanic import HTTPResponse, Request
 from sanic.response import json, text
 from sanic_ext import openapi
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_app, sanic_listeners
+from ..compat.sanic_app import App
 from ..state import health, view
 from ..state.view import Server
 from . import metrics, status
@@ -40,10 +40,10 @@ def install(prefix: str, directory: str, run: str) -> None:
     endpoint = Endpoint(directory, run)
 
     def add(app: App) -> None:
-        if app.name == internals.primary_name():
+        if app.name == sanic_app.primary_name():
             endpoint.add_to(app, prefix)
 
-    internals.before_routing(add)
+    sanic_listeners.before_routing(add)
 
 
 class Endpoint:

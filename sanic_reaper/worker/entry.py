@@ -22,8 +22,9 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, NamedTuple
 
-from .. import internals, marks, platform
-from ..internals import App
+from .. import marks, platform
+from ..compat import sanic_server
+from ..compat.sanic_app import App
 from ..log import log
 from ..tree import birthmark
 from ..tree.process import start_of
@@ -100,7 +101,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
         hooks.instrument()
         if orders.beat_every:
             stop.beat = partial(
-                reports.beat, internals.count_requests(arguments), orders.beat_every
+                reports.beat, sanic_server.count_requests(arguments), orders.beat_every
             )
     if orders.endpoint:
         from .endpoint import install  # most servers have none
@@ -117,7 +118,7 @@ def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Re
     reports = Reports(connection, start.where)
     start.tell = reports.send
     runs.take_over(start)
-    internals.on_early_end(start.fail_early)
+    sanic_server.on_early_end(start.fail_early)
     return start, reports
 
 
@@ -219,8 +220,8 @@ class _Drain(_Stop):
     def install(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, _unheard)
-        internals.substitute_worker_signals(self._set_up, self._serve, self._clean_up)
-        internals.before_stop(self._take_stop)
+        sanic_server.substitute_worker_signals(self._set_up, self._serve, self._clean_up)
+        sanic_server.before_stop(self._take_stop)
 
     def _set_up(
         self, app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
@@ -277,7 +278,7 @@ class _Drain(_Stop):
         if self._serving or self._loop is None:
             return False
         if terminate:  # in the next turn, for main's SIGTERM interrupts a handler that still runs
-            self._call(internals.tell_main_to_stop, app)
+            self._call(sanic_server.tell_main_to_stop, app)
         self._call(self._stop)
         return True
 

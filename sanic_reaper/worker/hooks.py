@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_app, sanic_listeners
+from ..compat.sanic_app import App
 from ..log import log
 from . import runs
 
 
 def instrument() -> None:
     """Once in each process: what comes later changes nothing."""
-    internals.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
+    sanic_listeners.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
 
 
 async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
@@ -42,7 +42,7 @@ async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -
 def _warn_if_not_extended(app: App) -> None:
     """In the first worker alone, of the app that main serves: main itself is extended with it."""
     is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0")
-    if is_first and app.name == internals.primary_name() and runs.starts_of(app) is None:
+    if is_first and app.name == sanic_app.primary_name() and runs.starts_of(app) is None:
         log.warning(
             "%s is extended with the Reaper in the main process, and not in its workers: the line "
             'stands under `if __name__ == "__main__":`, which a worker does not run. The workers '

@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any
 
-from ..internals import App
+from ..compat.sanic_app import App
 from ..state import view
 from . import status
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_app, sanic_listeners
+from ..compat.sanic_app import App
 from .startup import Startup, refuse_misplaced
 
 
@@ -37,11 +37,11 @@ class OwnStart(Startup):
         self._is_through = False
         self._finishes = False
 
-    async def before(self, app: App, run_listeners: internals.Listeners) -> None:
+    async def before(self, app: App, run_listeners: sanic_listeners.Listeners) -> None:
         await super().before(app, run_listeners)
         self._is_through = True
 
-    async def after(self, app: App, run_listeners: internals.Listeners) -> None:
+    async def after(self, app: App, run_listeners: sanic_listeners.Listeners) -> None:
         self._finishes = True
         try:
             await super().after(app, run_listeners)
@@ -54,7 +54,7 @@ class OwnStart(Startup):
 
         A test client sends its request from within such a listener.
         """
-        return self._finishes and not internals.in_test_mode()
+        return self._finishes and not sanic_app.in_test_mode()
 
     @property
     def ready(self) -> bool:

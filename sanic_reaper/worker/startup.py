@@ -27,8 +27,8 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import internals
-from ..internals import App
+from ..compat import sanic_app, sanic_listeners
+from ..compat.sanic_app import App
 from ..log import log
 from . import handlers
 from .handlers import Background, Handler, Place, StartupTimeout
@@ -264,8 +264,8 @@ class Startup:
 
         Not one that user code starts by hand: nobody knows whether such a start is ever completed.
         """
-        primary = internals.primary_name() or app.name
-        is_served = app.name == primary or internals.is_secondary(app)
+        primary = sanic_app.primary_name() or app.name
+        is_served = app.name == primary or sanic_app.is_secondary(app)
         return is_served and not self.has(app)
 
     def has(self, app: App) -> bool:
@@ -277,7 +277,7 @@ class Startup:
             self.background.open_gate()
 
     def _wrap(self, app: App, event: str) -> None:
-        for route in internals.start_handlers(app, event):
+        for route in sanic_listeners.start_handlers(app, event):
             # Of an app that is started again: what an earlier start has put around it goes.
             handler = getattr(route.handler, "reaper_wraps", route.handler)
             route.handler = self._wrapped(app, event, handler)
@@ -286,7 +286,7 @@ class Startup:
     def _wrapped(
         self, app: App, event: str, handler: Callable[..., Any]
     ) -> Callable[..., Awaitable[Any]]:
-        listener = internals.listener_of(handler)
+        listener = sanic_listeners.listener_of(handler)
         if handlers.is_internal(listener):
             return self._timed(app, handler, handlers.package_of(listener))
         place, options = handlers.describe(listener), noted(listener)

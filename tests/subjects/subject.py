@@ -505,9 +505,9 @@ def build(name: str = "Subject") -> Sanic:
 
         entry._LOOKED_BY = 600.0
     if SUBJECT["other_names"]:
-        from sanic_reaper import internals
+        from sanic_reaper.compat import sanic_server
 
-        internals.Http = internals.Stage = object  # type: ignore[assignment,misc]
+        sanic_server.Http = sanic_server.Stage = object  # type: ignore[assignment,misc]
     if SUBJECT["replace_not_ready"]:
         from sanic_reaper import NotReady
 

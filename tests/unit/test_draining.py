@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sanic_reaper import internals
+from sanic_reaper.compat import sanic_server
 from sanic_reaper.worker.draining import Draining
 
 
@@ -57,7 +57,7 @@ def test_sanics_own_clean_up_runs_and_has_nothing_to_wait_for(fails, monkeypatch
 
 
 def test_a_clean_up_of_another_kind_has_nothing_in_it():
-    assert internals.what_it_serves(print).servers == []
+    assert sanic_server.what_it_serves(print).servers == []
 
 
 class AnHttp:
@@ -85,7 +85,7 @@ def test_how_many_requests_were_sent_ahead(buffer, body, more):
     http, ahead = AnHttp(buffer, body), {}
     found = []
     for _ in more:
-        found.append(internals._has_more(http, ahead))
+        found.append(sanic_server._has_more(http, ahead))
         del http.recv_buffer[: len(HEAD)]
         http.recv_buffer += b"GET"  # it goes on sending
     assert found == more

@@ -10,7 +10,8 @@ import pytest
 from sanic import Sanic
 from sanic_ext import Extension
 
-from sanic_reaper import Reaper, __version__, environment, internals, platform
+from sanic_reaper import Reaper, __version__, environment, platform
+from sanic_reaper.compat import sanic_extensions
 from sanic_reaper.events import NAMES
 from sanic_reaper.extension import _Server
 from sanic_reaper.worker import runs
@@ -23,7 +24,7 @@ def process_as_it_was(monkeypatch):
     monkeypatch.setattr(runs, "_extended", {})
     for name in ("_server_event", "_startup"):
         monkeypatch.setattr(Sanic, name, getattr(Sanic, name))
-    for name in internals.MANAGER_SITES:
+    for name in sanic_extensions.MANAGER_SITES:
         if name in sys.modules:
             monkeypatch.setattr(f"{name}.Manager", sys.modules[name].Manager)
 
@@ -81,9 +82,11 @@ def test_where_there_is_no_main_process_that_is_said(app, monkeypatch, caplog, e
 def test_a_sync_manager_is_substituted_where_there_is_one(monkeypatch):
     """An extension of sanic-ext's may not be imported, or not start one any more."""
     sites = ("sanic.mixins.startup", "sanic.log", "sanic_ext.not_imported")
-    monkeypatch.setattr(internals, "MANAGER_SITES", sites)
+    monkeypatch.setattr(sanic_extensions, "MANAGER_SITES", sites)
     monkeypatch.setattr("sanic.mixins.startup.Manager", None)
-    internals.substitute_manager_factory(test_a_sync_manager_is_substituted_where_there_is_one)
+    sanic_extensions.substitute_manager_factory(
+        test_a_sync_manager_is_substituted_where_there_is_one
+    )
     from sanic import log
     from sanic.mixins import startup
 

@@ -10,19 +10,19 @@ import pytest
 from support.census import holds, identify, wait_until
 from support.programs import program, said_by
 
-from sanic_reaper.main.main_internals import FORK_SERVER_GUARD
+from sanic_reaper.compat.services import FORK_SERVER_GUARD
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 START = """
 import json, multiprocessing, os, signal, sys, time
-from sanic_reaper.main import main_internals
+from sanic_reaper.compat import services
 
 context = multiprocessing.get_context("forkserver")
 """
 ENSURE = """
-main_internals.ensure_fork_server()
-[(server, _)] = main_internals.fork_server()
+services.ensure_fork_server()
+[(server, _)] = services.fork_server()
 """
 
 

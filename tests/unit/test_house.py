@@ -10,11 +10,12 @@ import pytest
 import sanic_reaper
 
 PACKAGE = Path(sanic_reaper.__file__).parent
-LEAVES = {"internals", "marks", "model", "pid_one", "untrusted"}
+LEAVES = {"marks", "model", "pid_one", "untrusted"}
 """They import nothing of the package."""
 
 BELOW = {
     "config": {"log"},
+    "compat": {"platform", "tree"},
     "environment": {"marks"},
     "events": {"log"},
     "log": {"untrusted"},
@@ -23,12 +24,12 @@ BELOW = {
     "tree": {"marks", "platform", "untrusted"},
     "state": {"model", "platform", "tree", "untrusted"},
     "watchdog": {"platform", "state", "stderr", "tree", "untrusted"},
-    "worker": {"config", "internals", "log", "marks", "model", "platform", "state", "tree"},
+    "worker": {"compat", "config", "log", "marks", "model", "platform", "state", "tree"},
     "main": {
+        "compat",
         "config",
         "environment",
         "events",
-        "internals",
         "log",
         "marks",
         "model",

@@ -10,7 +10,7 @@ import time
 import pytest
 from sanic import Sanic
 
-from sanic_reaper import internals
+from sanic_reaper.compat import sanic_listeners
 from sanic_reaper.main.listeners import MainListeners
 from sanic_reaper.main.signals import StopSignals
 
@@ -41,7 +41,7 @@ def called(app, loop, signals, *listeners):
     for listener in listeners:
         app.listener("main_process_start")(listener)
     MainListeners(signals, 0.0).make_interruptible(app)
-    for listener in internals.listeners(app, "main_process_start"):
+    for listener in sanic_listeners.listeners(app, "main_process_start"):
         listener(app, loop)
 
 

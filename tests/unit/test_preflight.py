@@ -7,8 +7,8 @@ import math
 import pytest
 from sanic.worker.manager import WorkerManager
 
+from sanic_reaper.compat.sanic_main import threshold
 from sanic_reaper.config import Settings
-from sanic_reaper.main.main_internals import threshold
 from sanic_reaper.main.preflight import with_threshold
 
 

@@ -14,7 +14,7 @@ from multiprocessing import Pipe
 import pytest
 from support.census import wait_until
 
-from sanic_reaper.main import main_internals
+from sanic_reaper.compat import services
 from sanic_reaper.main.control import Control
 from sanic_reaper.main.own_stack import OwnStack
 from sanic_reaper.main.worker_link import Contact
@@ -105,11 +105,11 @@ def test_of_the_handle_on_a_worker(takers):
 def test_of_the_pipe_of_the_resource_tracker(takers):
     """CPython would close it, and wait for the exit of a tracker that has another user."""
     tracker = multiprocessing.resource_tracker._resource_tracker
-    main_internals.ensure_resource_tracker()
+    services.ensure_resource_tracker()
     before, pid = tracker._fd, tracker._pid
     user = os.dup(before)
     takers.take(before)
-    main_internals.ensure_resource_tracker()
+    services.ensure_resource_tracker()
     try:
         assert tracker._pid not in (None, pid)
         assert tracker._fd != before

@@ -8,7 +8,7 @@ import sys
 import pytest
 from sanic import Sanic
 
-from sanic_reaper.main import main_internals
+from sanic_reaper.compat import sanic_main, spawning
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def app():
 )
 def test_where_an_app_listens(app, settings, address, to_bind):
     app.prepare(**settings, motd=False)
-    assert main_internals.address(app) == address
-    assert main_internals.addresses() == ([("127.0.0.1", 7999)] if to_bind else [])
+    assert sanic_main.address(app) == address
+    assert sanic_main.addresses() == ([("127.0.0.1", 7999)] if to_bind else [])
 
 
 def test_nobody_complains_where_there_is_no_health_monitor(monkeypatch):
     monkeypatch.delitem(sys.modules, "sanic_ext.extensions.health.monitor", raising=False)
-    assert main_internals.age_of_a_complaint() == 0.0
+    assert sanic_main.age_of_a_complaint() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_nobody_complains_where_there_is_no_health_monitor(monkeypatch):
 def test_a_program_before_what_is_spawned(monkeypatch, command, changed):
     """A frozen program starts itself, and has no place for one."""
     monkeypatch.setattr(multiprocessing.spawn, "get_command_line", lambda: [*command])
-    with main_internals.spawning_with("PROGRAM"):
+    with spawning.spawning_with("PROGRAM"):
         assert multiprocessing.spawn.get_command_line() == (changed or command)
     assert multiprocessing.spawn.get_command_line() == command

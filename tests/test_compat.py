@@ -28,14 +28,13 @@ from sanic.worker.process import WorkerProcess
 from sanic.worker.restarter import Restarter
 from sanic.worker.serve import worker_serve
 
-from sanic_reaper import internals
-from sanic_reaper.main import main_internals
+from sanic_reaper.compat import sanic_extensions, sanic_main
 from sanic_reaper.main.manager import SupervisedManager
 
 pytestmark = pytest.mark.smoke
 
 
-@pytest.mark.parametrize("name", internals.MANAGER_SITES)
+@pytest.mark.parametrize("name", sanic_extensions.MANAGER_SITES)
 def test_these_modules_look_up_manager_when_they_call_it(name):
     assert callable(importlib.import_module(name).Manager)
 
@@ -156,7 +155,7 @@ def test_the_health_monitor_sends_a_bare_name_and_a_restart_does_not():
     monitor = sys.modules["sanic_ext.extensions.health.monitor"]
     assert "self.monitor_publisher.send(state.name)" in inspect.getsource(monitor)
     assert 'name += ":"' in inspect.getsource(WorkerMultiplexer.restart)
-    assert main_internals.age_of_a_complaint() == 15
+    assert sanic_main.age_of_a_complaint() == 15
 
 
 def test_serve_says_one_thing_of_an_exception_on_its_way_out():
@@ -174,7 +173,7 @@ def test_a_single_process_cleans_up_last():
 
 
 def test_serve_is_found_among_the_callers():
-    assert main_internals._frame_of_serve(sys._getframe()) is None
+    assert sanic_main._frame_of_serve(sys._getframe()) is None
     assert Sanic.serve.__func__.__code__.co_name == "serve"
 
 
