@@ -1,7 +1,7 @@
 #!/bin/sh
 set -e
 
-# What must be done before the server starts, migrations for instance, stands here.
+# Put here what must be done before the server starts, for instance migrations.
 
-# Then the server takes the place of this shell, and is PID 1: without `exec` it would not hear of `docker stop`.
+# The server takes the place of this shell, and is PID 1. Without `exec` it would not get the SIGTERM of `docker stop`.
 exec "$@"
