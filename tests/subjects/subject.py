@@ -742,9 +742,15 @@ def custom_process() -> None:
             emit("custom process interrupted")
 
 
+TIMES_ASKED = itertools.count()
+
+
 def leave_custom_process(signum: int, frame: object) -> None:
+    """Leave once: another SystemExit would interrupt the interpreter's own cleaning up."""
+    first = next(TIMES_ASKED) == 0
     emit("custom process interrupted")
-    sys.exit()
+    if first:
+        sys.exit()
 
 
 def start_children(app: Sanic) -> None:
