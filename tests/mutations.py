@@ -83,7 +83,7 @@ MUTATIONS = [
     Mutation(
         "the SyncManager is forgotten",
         "main/supervisor.py",
-        '            ("helper", "helper", services.managers()),\n',
+        '            ("helper", HELPER, services.managers()),\n',
         "",
         "test_helpers.py test_matrix.py",
     ),

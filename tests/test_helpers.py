@@ -253,7 +253,7 @@ def test_a_stop_does_not_wait_for_the_start_of_the_sync_manager(launch, method, 
     assert "Traceback" not in server.output()
     assert not server.events("main_process_start")
     assert can_bind(server.port)
-    assert re.search(r"SIGKILL to SyncManager-1 \[\d+\]: started by main", server.output())
+    assert re.search(r"SIGKILL to helper SyncManager-1 \[\d+\]: started by main", server.output())
 
 
 def test_a_sync_manager_that_does_not_shut_down_is_killed_and_named(launch):
@@ -266,7 +266,7 @@ def test_a_sync_manager_that_does_not_shut_down_is_killed_and_named(launch):
     manager.freeze()  # by now the watchdog has woken up whom it found stopped
     server.wait_gone()
     assert server.exit_code() == 0
-    line = server.wait_for_output("SIGKILL to SyncManager-1")
+    line = server.wait_for_output("SIGKILL to helper SyncManager-1")
     assert f"[{manager_pid}]: started by main" in line
     assert "s after the stop" in line
 

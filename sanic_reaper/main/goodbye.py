@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-WORKER, HELPER, PROCESS = "worker", "helper", "process"
-"""The kinds of process that the line counts: workers, SyncManagers, the user's own processes."""
+from ..model.roles import HELPER, PROCESS, ROLES, WORKER
 
-_PLURALS = {WORKER: "workers", HELPER: "helpers", PROCESS: "processes"}
+_KINDS = (WORKER, HELPER, PROCESS)
+"""The processes that the last line counts, in the order in which it names them."""
 
 
 def goodbye(
@@ -34,16 +34,18 @@ def goodbye(
         parts.append(f"{count(leftovers, 'leftover process', 'leftover processes')} cleaned up")
     for reason in dict.fromkeys(survivors):
         number = survivors.count(reason)
-        parts.append(f"{count(number, PROCESS, 'processes')} could not be killed: {reason}")
+        parts.append(
+            f"{count(number, PROCESS, ROLES[PROCESS].plural)} could not be killed: {reason}"
+        )
     parts += _of_each_kind(killed_by_others, "got SIGKILL from elsewhere")
     how = "" if parts or code else " cleanly"
     return f"stopped{how} in {seconds:.1f} s{': ' if parts else ''}{', '.join(parts)}"
 
 
 def _of_each_kind(processes: Sequence[str], what: str) -> Iterator[str]:
-    for kind, plural in _PLURALS.items():
+    for kind in _KINDS:
         if kind in processes:
-            yield f"{count(processes.count(kind), kind, plural)} {what}"
+            yield f"{count(processes.count(kind), kind, ROLES[kind].plural)} {what}"
 
 
 def count(number: int, one: str, many: str) -> str:

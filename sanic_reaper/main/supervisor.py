@@ -20,6 +20,8 @@ from ..compat.sanic_app import App
 from ..config import Settings
 from ..events import Hooks
 from ..log import log
+from ..model import kills
+from ..model.roles import HELPER, PROCESS, SERVICE, WATCHDOG, WORKER
 from ..platform.base import Identity
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, send_to, start_of
@@ -30,7 +32,7 @@ from . import advice, aftermath, inheritance, preflight
 from .children import reap_adopted
 from .control import Control
 from .fleet import Wards
-from .goodbye import HELPER, PROCESS, WORKER, goodbye
+from .goodbye import goodbye
 from .greeting import greeting
 from .journal import Journal, facts
 from .listeners import MainListeners
@@ -233,7 +235,7 @@ class Supervisor:
             for pid, name in services.managers():
                 identity = services.identity_of(pid)
                 if identity is not None:
-                    self._end(identity, name, "is still starting", "INFO")
+                    self._end(identity, HELPER, name, "is still starting", "INFO")
             if within_listener:
                 raise
             log.info("stopped before the server has started")
@@ -245,9 +247,9 @@ class Supervisor:
     def register_helpers(self) -> None:
         """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
         for word, role, found in (
-            ("helper", "helper", services.managers()),
-            ("tracker", "service", services.resource_tracker()),
-            ("forkserver", "service", services.fork_server()),
+            ("helper", HELPER, services.managers()),
+            ("tracker", SERVICE, services.resource_tracker()),
+            ("forkserver", SERVICE, services.fork_server()),
         ):
             for pid, name in found:
                 identity = services.identity_of(pid)
@@ -380,12 +382,14 @@ class Supervisor:
             if not shut_down(manager, min(3 * HELPER_PATIENCE, max(HELPER_PATIENCE, left / 2))):
                 process = manager._process
                 identity = (process.pid, process._popen.start)
-                if self._end(identity, process.name, "does not shut down"):
+                if self._end(identity, HELPER, process.name, "does not shut down"):
                     self._killed.append(HELPER)
                 process.join(HELPER_PATIENCE)
         self._managers.clear()
 
-    def _end(self, identity: Identity, name: str, why: str, level: str = "WARNING") -> bool:
+    def _end(
+        self, identity: Identity, role: str, name: str, why: str, level: str = "WARNING"
+    ) -> bool:
         """SIGKILL to a process; by the watchdog's hand where main has become another user.
 
         Returns:
@@ -399,7 +403,7 @@ class Supervisor:
             return True
         if was_sent:
             self._killed_by_main.add(identity)
-            self._report_kill(name, identity[0], why, level)
+            self._report_kill(role, name, identity[0], why, level)
         return was_sent
 
     # -- what the processes report (interfaces.Watcher) --------------------------------------------
@@ -528,12 +532,14 @@ class Supervisor:
     def _on_second_signal(self, signum: int) -> None:
         self.kill()
 
-    def _report_kill(self, name: str, pid: int, why: str, level: str = "WARNING") -> None:
+    def _report_kill(self, role: str, name: str, pid: int, why: str, level: str) -> None:
         """In the words of the watchdog, for the few that main has to end itself."""
         assert self._stopping_since is not None
-        elapsed = time.monotonic() - self._stopping_since
-        words = "SIGKILL to %s [%d]: started by main, %s; %.2f s after the stop"
-        log.log(LEVELS[level], words, name, pid, why, elapsed)
+        seconds = time.monotonic() - self._stopping_since
+        words = kills.sentence(
+            signal.SIGKILL, role, name, pid, kills.STARTED_BY_MAIN, why, seconds, "the stop"
+        )
+        log.log(LEVELS[level], "%s", words)
         self._journal.killed_by_main(pid, why)
 
     def wait_for_end(self) -> None:
@@ -547,7 +553,8 @@ class Supervisor:
                 # another one: a debugger holds it.
                 for process in set(alive) - killed:
                     killed.add(process)
-                    self._end(process.identity, process.name, "did not end in time")
+                    why = kills.KILLS["stop"]
+                    self._end(process.identity, process.reaper_role, process.name, why)
         self._take_turn(0.0)
 
     # -- the watchdog -----------------------------------------------------------------------------
@@ -656,7 +663,7 @@ class Supervisor:
         if not self._began:
             # The kernel's own clock for creation times, read off a process created now.
             self._began = self._identify(watchdog.pid)
-        self._journal.registered(watchdog.identity, "watchdog", "watchdog")
+        self._journal.registered(watchdog.identity, WATCHDOG, WATCHDOG)
         # Before it answers: main may be killed in this moment too.
         self._tell_everything()
 

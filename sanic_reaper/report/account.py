@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..model.kills import KILLS
 from ..model.lifecycle import BLOCKED
 from ..state.view import STALE
-from ..tree import causes
 from ..tree.deaths import cause
 
 TYPE_CHECKING = False
@@ -260,7 +260,7 @@ class Account:
             _tell(process, self)
         # Of processes the last ones are kept alone, and the counts end with main.
         self.workers_killed = max(
-            _count(server, "worker.killed", causes.KILLS),
+            _count(server, "worker.killed", KILLS),
             sum(bool(one.killed) for one in self.workers),
         )
         self.workers_died = _count(server, "worker.died", ("exit", "signal", "oom"))

@@ -12,6 +12,7 @@ import signal
 import time
 
 from .. import platform
+from ..model.kills import FOREIGN
 from ..tree.process import Handle, children_of, start_of
 from ..tree.remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains, Target
 from . import helpers, terminal
@@ -38,7 +39,9 @@ class Descendants(Remains):
     """What comes from the command. Unlike a server's, none of it is spared for being detached: when
     an init ends, a container or a service ends with it."""
 
-    def __init__(self, me: Handle, mark: str, report: Callable[[str, int, str, str], None]) -> None:
+    def __init__(
+        self, me: Handle, mark: str, report: Callable[[str, int, str, int, str, str], None]
+    ) -> None:
         super().__init__(me, mark, select.poll(), report, lambda identity, name, why: None, NEVER)
         self._leaving: dict[Identity, float] = {}
         """Those that exit by themselves, and have until then to do so: they are neither signalled
@@ -189,8 +192,7 @@ class Init:
         except PermissionError:
             if not self._refused:
                 self._refused = True
-                why = "runs as another user, whom we may not signal"
-                self._report.say("ERROR", f"{self._command} {why}")
+                self._report.say("ERROR", f"{self._command} {FOREIGN}")
 
     def _reap(self) -> None:
         """Wait for all that have ended."""
@@ -299,8 +301,9 @@ class Init:
         ended, left = self._descendants.left_behind, len(self._descendants.given_up)
         self._report.end(command.name, command.pid, self._status or 0, ended, left, self._elapsed())
 
-    def _tell(self, level: str, signum: int, who: str, evidence: str) -> None:
-        self._report.signal(level, signum, who, evidence, self._elapsed(), str(self._command))
+    def _tell(self, level: str, signum: int, name: str, pid: int, evidence: str, why: str) -> None:
+        since = f"the end of {self._command}"
+        self._report.signal(level, signum, name, pid, evidence, why, self._elapsed(), since)
 
 
 def _raise_limit_of_descriptors() -> None:

@@ -6,8 +6,8 @@ import os
 import signal
 import time
 
+from ..model import kills
 from ..stderr import log, write
-from ..tree.remains import name_of
 
 SCHEMA = 1
 """The version of the JSON lines. It changes when a key goes or changes its meaning."""
@@ -26,19 +26,25 @@ class Report:
             log(level, text)
 
     def signal(
-        self, level: str, signum: int, who: str, evidence: str, seconds: float, since: str
+        self,
+        level: str,
+        signum: int,
+        name: str,
+        pid: int,
+        evidence: str,
+        why: str,
+        seconds: float,
+        since: str,
     ) -> None:
-        """A signal to `who`, which is a name and a pid in brackets."""
-        name = name_of(signum)
+        """A signal that was sent, or was not: see `kills.sentence`."""
         if not self._as_json:
-            log(level, f"{name} to {who}: {evidence}; {seconds:.2f} s after the end of {since}")
+            log(level, kills.sentence(signum, "", name, pid, evidence, why, seconds, since))
             return
-        title, _, pid = who.rpartition(" [")
         fields = {
-            "signal": name if signum else None,
-            "name": title,
-            "pid": int(pid[:-1]),
-            "evidence": evidence,
+            "signal": kills.name_of(signum) if signum else None,
+            "name": name,
+            "pid": pid,
+            "evidence": f"{evidence}, {why}" if why else evidence,
         }
         self._write("signal", level, {**fields, "seconds": round(seconds, 3)})
 

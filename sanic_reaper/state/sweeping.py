@@ -12,8 +12,9 @@ import select
 import time
 
 from .. import platform, state
+from ..model import kills
 from ..tree.process import Handle
-from ..tree.remains import NEVER, Remains, Target, name_of
+from ..tree.remains import NEVER, Remains, Target
 from . import statedir, view
 
 TYPE_CHECKING = False
@@ -107,7 +108,7 @@ class _Sweep(Remains):
         self,
         leftover: Leftover,
         poll: select.poll,
-        report: Callable[[str, int, str, str], None],
+        report: Callable[[str, int, str, int, str, str], None],
         tell_of: Callable[[Identity, str, str], None],
     ) -> None:
         main = Handle(*leftover.main, None)
@@ -146,12 +147,13 @@ def end(
     """
     began = time.monotonic()
 
-    def report(level: str, signum: int, who: str, evidence: str) -> None:
-        name, elapsed = name_of(signum), time.monotonic() - began
-        title = leftover.title
+    def report(level: str, signum: int, name: str, pid: int, evidence: str, why: str) -> None:
+        seconds, run = time.monotonic() - began, leftover.title
         say(
             level,
-            f"{name} to {who}, left by {title}: {evidence}; {elapsed:.2f} s after the sweep began",
+            kills.sentence(
+                signum, "", name, pid, evidence, why, seconds, "the sweep began", run=run
+            ),
         )
 
     poll = select.poll()

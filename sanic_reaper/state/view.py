@@ -13,6 +13,7 @@ from itertools import islice
 
 from .. import platform, state
 from ..model import lifecycle
+from ..model.kills import STARTED_BY_MAIN
 from ..tree import marked, ownership
 from ..tree.process import Handle
 from ..tree.remains import is_detached, is_marked
@@ -239,7 +240,7 @@ class Server:
             return {}
         roots = {self.main: "main"}
         recorded = {
-            identity: "registered by main"
+            identity: STARTED_BY_MAIN
             for identity in self.members
             if identity != self.main and _is_in(table, identity)
         }

@@ -5,23 +5,12 @@ The log has more to say. Pure; the watchdog imports this too.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-KILLS: Mapping[str, str] = {
-    "startup": "did not start in time",
-    "hung": "its event loop stood still",
-    "replaced": "did not end when it was replaced",
-    "stop": "did not end in time",
-    "forced": "is not to drain",
-}
-"""What the watchdog kills a process for, with the words of the log."""
+from ..model.kills import KILLS
 
 DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed", "unknown")
-"""What a process has died of: an exit code, a signal, the kernel's OOM killer; or of us, because it
-hung, because its start has failed, or for another reason of `KILLS`. Unknown: something else has
-reaped it."""
+"""How a process ended: an exit code, a signal, the kernel's OOM killer; or a kill of the Reaper's,
+because its loop hung, its start failed, or for another reason of `kills.KILLS`. `unknown`:
+something else in main has reaped it."""
 
 RESTARTS = (*DEATHS, "ordered", "lifetime", "requests", "memory")
 """What a worker was replaced for: the death of the one before, an order, or one of its limits."""

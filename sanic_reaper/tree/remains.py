@@ -8,6 +8,7 @@ import signal
 import time
 
 from .. import platform
+from ..model.kills import FOREIGN, NO_SIGNAL, STARTED_BY_MAIN
 from . import birthmark, marked, ownership
 from .process import Handle, answers
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from ..platform.base import Identity, Row
 
 NEVER = float("inf")
-
-NO_SIGNAL = 0
-"""In place of a signal's number: none was sent, for it would be refused."""
 
 TAIL = 1.0
 """Seconds between SIGTERM and SIGKILL for what is not a worker."""
@@ -56,9 +54,6 @@ class Target:
         self.asked_at = asked_at
         self.killed_at: float | None = None
 
-    def __str__(self) -> str:
-        return f"{self.name} [{self.handle.pid}]"
-
 
 class Remains:
     """The processes of ours that nobody registered.
@@ -67,7 +62,7 @@ class Remains:
         main: the main process of the server.
         run: the id that they bear in their environment, unless they have cleaned it.
         poll: where the descriptors of those that are being ended are registered.
-        report: told of each signal: level, number, to whom, evidence.
+        report: told of each signal: level, number, name, pid, evidence, why (or "").
         tell_of: told once of each that is ended: identity, name, evidence.
         tail: seconds between SIGTERM and SIGKILL.
     """
@@ -79,7 +74,7 @@ class Remains:
         main: Handle,
         run: str,
         poll: select.poll,
-        report: Callable[[str, int, str, str], None],
+        report: Callable[[str, int, str, int, str, str], None],
         tell_of: Callable[[Identity, str, str], None],
         tail: float = TAIL,
     ) -> None:
@@ -375,9 +370,9 @@ class Remains:
 
     def _signal(self, identity: Identity, target: Target, level: str, signum: int) -> None:
         if not may_signal(target.handle):
-            self._refuse(identity, target, "runs as another user, whom we may not signal")
+            self._refuse(identity, target, FOREIGN)
             return
-        self._report(level, signum, str(target), target.evidence)
+        self._report(level, signum, target.name, target.handle.pid, target.evidence, "")
         target.handle.send(signum)
         target.handle.send(signal.SIGCONT)
 
@@ -395,7 +390,7 @@ class Remains:
             why, signum: for the line in the log; the signal is the one that was sent.
             reason: the same in a few words, for the last line of all.
         """
-        self._report("ERROR", signum, str(target), f"{target.evidence}, {why}")
+        self._report("ERROR", signum, target.name, target.handle.pid, target.evidence, why)
         self._refused[identity] = reason
         self._let_go(self.targets.pop(identity))
         self.ended -= 1
@@ -417,14 +412,9 @@ def may_signal(handle: Handle) -> bool:
     return True
 
 
-def name_of(signum: int) -> str:
-    """The name of a signal, for the log."""
-    return "no signal" if signum == NO_SIGNAL else signal.Signals(signum).name
-
-
 def _living(helpers: Mapping[Identity, str]) -> dict[Identity, str]:
     living = (identity for identity in helpers if Handle(*identity, None).alive())
-    return dict.fromkeys(living, "registered by main")
+    return dict.fromkeys(living, STARTED_BY_MAIN)
 
 
 def is_detached(row: Row, run: str) -> bool:

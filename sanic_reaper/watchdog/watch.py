@@ -14,19 +14,18 @@ import signal
 import time
 
 from .. import platform, state, untrusted
+from ..model.kills import FOREIGN, KILLS, NO_SIGNAL, STARTED_BY_MAIN, sentence
+from ..model.roles import HELPER, MAIN, WATCHDOG, WORKER, title
 from ..state import statedir
-from ..tree.causes import KILLS
 from ..tree.process import Handle, start_of
 from ..tree.remains import (
     BLIND,
     LOOK_EVERY,
     NEVER,
-    NO_SIGNAL,
     STUBBORN,
     TAIL,
     Remains,
     may_signal,
-    name_of,
 )
 
 TYPE_CHECKING = False
@@ -117,7 +116,7 @@ class Member:
 
     @property
     def title(self) -> str:
-        return f"{self.role} {self.name}"
+        return title(self.role, self.name)
 
     def __str__(self) -> str:
         return f"{self.title} [{self.handle.pid}]"
@@ -172,7 +171,7 @@ class Watch:
         self._has_complained = False
         self._is_unproven = False
         self._poll = select.poll()
-        self.remains = Remains(main, run, self._poll, self._report_signal, self._tell_of)
+        self.remains = Remains(main, run, self._poll, self._report_leftover, self._tell_of)
         self._register(channel.fd)
         self._register(main.fd)
 
@@ -434,7 +433,7 @@ class Watch:
                     why = member.why if member.killed else None
                     self._leave_word("ended", pid=identity[0], start=identity[1], killed=why)
                 # A process of the user's own may be there to start something, and end.
-                if self.phase == WATCHING and member.role == "worker":
+                if self.phase == WATCHING and member.role == WORKER:
                     self._dead.add(identity)
                     self._begin(f"the end of {member}")
                 # What it leaves behind has another parent now: look while we know whose it was.
@@ -476,8 +475,8 @@ class Watch:
             pass
         if not self._may_signal(member):
             return
-        evidence = f"registered by main, {member.why} and is to show its stack"
-        self._report_signal("WARNING", signal.SIGABRT, str(member), evidence, member.since)
+        why = f"{member.why} and is to show its stack"
+        self._report_member("WARNING", signal.SIGABRT, member, why, member.since)
         self._signal(member.handle, signal.SIGABRT)
         self._signal(member.handle, signal.SIGCONT)
 
@@ -490,8 +489,8 @@ class Watch:
             elif now >= self.drain_by:
                 self._kill(member, KILLS["forced" if self.forced else "stop"])
         if now >= self.deadline and self.phase in _MAIN_LIVES:
-            main = f"main [{self.main.pid}]"
-            self._report_signal("ERROR", signal.SIGKILL, main, "started us, did not end in time")
+            who = (MAIN, MAIN, self.main.pid)
+            self._report_signal("ERROR", signal.SIGKILL, who, "started us", KILLS["stop"])
             self._signal(self.main, signal.SIGKILL)
             self.deadline = now + TAIL
 
@@ -511,7 +510,7 @@ class Watch:
         if not self._may_signal(member):
             return
         level = "DEBUG" if self.phase == STOPPING else "INFO"
-        self._report_signal(level, signal.SIGTERM, str(member), "registered by main")
+        self._report_member(level, signal.SIGTERM, member)
         self._signal(member.handle, signal.SIGTERM)
         self._signal(member.handle, signal.SIGCONT)
 
@@ -521,8 +520,7 @@ class Watch:
             return True
         if not member.refused:
             member.refused = True
-            why = "registered by main, runs as another user, whom we may not signal"
-            self._report_signal("ERROR", NO_SIGNAL, str(member), why, member.since)
+            self._report_member("ERROR", NO_SIGNAL, member, FOREIGN, member.since)
         return False
 
     def _kill(self, member: Member, why: str) -> None:
@@ -532,8 +530,7 @@ class Watch:
         member.kill_at = None
         if not self._may_signal(member):
             return
-        evidence = f"registered by main, {why}"
-        self._report_signal("WARNING", signal.SIGKILL, str(member), evidence, member.since)
+        self._report_member("WARNING", signal.SIGKILL, member, why, member.since)
         self._tell_of(member.handle.identity, member.name, why)
         self._signal(member.handle, signal.SIGKILL)
 
@@ -541,15 +538,15 @@ class Watch:
         """A helper that main would kill, and may not, since it has become another user."""
         handle = Handle.open(*identity)
         if handle is not None:
-            who = f"{name} [{handle.pid}]"
-            self._report_signal("WARNING", signal.SIGKILL, who, f"registered by main, {why}")
+            who = (HELPER, name, handle.pid)
+            self._report_signal("WARNING", signal.SIGKILL, who, STARTED_BY_MAIN, why)
             self._signal(handle, signal.SIGKILL)
             handle.close()
 
     # -- what is left behind ----------------------------------------------------------------------
 
     def _roots(self) -> dict[Identity, str]:
-        roots = {self.main.identity: "main", self._me: "watchdog"}
+        roots = {self.main.identity: MAIN, self._me: WATCHDOG}
         roots.update((identity, member.title) for identity, member in self.members.items())
         roots.update(self.helpers)
         return roots
@@ -635,18 +632,35 @@ class Watch:
         self._began = time.monotonic()
         self._cause = cause
 
+    def _report_member(
+        self,
+        level: str,
+        signum: int,
+        member: Member,
+        why: str = "",
+        since: tuple[float, str] | None = None,
+    ) -> None:
+        who = (member.role, member.name, member.handle.pid)
+        self._report_signal(level, signum, who, STARTED_BY_MAIN, why, since)
+
+    def _report_leftover(
+        self, level: str, signum: int, name: str, pid: int, evidence: str, why: str
+    ) -> None:
+        self._report_signal(level, signum, ("", name, pid), evidence, why)
+
     def _report_signal(
         self,
         level: str,
         signum: int,
-        who: str,
+        who: tuple[str, str, int],
         evidence: str,
+        why: str = "",
         since: tuple[float, str] | None = None,
     ) -> None:
+        """Args: who: its role, name and pid."""
         began, cause = since if since and self.phase == WATCHING else (self._began, self._cause)
-        elapsed = time.monotonic() - began
-        name = name_of(signum)
-        self._report(level, f"{name} to {who}: {evidence}; {elapsed:.2f} s after {cause}")
+        seconds = time.monotonic() - began
+        self._report(level, sentence(signum, *who, evidence, why, seconds, cause))
 
     def _tell_of(self, identity: Identity, name: str, why: str) -> None:
         """Let main know, for the hooks of its user, whom we end."""

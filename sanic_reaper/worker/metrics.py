@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sanic_reaper import __version__
 
+from ..model.kills import KILLS
 from ..model.lifecycle import GONE, LIVING
 from ..tree import causes
 
@@ -92,7 +93,7 @@ def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
         [
             ({"role": role, **labels}, number)
             for role in ("worker", "process")
-            for labels, number in _by_cause(server, ("worker.killed",), causes.KILLS, role)
+            for labels, number in _by_cause(server, ("worker.killed",), KILLS, role)
         ],
     )
     yield _counter(

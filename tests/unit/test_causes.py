@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from sanic_reaper.model.kills import KILLS
 from sanic_reaper.tree import causes
 
 
@@ -19,12 +20,12 @@ from sanic_reaper.tree import causes
         ((-signal.SIGKILL, 0), "signal"),
         ((-signal.SIGKILL, 1), "oom"),
         ((-signal.SIGTERM, 1), "signal"),
-        ((-signal.SIGKILL, 1, causes.KILLS["hung"]), "hung"),
-        ((-signal.SIGKILL, 0, causes.KILLS["startup"]), "startup"),
-        ((-signal.SIGKILL, 0, causes.KILLS["replaced"]), "killed"),
+        ((-signal.SIGKILL, 1, KILLS["hung"]), "hung"),
+        ((-signal.SIGKILL, 0, KILLS["startup"]), "startup"),
+        ((-signal.SIGKILL, 0, KILLS["replaced"]), "killed"),
         ((None,), "unknown"),
         ((None, 1), "unknown"),
-        ((None, 0, causes.KILLS["hung"]), "hung"),
+        ((None, 0, KILLS["hung"]), "hung"),
         ((-signal.SIGKILL, 0, "for no reason that we know"), "killed"),
     ],
 )
@@ -33,9 +34,9 @@ def test_the_cause_of_a_death(arguments, cause):
     assert cause in causes.DEATHS
 
 
-@pytest.mark.parametrize("cause", causes.KILLS)
+@pytest.mark.parametrize("cause", KILLS)
 def test_the_cause_of_a_kill(cause):
-    assert causes.of_kill(causes.KILLS[cause]) == cause
+    assert causes.of_kill(KILLS[cause]) == cause
 
 
 def test_another_kill():

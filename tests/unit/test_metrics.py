@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.written import NOW, a_server
 
 from sanic_reaper import state
+from sanic_reaper.model.kills import KILLS
 from sanic_reaper.model.lifecycle import LIVING
 from sanic_reaper.state.view import Server
 from sanic_reaper.tree import causes
@@ -115,7 +116,7 @@ def test_of_a_server_that_has_just_begun():
     text = metrics.exposition(a_server(phase="starting", method="spawn"), NOW)
     found = samples(text)
     assert {dict(labels)["state"] for name, labels in found if name == "workers"} == {*LIVING}
-    for name, known in (("worker_deaths_total", causes.DEATHS), ("kills_total", causes.KILLS)):
+    for name, known in (("worker_deaths_total", causes.DEATHS), ("kills_total", KILLS)):
         assert {dict(labels)["cause"] for key, labels in found if key == name} == {*known}
     assert not any(number for (name, _), number in found.items() if name.endswith("_total"))
 

@@ -157,7 +157,7 @@ def test_what_is_to_be_ended(new_sleeper, age):
         Handle(main.pid, start_of(main.pid), None),
         RUN,
         select.poll(),
-        lambda level, signum, who, evidence: signalled.append(who),
+        lambda level, signum, name, pid, evidence, why: signalled.append(pid),
         lambda identity, name, evidence: None,
     )
     remains.known = {identity: "remembered from an earlier look"}

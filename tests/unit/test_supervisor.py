@@ -60,6 +60,7 @@ class Worker(multiprocessing.get_context("fork").Process):
     status = property(lambda self: self.exitcode)
     died_of_sigkill = True
     killed_for = None
+    reaper_role = "worker"
     death_is_told = False
     is_server = True
 
@@ -84,7 +85,7 @@ def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
     supervisor.wait_for_end()
     assert worker.exitcode == -signal.SIGKILL
     [line] = lines
-    assert f"SIGKILL to Sanic-Server-0-0 [{worker.pid}]: started by main" in line
+    assert f"SIGKILL to worker Sanic-Server-0-0 [{worker.pid}]: started by main" in line
 
 
 @pytest.mark.parametrize("age", [0, 1], ids=["it", "another one that has its pid"])

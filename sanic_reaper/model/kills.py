@@ -1,0 +1,69 @@
+"""The words for a signal that the Reaper sends. Every such line of a log is made here, from fields.
+
+Pure. The watchdog imports this module.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from .roles import title
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NO_SIGNAL = 0
+"""In place of a signal's number: no signal was sent, because the kernel would refuse it."""
+
+KILLS: Mapping[str, str] = {
+    "startup": "did not start in time",
+    "hung": "its event loop stood still",
+    "replaced": "did not end when it was replaced",
+    "stop": "did not end in time",
+    "forced": "is not to drain",
+}
+"""Why the watchdog kills a process that main has started: the cause, as events and metrics name it,
+and its words for the log."""
+
+STARTED_BY_MAIN = "started by main"
+"""The evidence for a process that main has started itself."""
+
+FOREIGN = "runs as another user, whom we may not signal"
+"""Why no signal was sent to a process."""
+
+
+def name_of(signum: int) -> str:
+    """The name of a signal, for the log."""
+    return "no signal" if signum == NO_SIGNAL else signal.Signals(signum).name
+
+
+def sentence(
+    signum: int,
+    role: str,
+    name: str,
+    pid: int,
+    evidence: str,
+    why: str,
+    seconds: float,
+    since: str,
+    run: str = "",
+) -> str:
+    """The line of the log for one signal to one process.
+
+    Args:
+        signum: the signal that was sent, or `NO_SIGNAL`.
+        role: one of `roles.ROLES`, or "" for a process that has none.
+        name, pid: which process.
+        evidence: why the process is the server's.
+        why: what it is killed for. "": nothing but being left behind.
+        seconds: how long after `since` the signal was sent.
+        since: what happened then: `the stop`, `its start`.
+        run: the earlier run that has left the process, if it is not one of this run.
+    """
+    left = f", left by {run}" if run else ""
+    reason = f", {why}" if why else ""
+    return (
+        f"{name_of(signum)} to {title(role, name)} [{pid}]{left}: "
+        f"{evidence}{reason}; {seconds:.2f} s after {since}"
+    )
