@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-What the Reaper costs and how fast it is. This page is written by
+What the Reaper costs and how fast it is. This command writes the page
 
     python -m benchmarks
 
@@ -28,12 +28,12 @@ figures will not.
 
 Measured on {machine}.
 
-How to read it: every figure is a median, with the smallest and the largest value in brackets. Both
-sides of a comparison run side by side or in turn, in the same minutes on the same host, because
-only then does a ratio say something. On two cores, which servers, load generator and stopwatch all
-share, single figures vary by several per cent from one run to the next; where that matters the
-page shows an interval. Targets stand next to the figures. None of this is a pass-or-fail test: the
-tests of the package never fail for being slow.
+Every figure is a median, with the smallest and the largest value in brackets. Both
+sides of a comparison run side by side or in turn, in the same minutes on the same host. Otherwise
+a ratio would mean nothing. Servers, load generator and stopwatch share two cores, so single figures
+vary by several per cent from one run to the next. Where that matters the
+page shows an interval. Targets stand next to the figures. The
+tests of the package never fail because of a figure on this page.
 """
 
 

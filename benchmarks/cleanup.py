@@ -123,8 +123,9 @@ def scaling_rows(state: str, rounds: int) -> tuple[list[list[str]], str, Curve]:
         rows.append([state, str(workers), str(sizes[-1]), *times(ours), base])
         curve.append((workers, medians[-1], statistics.median(g.everything for g in plain)))
     grew, more = medians[-1] / medians[0], sizes[-1] / sizes[0]
-    judged = f"{state}: {more:.1f} times the processes took {grew:.1f} times as long; "
-    return rows, judged + f"target: no more than the former: {verdict(grew <= more)}.", curve
+    judged = f"{state}: {more:.1f} times the processes took {grew:.1f} times as long. "
+    judged += f"Target: no more than {more:.1f} times: {verdict(grew <= more)}."
+    return rows, judged, curve
 
 
 def measure(rounds: int = 5) -> Section:
@@ -144,14 +145,15 @@ def measure(rounds: int = 5) -> Section:
         crowd.rows.extend(rows)
         judged.append(f"- {sentence}")
     section.parts += [
-        "SIGKILL of main with two workers, either stuck in a blocking `before_server_start` or "
-        "idle. The ratio is that of *everything* to the baseline; the target is three times the "
-        "baseline, and 30 ms (stuck) or 100 ms (idle) where that is more.",
+        "SIGKILL to the main process, with two workers that are either stuck in a blocking "
+        "`before_server_start` or idle. The ratio is that of *everything* to the baseline. The "
+        "target is the larger of three times the baseline and 30 ms (stuck) or 100 ms (idle).",
         kills,
-        "SIGTERM to main: a graceful stop, so there is no baseline and no target but "
-        "`REAPER_SHUTDOWN_TIMEOUT`. Plain Sanic never ends here while workers are stuck.",
+        "SIGTERM to the main process: a graceful stop, so there is no baseline, and the only "
+        "target is `REAPER_SHUTDOWN_TIMEOUT`. While workers are stuck, plain Sanic never exits "
+        "here.",
         terms,
-        "SIGKILL of main under fork, with more and more workers.",
+        "SIGKILL to the main process under fork, with more and more workers.",
         *picture(curves),
         crowd,
         "\n".join(judged),

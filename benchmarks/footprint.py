@@ -218,25 +218,25 @@ def measure(seconds: float = 45, launches: int = 5) -> Section:
         "Footprint",
         command,
         [
-            "The watchdog's memory over that of a bare `python -I -S` of the same version, "
+            "The watchdog's memory, compared with a bare `python -I -S` of the same version, "
             f"after {seconds:g} s among {CROWD} other processes.",
             memory,
-            f"The watchdog's CPU time as a share of one core while everybody is idle, on this host "
-            f"as it is ({seconds / 4:g} s) and with {CROWD} more processes ({seconds:g} s).",
+            "The watchdog's CPU time as a share of one core while the servers are idle: on this "
+            f"host as it is ({seconds / 4:g} s), and with {CROWD} more processes ({seconds:g} s).",
             cpu,
-            f"A worker of a server that has answered, {launches} launches of both, two workers; "
-            "heartbeats and every limit of recycling on. The Reaper has the C library give back "
-            "what the start has left in it (`malloc_trim`, about 190 KB), which plain Sanic does "
-            "not: without that a worker would be so much larger. A forked worker shares main's "
-            "pages until it writes to them, which the first full collection of its garbage "
-            "collector does to most: the Reaper keeps it from what came from main (`gc.freeze`). "
-            "In plain Sanic that collection comes while the worker starts, unless the app is "
-            "as small as the first one here.",
+            f"The memory of one worker, after the server has answered: {launches} launches of "
+            "both, two workers, heartbeats and every recycling limit on. After the start, the Reaper "
+            "makes the C library give back unused memory (`malloc_trim`, about 190 KB). Plain "
+            "Sanic does not. A forked worker shares the main process's pages until it writes to "
+            "them. The first full collection of its garbage collector writes to most of them. The "
+            "Reaper excludes what came from the main process from collections (`gc.freeze`). In "
+            "plain Sanic that collection happens while the worker starts, unless the app is as "
+            "small as the first one here.",
             worker_table(launches),
             "The whole server with two workers, helpers and watchdog: proportional set size (PSS).",
             tree_table(launches),
-            f"CPU time while nobody asks for anything, {seconds / 2:g} s; at most 0.1 % of a core "
-            "more than plain Sanic's main.",
+            f"CPU time without any request, over {seconds / 2:g} s. The target is at most 0.1 % of "
+            "a core more than plain Sanic's main process.",
             idle_table(seconds / 2),
         ],
     )

@@ -46,8 +46,9 @@ def measure(launches: int = 5) -> Section:
         "Start methods",
         f"python -m benchmarks.methods --launches {launches}",
         [
-            f"The smallest Sanic app with the Reaper: {launches} launches; memory that is nobody "
-            "else's, with two workers (the server: main, helpers, watchdog and workers).",
+            f"The smallest Sanic app with the Reaper: {launches} launches. Memory is what no "
+            "other process shares, with two workers (the server: main process, helpers, watchdog "
+            "and workers).",
             table,
         ],
     )

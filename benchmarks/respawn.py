@@ -49,8 +49,8 @@ def measure(launches: int = 7) -> Section:
         "Replacement",
         f"python -m benchmarks.respawn --launches {launches}",
         [
-            "The only worker is killed by SIGKILL. Its replacement answers so much later, and so "
-            f"much after it has been started itself. {launches} launches.",
+            "The only worker gets SIGKILL. The table shows the time until its replacement answers, "
+            f"and the part of it that the replacement's own start takes. {launches} launches.",
             table,
         ],
     )

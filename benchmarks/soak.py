@@ -187,12 +187,13 @@ def soak(seconds: float, method: str, seed: int) -> tuple[Section, bool]:
     said = ", ".join(f"{word} {count}" for word, count in clients.answers.most_common())
     head = ["process", "memory, first KB", "last KB", "descriptors, first", "last", "no growth"]
     parts: list[str | Table] = [
-        f"{seconds:g} s, {method}, seed {seed}; a blow each {EVERY:g} s: {blows}; workers are also "
-        "recycled by age and by requests meanwhile.",
-        f"{CLIENTS} clients were answered: {said}. Requests fail in the workers that are killed or "
+        f"{seconds:g} s, {method}, seed {seed}; a blow every {EVERY:g} s: {blows}. Workers are "
+        "also recycled by age and by requests.",
+        f"What {CLIENTS} clients got: {said}. Requests fail only in workers that are killed or "
         "made to hang.",
-        f"Afterwards, and after the first tenth, scaled to {FEWEST} workers: exactly the wanted "
-        f"processes, no zombie: {verdict(complete)}; the same main and watchdog: {verdict(same)}.",
+        f"After the first tenth, and at the end, the server was scaled to {FEWEST} workers. "
+        f"Exactly the wanted processes, no zombie: {verdict(complete)}. "
+        f"The same main process and watchdog: {verdict(same)}.",
         Table(head, [row for row, _ in rows]),
     ]
     met = complete and same and all(met for _, met in rows)

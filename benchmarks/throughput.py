@@ -152,7 +152,7 @@ def measure(launches: int = 4, rounds: int = 12) -> Section:
             f"wrk, 1 thread, {CONNECTIONS} keep-alive connections, two workers, heartbeats and "
             "every limit of recycling on, "
             f"{launches} launches of both servers x {rounds} rounds of one second each, in turn. "
-            "The paired ratio is the median of the ratios of the rounds; the interval says how "
+            "The paired ratio is the median of the ratios of the rounds. The interval shows how "
             "far chance alone could move it.",
             load_table(launches, rounds),
         ]

@@ -36,25 +36,25 @@ def markdown(data: Mapping[str, Any]) -> str:
         "![What is left: servers and scenarios](pictures/comparison.svg)",
         _sums(cells).markdown(),
         _better(bare),
-        "The servers by themselves: processes left, seconds until nothing was, and requests in "
-        "flight that got no answer. *hangs*: main has not ended.",
+        "The servers by themselves: processes left, seconds until nothing was left, and requests "
+        "in flight that got no answer. *hangs*: the main process has not exited.",
         _rows(bare).markdown(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 _INTRODUCTION = """\
-Every server with two workers, {grace} s of grace and its own best settings, in a PID namespace of
-its own, started by a shell that has one more job; then hurt. Measured on {machine},
-in {minutes} minutes. Versions: `benchmarks/peers/requirements.lock`.
+Every server has two workers, {grace} s of grace and its own best settings. It runs in a PID
+namespace of its own, started by a shell that has one more job. Then it gets a blow: a signal, or a fault.
+Measured on {machine}, in {minutes} minutes. Versions: `benchmarks/peers/requirements.lock`.
 
-The numbers are those of processes left {limit:g} s after the blow, zombies included, and a main
-that hangs as well; an exclamation mark: the shell or its job was killed. *SIGTERM* goes where a
+The numbers are the processes left {limit:g} s after the blow, including zombies and a main process
+that hangs. An exclamation mark means that the shell or its job was killed. *SIGTERM* goes where a
 service manager would send it, *SIGKILL* to the server's main process, *Ctrl+C* and *hang-up* to
-the whole foreground group, as a terminal sends them. (gunicorn takes SIGHUP for an order to reload:
-after a hang-up it stays on purpose.) `sanic-reaper run` ends what a command leaves, and waits for a
-command that does not end: it is one of those left then. `tini -s` passes signals on and reaps what
-has ended; it ends nothing."""
+the whole foreground group, as a terminal sends them. (gunicorn reloads on SIGHUP: after a hang-up
+it stays on purpose.) `sanic-reaper run` kills what a command leaves. It waits for a command that
+does not exit, and then counts as one of the processes left. `tini -s` passes signals on and reaps
+zombies. It kills nothing."""
 
 
 def _of(cells: Iterable[Cell], **fields: object) -> list[Cell]:
@@ -70,12 +70,12 @@ def _sums(cells: list[Cell]) -> Table:
         [
             "server",
             "under",
-            "rows without a rest",
+            "rows with nothing left",
             "processes left",
             "requests lost",
             "bystanders killed",
             "port stays taken",
-            "the rest takes CPU",
+            "leftovers use CPU",
         ]
     )
     for name in _names(cells, "name"):
@@ -119,9 +119,9 @@ def _better(cells: list[Cell]) -> str:
 
 
 _WHY = """\
-Why: blocked requests are given the whole grace and half a second; after a hang-up of the terminal
-the Reaper drains as after SIGTERM, and does not just drop everything; a worker that ends is
-replaced, with growing pauses, five times in a minute before that counts as a crash loop
+Why: the Reaper gives blocked requests the whole grace and half a second. After a hang-up of the
+terminal it drains as after SIGTERM, instead of dropping all requests. It replaces a worker that
+exits, with growing pauses, five times in a minute before that counts as a crash loop
 (`REAPER_RESPAWN_LIMIT`)."""
 
 
