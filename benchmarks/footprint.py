@@ -225,13 +225,13 @@ def measure(seconds: float = 45, launches: int = 5) -> Section:
             f"host as it is ({seconds / 4:g} s), and with {CROWD} more processes ({seconds:g} s).",
             cpu,
             f"The memory of one worker, after the server has answered: {launches} launches of "
-            "both, two workers, heartbeats and every recycling limit on. After the start, the Reaper "
-            "makes the C library give back unused memory (`malloc_trim`, about 190 KB). Plain "
-            "Sanic does not. A forked worker shares the main process's pages until it writes to "
-            "them. The first full collection of its garbage collector writes to most of them. The "
-            "Reaper excludes what came from the main process from collections (`gc.freeze`). In "
-            "plain Sanic that collection happens while the worker starts, unless the app is as "
-            "small as the first one here.",
+            "both, two workers, heartbeats and every recycling limit on. After the start, the "
+            "Reaper makes the C library give back unused memory (`malloc_trim`, about 190 KB). "
+            "Plain Sanic does not. A forked worker shares the main process's pages until it "
+            "writes to them. The first full collection of its garbage collector writes to most of "
+            "them. The Reaper excludes what came from the main process from collections "
+            "(`gc.freeze`). In plain Sanic that collection happens while the worker starts, "
+            "unless the app is as small as the first one here.",
             worker_table(launches),
             "The whole server with two workers, helpers and watchdog: proportional set size (PSS).",
             tree_table(launches),

@@ -45,8 +45,9 @@ def markdown(data: Mapping[str, Any]) -> str:
 
 _INTRODUCTION = """\
 Every server has two workers, {grace} s of grace and its own best settings. It runs in a PID
-namespace of its own, started by a shell that has one more job. Then it gets a blow: a signal, or a fault.
-Measured on {machine}, in {minutes} minutes. Versions: `benchmarks/peers/requirements.lock`.
+namespace of its own, started by a shell that has one more job. Then it gets a
+blow: a signal, or a fault. Measured on {machine},
+in {minutes} minutes. Versions: `benchmarks/peers/requirements.lock`.
 
 The numbers are the processes left {limit:g} s after the blow, including zombies and a main process
 that hangs. An exclamation mark means that the shell or its job was killed. *SIGTERM* goes where a
