@@ -68,6 +68,19 @@ def test_links_to_files_lead_somewhere(document):
         assert (document.parent / target).exists(), target
 
 
+def headings(document: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them from its headings."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_to_headings_lead_somewhere(document):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+        page = document.parent / target if target else document
+        assert anchor in headings(page), f"{target}#{anchor}"
+
+
 def test_the_architecture_names_each_module():
     named = (ROOT / "docs" / "architecture.md").read_text()
     for module in (ROOT / "sanic_reaper").glob("*.py"):
