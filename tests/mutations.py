@@ -197,7 +197,7 @@ MUTATIONS = [
     ),
     Mutation(
         "nothing wakes a stopped watchdog",
-        "main/sidecar.py",
+        "main/watchdog_process.py",
         "            self._wake_at_our_end(its.fileno())\n",
         "",
         "test_watchdog.py::test_a_stopped_one_and_nobody_to_wake_it_up",
@@ -211,7 +211,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the watchdog is in the main process's group",
-        "main/sidecar.py",
+        "main/watchdog_process.py",
         "                start_new_session=True,\n",
         "",
         "test_watchdog.py::test_there_is_one_and_it_keeps_apart",

@@ -12,7 +12,7 @@ from ..config import BAD_CONFIGURATION, LONGEST, Settings
 from ..events import Hooks
 from ..log import log
 from ..platform.base import Identity
-from .sidecar import LEVELS
+from .watchdog_process import LEVELS
 
 
 def sweep(app_name: str, hooks: Hooks) -> None:

@@ -40,10 +40,10 @@ from .manager import SupervisedManager
 from .outcome import outcome_of
 from .own_stack import OwnStack
 from .processes import WatchedProcess
-from .sidecar import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 from .signals import StopRequested, StopSignals
 from .steps import Steps
 from .sync_manager import guarded_manager, shut_down
+from .watchdog_process import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
 
 if TYPE_CHECKING:
     from .notify import Notifier

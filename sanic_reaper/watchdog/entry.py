@@ -1,8 +1,9 @@
 """The watchdog process: a `Watch`, turned until nothing is left to watch.
 
-Main starts it as `python -I -S` with a command of one line (see `sidecar`), in a session of its
-own, so that neither Ctrl+C nor a hang-up of the terminal nor a kill of main's group reaches it.
-It asks for nothing and needs nothing: when main is gone it does its work and ends.
+The main process starts it as `python -I -S` with a command of one line (see
+`main/watchdog_process.py`). It runs in a session of its own, so neither Ctrl+C, nor a hang-up of
+the terminal, nor a kill of the main process's group reaches it. It needs nothing from anybody: when
+the main process has exited, the watchdog does its work and exits.
 """
 
 from __future__ import annotations

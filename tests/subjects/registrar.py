@@ -11,7 +11,7 @@ import time
 
 from events import emit, start_of
 
-from sanic_reaper.main.sidecar import Watchdog
+from sanic_reaper.main.watchdog_process import Watchdog
 
 watchdog = Watchdog((os.getpid(), start_of("self")), os.urandom(8).hex(), orphan_grace=0.5)
 word, pid, start, *rest = sys.argv[1:]

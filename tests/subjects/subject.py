@@ -532,14 +532,14 @@ def extend(app: Sanic) -> None:
     if not how or how == "in main alone":  # which `app.py` does
         return
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
-        from sanic_reaper.main import sidecar
+        from sanic_reaper.main import watchdog_process
 
         # The watchdog knows only the standard library: by `site` it is measured as well.
-        sidecar._COMMAND = [word for word in sidecar._COMMAND if word != "-S"]
+        watchdog_process._COMMAND = [word for word in watchdog_process._COMMAND if word != "-S"]
     if SUBJECT["late_watchdog"]:
-        from sanic_reaper.main import sidecar
+        from sanic_reaper.main import watchdog_process
 
-        sidecar._COMMAND.insert(0, f"{os.environ['EVENTS']}.starter")
+        watchdog_process._COMMAND.insert(0, f"{os.environ['EVENTS']}.starter")
     from sanic_reaper import Reaper
 
     if SUBJECT["on_event"]:
@@ -658,10 +658,10 @@ def introduce_main(app: Sanic) -> None:
         if SUBJECT["in_thread"]:
             use_thread(manager)
         if SUBJECT["successor_stops"]:
-            from sanic_reaper.main import sidecar
+            from sanic_reaper.main import watchdog_process
 
             # Not before main has told it everything, which would make it go on.
-            sidecar._COMMAND[:0] = ["sh", "-c", 'sleep 0.3; kill -STOP $$; exec "$0" "$@"']
+            watchdog_process._COMMAND[:0] = ["sh", "-c", 'sleep 0.3; kill -STOP $$; exec "$0" "$@"']
 
     manager.wait_for_ack = wait_and_say_so  # type: ignore[method-assign]
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from sanic_reaper.commands.elsewhere import as_data, hints
-from sanic_reaper.main.sidecar import _COMMAND
+from sanic_reaper.main.watchdog_process import _COMMAND
 from sanic_reaper.state.unseen import CONTAINER, OTHER_PLACE, OTHER_USER, Unseen
 from sanic_reaper.tree.watchdogs import watchdog_of
 

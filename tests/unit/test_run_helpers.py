@@ -10,7 +10,7 @@ import pytest
 from support.census import wait_until
 from support.programs import program
 
-from sanic_reaper.main.sidecar import _COMMAND
+from sanic_reaper.main.watchdog_process import _COMMAND
 from sanic_reaper.run.helpers import NEVER, PATIENCE, channels_of, patience
 
 PYTHON = [b"/usr/bin/python3", b"-I", b"-c"]

@@ -15,10 +15,10 @@ import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
-from sanic_reaper.main import sidecar
+from sanic_reaper.main import watchdog_process
 from sanic_reaper.main.journal import Journal
-from sanic_reaper.main.sidecar import InlineWatch, Watchdog
 from sanic_reaper.main.supervisor import Supervisor
+from sanic_reaper.main.watchdog_process import InlineWatch, Watchdog
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -126,8 +126,8 @@ def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
 
 
 def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
-    monkeypatch.setattr(sidecar, "_COMMAND", ["sh", "-c", "exec sleep 60"])
-    monkeypatch.setattr(sidecar, "HELLO", 0.1)
+    monkeypatch.setattr(watchdog_process, "_COMMAND", ["sh", "-c", "exec sleep 60"])
+    monkeypatch.setattr(watchdog_process, "HELLO", 0.1)
     watchdog = Watchdog((os.getpid(), start_of(os.getpid())), "run", 1.0)
     with pytest.raises(TimeoutError):
         watchdog.confirm()
@@ -137,7 +137,7 @@ def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
 
 
 def test_a_watchdog_that_cannot_be_started_is_tried_ever_more_rarely(lines, monkeypatch):
-    monkeypatch.setattr(sidecar, "_COMMAND", ["/nowhere/python"])
+    monkeypatch.setattr(watchdog_process, "_COMMAND", ["/nowhere/python"])
     stranger = (os.getppid(), start_of(os.getppid()))
     supervisor = supervisor_of({stranger})
     supervisor._start_sidecar()

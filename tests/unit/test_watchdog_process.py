@@ -14,8 +14,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 PRELUDE = """
 import os, signal, subprocess, time
-from sanic_reaper.main import sidecar
-from sanic_reaper.main.sidecar import InlineWatch, Watchdog
+from sanic_reaper.main import watchdog_process
+from sanic_reaper.main.watchdog_process import InlineWatch, Watchdog
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.watchdog import channel
 
@@ -29,7 +29,7 @@ def test_a_watchdog_that_is_there_is_not_waited_for_again():
 watchdog = Watchdog(me, "run", 1.0)
 watchdog.confirm()
 print(*watchdog.heard())
-sidecar.HELLO = 0.0
+watchdog_process.HELLO = 0.0
 watchdog.confirm()
 print(watchdog.alive())
 watchdog.end()
@@ -41,8 +41,8 @@ def test_a_watchdog_that_ends_at_once_is_none():
     """And is waited for by nobody, or it would stay as a zombie. Its end tells, not the time that
     an answer may take: the program would not end in time."""
     program = """
-sidecar._COMMAND = ["true"]
-sidecar.HELLO = 1000.0
+watchdog_process._COMMAND = ["true"]
+watchdog_process.HELLO = 1000.0
 watchdog = Watchdog(me, "run", 1.0)
 try:
     watchdog.confirm()
