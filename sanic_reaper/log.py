@@ -40,3 +40,6 @@ class _Prefix(logging.LoggerAdapter):  # type: ignore[type-arg]  # generic at ru
 
 
 log = _Prefix(_logger, {})
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+"""The levels by name, for lines that another process has worded."""

@@ -190,9 +190,9 @@ MUTATIONS = [
     ),
     Mutation(
         "a dead watchdog is not replaced",
-        "main/supervisor.py",
-        "            if not sidecar.alive() or now >= self._retry_at:\n",
-        "            if now >= self._retry_at:\n",
+        "main/watchdog_link.py",
+        "        if not self._endpoint.alive() or now >= self._retry_at:\n",
+        "        if now >= self._retry_at:\n",
         "test_watchdog.py::test_a_dead_one_is_replaced_and_the_new_one_knows_everything",
     ),
     Mutation(

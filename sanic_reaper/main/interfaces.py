@@ -72,3 +72,25 @@ class Supervision(Watcher, Protocol):
     @property
     def forced(self) -> bool:
         """Whether a second signal has cut the stop short."""
+
+
+class WatchdogEndpoint(Protocol):
+    """Whoever keeps the list of processes and deadlines: a watchdog, or a watch in main itself."""
+
+    def send(self, *words: object) -> bool:
+        """Tell it one message; returns whether that is on its way."""
+
+    def receive(self) -> list[list[str]]:
+        """What it has said since."""
+
+    def alive(self) -> bool:
+        """Whether it guards the server."""
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when it has said something; -1: there is none."""
+
+    def dismiss(self) -> None:
+        """Have it exit: nothing is left to guard."""
+
+    def close(self) -> None:
+        """Let it go: it has died, or does its work without us."""

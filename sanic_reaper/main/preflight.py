@@ -10,9 +10,8 @@ from ..compat import sanic_main
 from ..compat.sanic_app import App
 from ..config import BAD_CONFIGURATION, LONGEST, Settings
 from ..events import Hooks
-from ..log import log
+from ..log import LEVELS, log
 from ..platform.base import Identity
-from .watchdog_process import LEVELS
 
 
 def sweep(app_name: str, hooks: Hooks) -> None:

@@ -19,7 +19,7 @@ from ..compat import sanic_app, sanic_main, services
 from ..compat.sanic_app import App
 from ..config import Settings
 from ..events import Hooks
-from ..log import log
+from ..log import LEVELS, log
 from ..model import kills
 from ..model.roles import HELPER, PROCESS, SERVICE, WATCHDOG, WORKER
 from ..platform.base import Identity
@@ -43,7 +43,7 @@ from .processes import WatchedProcess
 from .signals import StopRequested, StopSignals
 from .steps import Steps
 from .sync_manager import guarded_manager, shut_down
-from .watchdog_process import LEVELS, InlineWatch, NoInterpreter, Sidecar, Watchdog
+from .watchdog_link import WatchdogLink
 
 if TYPE_CHECKING:
     from .notify import Notifier
@@ -51,13 +51,8 @@ if TYPE_CHECKING:
 CHECK_EVERY = 0.5
 """Seconds between two looks at whether the watchdog lives."""
 
-RETRY_AFTER = 0.5
-"""Seconds until a watchdog that could not be started is tried again; then twice as long."""
-
 HANDOVER = 1.0
 """Seconds that the watchdog may take to look what there is before main goes on."""
-
-ASKED, DONE = "asked", "done"
 
 HELPER_PATIENCE = 1.0
 """Seconds that a SyncManager may take to shut down before it is killed; three times as long where
@@ -138,30 +133,34 @@ class Supervisor:
         self._main = (os.getpid(), start_of(os.getpid()))
         self._run = run
         self._earlier = set(earlier)
-        self._predecessors: set[Identity] = set()
         self._processes: list[WatchedProcess] = []
         self._control = Control(run, self._processes)
         self._own_stack = OwnStack(run)
-        self._wards = Wards(settings, self._processes, hooks, journal, self._tell)
+        self._wards = Wards(settings, self._processes, hooks, journal, self._send)
+        self._watchdog = WatchdogLink(
+            self._main,
+            run,
+            settings.orphan_grace,
+            handlers={
+                "expired": self._on_expired,
+                "killed": self._on_killed,
+                "ended": self._on_ended,
+                "zombie": self._on_zombie,
+            },
+            on_start=self._on_watchdog,
+            introduce=self._introduce_everything,
+        )
         self._managers: list[Any] = []
-        self._began = 0
         self._is_blind = False
-        self._is_finishing = False
         self._is_finished = False
-        self._handover = ""
         self._steps = Steps()
         self._exit_code = 0
         self._stopping_since: float | None = None
-        self._left_behind: int | None = None
-        self._survivors: list[str] = []
         self._killed: list[str] = []
         self._killed_by_others: list[str] = []
         self._killed_by_main: set[Identity] = set()
         self._next_check = 0.0
-        self._retry_at = float("inf")
-        self._retry_after = RETRY_AFTER
         self._zombies: set[Identity] = set()
-        self._sidecar: Sidecar | None = None
         self._replaced_manager: Callable[..., Any] | None = None
         self._listeners = MainListeners(self.signals, settings.slow_handler)
         self.notifier = _notifier()
@@ -188,10 +187,9 @@ class Supervisor:
         preflight.ask_the_kernel()
         birthmark.shed()
         children = children_of(self._main[0])
-        self._earlier &= children
         known = services.multiprocessing_children()
-        self._predecessors = {child for child in children if child[0] not in known}
-        self._start_sidecar()
+        preexisting = {child for child in children if child[0] not in known}
+        self._watchdog.start(self._earlier & children, preexisting)
         # Main may hang in a listener before its loop has turned once: it can be seen, and dumped.
         if self._journal.path:
             self._journal.write(time.monotonic())
@@ -202,12 +200,12 @@ class Supervisor:
         """The directory in which others leave word too, and look for it."""
         self._control.open(path)
         self._own_stack.open(path)
-        self._tell("state", path)
+        self._send("state", path)
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""
         # Only now: it has started while the SyncManager did, which takes longer.
-        self._confirm_sidecar()
+        self._watchdog.confirm()
         self._replaced_manager = sanic_main.substitute_worker_manager(self._make_manager)
         if app.config.INSPECTOR:
             from ..worker.inspector import add_commands  # most servers have none
@@ -255,12 +253,12 @@ class Supervisor:
                 identity = services.identity_of(pid)
                 if identity is None:
                     continue
-                self._tell(word, *identity, name)
+                self._send(word, *identity, name)
                 self._journal.registered(identity, role, name)
 
     def finish(self) -> None:
         """Main has nothing more to do: have what workers left behind ended, and say how it went."""
-        if self._sidecar is None:
+        if not self._watchdog.is_open:
             return
         for purpose, step in (
             ("give the environment back", environment.end_run),
@@ -290,11 +288,10 @@ class Supervisor:
             self.conclude(*outcome_of(error))
 
     def _clear_leftovers(self) -> None:
-        self._is_finishing = True
-        self._tell("finish")
+        self._watchdog.finish()
         # Not to the last moment, which is when the watchdog kills a main that is late.
         by = self._deadline - min(LAST_WORDS, self.settings.shutdown_timeout / 8)
-        while self._left_behind is None and time.monotonic() < by:
+        while self._watchdog.left_behind is None and time.monotonic() < by:
             self._take_turn(0.02)
 
     def _take_turn(self, wait: float) -> None:
@@ -314,15 +311,14 @@ class Supervisor:
         """The workers have ended: what main starts from now on, in its own stop too, is the
         script's. The watchdog knows by then what main has started before."""
         environment.end_run()
-        self._handover = ASKED
-        self._tell("handover")
+        self._watchdog.hand_over()
         by = time.monotonic() + HANDOVER
-        while self._handover == ASKED and time.monotonic() < by:
+        while self._watchdog.is_handing_over and time.monotonic() < by:
             self._take_turn(0.02)
 
     def end(self) -> None:
         """`serve` is over. The script goes on as if there had been no server."""
-        if os.getpid() != self._main[0] or self._sidecar is None:
+        if os.getpid() != self._main[0] or not self._watchdog.is_open:
             return  # a child that main has forked; or all of this is done
         if not self._is_finished:  # a listener of the user's has raised, and ours was never called
             self.finish()
@@ -336,10 +332,10 @@ class Supervisor:
     def _let_go(self) -> None:
         """The watchdog stays if the time of the stop was up before all leftovers had ended, and for
         a SyncManager of the user's, which is to end after main."""
-        if self._sidecar is None:
+        if not self._watchdog.is_open:
             return  # `finish` comes after `serve` where a listener has raised: it has done this
-        if self._left_behind is None or services.managers():
-            self._tell("over")
+        if self._watchdog.left_behind is None or services.managers():
+            self._send("over")
         else:
             self.release()
 
@@ -355,21 +351,19 @@ class Supervisor:
 
     def release(self) -> None:
         """There is nothing that the watchdog would have to guard any more."""
-        sidecar, self._sidecar = self._sidecar, None
-        if sidecar is not None:
-            sidecar.dismiss()
+        self._watchdog.dismiss()
 
     def _say_goodbye(self) -> None:
         assert self._stopping_since is not None
         self._bury()
         elapsed = time.monotonic() - self._stopping_since
-        left_behind = self._left_behind or 0
+        left_behind = self._watchdog.left_behind or 0
         words = goodbye(
             elapsed,
             self._exit_code,
             self._killed,
             left_behind,
-            self._survivors,
+            self._watchdog.survivors,
             self._killed_by_others,
         )
         log.info("%s", words)
@@ -399,7 +393,7 @@ class Supervisor:
             was_sent = send_to(identity, signal.SIGKILL)
         except PermissionError:
             self._killed_by_main.add(identity)
-            self._tell("kill_other", *identity, name, why)
+            self._send("kill_other", *identity, name, why)
             return True
         if was_sent:
             self._killed_by_main.add(identity)
@@ -459,13 +453,16 @@ class Supervisor:
     def _identify(self, pid: int) -> int:
         """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
         start = start_of(pid)
+        self._note_blindness(start)
+        return start
+
+    def _note_blindness(self, start: int) -> None:
         if start == UNKNOWN and not self._is_blind:
             self._is_blind = True
             log.warning(
                 "the process table can't be read: what workers have started can't be found, and "
                 "processes are known by their pid alone"
             )
-        return start
 
     @property
     def _beat_every(self) -> float:
@@ -474,14 +471,14 @@ class Supervisor:
 
     def _adopt(self, process: WatchedProcess) -> None:
         due = process.launch.due if process.launch is not None else 0.0
-        self._tell("adopt", *process.identity, process.reaper_role, due, process.name)
+        self._send("adopt", *process.identity, process.reaper_role, due, process.name)
 
     def replaced(self, process: WatchedProcess, was_asked: bool) -> None:
         if process in self._processes:
             by = time.monotonic() + self.settings.shutdown_timeout
-            self._tell("end", *process.identity, by)
+            self._send("end", *process.identity, by)
             if not was_asked:
-                self._tell("ask", *process.identity)
+                self._send("ask", *process.identity)
             self._journal.dismissed(process)
 
     def wants(self, workers: int, has_started: bool) -> None:
@@ -512,19 +509,16 @@ class Supervisor:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             self._wards.stopping = True
-            self._tell_stop()
+            # Main still has to end after its workers, and what they leave after them.
+            drain_by = self._deadline - min(1.0, self.settings.shutdown_timeout / 4)
+            self._watchdog.stop(drain_by, max(self._deadline, drain_by + 1.0))
             self._journal.enter("stopping")
-
-    def _tell_stop(self) -> None:
-        # Main still has to end after its workers, and what they leave after them.
-        tail = min(1.0, self.settings.shutdown_timeout / 4)
-        self._tell("stop", self._deadline - tail, max(self._deadline, self._deadline - tail + 1.0))
 
     def kill(self) -> None:
         """End all our processes at once; never a process group, which is not ours alone."""
         self.forced = True
         self.stop()
-        self._tell("kill")
+        self._watchdog.kill()
 
     def _on_first_signal(self, signum: int) -> None:
         self.stop()
@@ -561,8 +555,6 @@ class Supervisor:
 
     def turn(self, wait: float = 0.0) -> None:
         """Hear what the watchdog has to say; see that there is one; bury the dead."""
-        sidecar = self._sidecar
-        assert sidecar is not None
         if wait:
             connection.wait(self.news, wait)
         self.hear()
@@ -575,8 +567,7 @@ class Supervisor:
             self._next_check = now + CHECK_EVERY
             self._bury()
             self._reap_adopted()
-            if not sidecar.alive() or now >= self._retry_at:
-                self._replace_sidecar()
+            self._watchdog.check(now)
         self._journal.turn(now)
         self._control.turn()
         self._own_stack.turn(now)
@@ -588,33 +579,39 @@ class Supervisor:
 
     def hear(self) -> None:
         """Act on what the watchdog has said by now."""
-        assert self._sidecar is not None
-        for message in self._sidecar.heard():
-            self._act(message)
+        self._watchdog.receive()
 
-    def _act(self, message: list[str]) -> None:
-        word, *rest = message
-        if word == "log":
-            log.log(LEVELS[rest[0]], "%s", rest[1])
-        elif word == "done":
-            self._left_behind, self._survivors = int(rest[0]), rest[1:]
-        elif word == "handed":
-            self._handover = DONE
-        elif word == "expired":
-            self._wards.has_expired(int(rest[0]), int(rest[1]))
-        elif word == "zombie":
-            self._zombies.add((int(rest[0]), int(rest[1])))
-        elif word == "killed":
-            self._wards.was_killed((int(rest[0]), int(rest[1])), rest[2], rest[3])
-        elif word == "ended":
-            process = self._wards.find((int(rest[0]), int(rest[1])))
-            if process is not None:
-                process.has_gone()
+    def _send(self, *words: object) -> None:
+        self._watchdog.send(*words)
+
+    def _on_watchdog(self, identity: Identity) -> None:
+        self._note_blindness(identity[1])
+        self._journal.registered(identity, WATCHDOG, WATCHDOG)
+
+    def _introduce_everything(self) -> None:
+        """To a watchdog that has just been started."""
+        self._send("state", self._journal.path)
+        for process in self._processes:
+            self._adopt(process)
+        self.register_helpers()
+
+    def _on_expired(self, pid: str, start: str) -> None:
+        self._wards.has_expired(int(pid), int(start))
+
+    def _on_killed(self, pid: str, start: str, name: str, reason: str) -> None:
+        self._wards.was_killed((int(pid), int(start)), name, reason)
+
+    def _on_ended(self, pid: str, start: str) -> None:
+        process = self._wards.find((int(pid), int(start)))
+        if process is not None:
+            process.has_gone()
+
+    def _on_zombie(self, pid: str, start: str) -> None:
+        self._zombies.add((int(pid), int(start)))
 
     @property
     def news(self) -> list[int]:
-        assert self._sidecar is not None
-        fd = self._sidecar.fileno()
+        fd = self._watchdog.fileno()
         return [fd] if fd >= 0 else []
 
     @property
@@ -647,82 +644,6 @@ class Supervisor:
         is_ours = process.killed_for is not None or process.identity in self._killed_by_main
         killed = self._killed if is_ours else self._killed_by_others
         killed.append(WORKER if process.is_server else PROCESS)
-
-    @property
-    def _charge(self) -> tuple[Identity, str, float]:
-        """What a watch has to know of this server from the first moment on."""
-        return self._main, self._run, self.settings.orphan_grace
-
-    def _start_sidecar(self) -> None:
-        """Have somebody who watches, and tell him everything; the watchdog, if that can be."""
-        try:
-            self._sidecar = watchdog = Watchdog(*self._charge)
-        except OSError as error:
-            self._do_without(error)
-            return
-        if not self._began:
-            # The kernel's own clock for creation times, read off a process created now.
-            self._began = self._identify(watchdog.pid)
-        self._journal.registered(watchdog.identity, WATCHDOG, WATCHDOG)
-        # Before it answers: main may be killed in this moment too.
-        self._tell_everything()
-
-    def _confirm_sidecar(self) -> None:
-        if not isinstance(self._sidecar, Watchdog):
-            return  # it could not even be started
-        try:
-            self._sidecar.confirm()
-        except OSError as error:
-            self._do_without(error)
-        else:
-            self._retry_after = RETRY_AFTER
-
-    def _do_without(self, error: OSError) -> None:
-        log.warning(
-            "the watchdog cannot be started (%s): if main is killed, only what the kernel "
-            "signals will end",
-            error,
-        )
-        if not isinstance(error, NoInterpreter):
-            self._retry_at = time.monotonic() + self._retry_after
-            self._retry_after = min(2 * self._retry_after, 60.0)
-        self._sidecar = InlineWatch(*self._charge)
-        self._tell_everything()
-
-    def _tell_everything(self) -> None:
-        for identity in self._earlier:
-            self._tell("spare", *identity)
-        self._tell("state", self._journal.path)
-        self._tell("began", self._began)
-        for identity in self._predecessors:
-            self._tell("precedes", *identity)
-        for process in self._processes:
-            self._adopt(process)
-        self.register_helpers()
-        if self._stopping_since is not None:
-            self._tell_stop()
-        if self.forced:
-            self._tell("kill")
-        if self._is_finishing:
-            self._tell("finish")
-        if self._handover:
-            self._tell("handover")
-
-    def _replace_sidecar(self) -> None:
-        assert self._sidecar is not None
-        had_one = isinstance(self._sidecar, Watchdog)
-        if had_one:
-            log.warning("the watchdog has died; starting another")
-        self._sidecar.close()
-        self._retry_at = float("inf")
-        self._start_sidecar()
-        self._confirm_sidecar()
-        if not had_one and isinstance(self._sidecar, Watchdog):
-            log.info("the watchdog could be started now")
-
-    def _tell(self, *words: object) -> None:
-        if self._sidecar is not None:
-            self._sidecar.tell(*words)
 
 
 def _notifier() -> Notifier | None:

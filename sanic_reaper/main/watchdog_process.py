@@ -1,4 +1,7 @@
-"""Main's end of the watchdog: start it, talk to it, notice that it died, start another."""
+"""The watchdog as the main process sees it: its process, and the main process's end of the channel.
+
+Guarantees: a watchdog that cannot be used any more is reported dead, and its process is reaped.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from .. import platform
 from ..log import log
 from ..platform.base import Identity
-from ..tree.process import Handle, send_to, start_of
+from ..tree.process import send_to, start_of
 from ..tree.watchdogs import PROGRAM
 from ..watchdog.channel import Channel
-from ..watchdog.watch import FINISHED, GONE, Watch
 
 HELLO = 5.0
 """Seconds that a watchdog may take to say that it is there; it needs about 20 milliseconds."""
@@ -33,23 +33,7 @@ class NoInterpreter(OSError):
     """There is nothing to start a watchdog with, and there never will be."""
 
 
-class Sidecar(Protocol):
-    """Somebody who keeps the list of deadlines."""
-
-    def tell(self, *words: object) -> bool: ...
-
-    def heard(self) -> list[list[str]]: ...
-
-    def alive(self) -> bool: ...
-
-    def fileno(self) -> int: ...
-
-    def dismiss(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Watchdog:
+class WatchdogProcess:
     """The watchdog process, as main sees it.
 
     Raises:
@@ -74,7 +58,7 @@ class Watchdog:
             self._wake_at_our_end(its.fileno())
         self.identity = (self._process.pid, start_of(self._process.pid))
         self._channel = Channel(ours.detach())
-        self._heard: list[list[str]] = []
+        self._received: list[list[str]] = []
         self._is_there = False
         # A forked worker must not hold our end open. What is executed does not.
         os.register_at_fork(after_in_child=self._channel.close)
@@ -102,11 +86,11 @@ class Watchdog:
         ready.register(self._channel.fd, select.POLLIN)
         answered = ready.poll(HELLO * 1000)
         # It has begun to watch by now, and may have more to say than this.
-        self._heard = self._channel.receive()
+        self._received = self._channel.receive()
         if not answered:
             self._kill("does not answer")
             raise TimeoutError(f"it has not answered within {HELLO:g} s")
-        if ["hello"] not in self._heard:
+        if ["hello"] not in self._received:
             self.end()
             raise OSError("it has ended at once")
         self._is_there = True
@@ -115,15 +99,15 @@ class Watchdog:
     def pid(self) -> int:
         return self._process.pid
 
-    def tell(self, *words: object) -> bool:
+    def send(self, *words: object) -> bool:
         return self._channel.send(*words)
 
-    def heard(self) -> list[list[str]]:
+    def receive(self) -> list[list[str]]:
         self._channel.flush()
-        messages, self._heard = self._heard + self._channel.receive(), []
+        messages, self._received = self._received + self._channel.receive(), []
         logged = sum(message[0] == "log" for message in messages)
         if logged:
-            self.tell("seen", logged)
+            self.send("seen", logged)
         return messages
 
     def alive(self) -> bool:
@@ -161,7 +145,7 @@ class Watchdog:
 
     def dismiss(self) -> None:
         """There is nothing to guard any more: it ends, and no trace of it is left in main."""
-        self.tell("leave")
+        self.send("leave")
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVE)
         self.close()
@@ -180,69 +164,3 @@ _COMMAND = [
     # Behind the standard library, so that nothing installed beside us can shadow it.
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); {PROGRAM}",
 ]
-
-
-class InlineWatch:
-    """A watch without a process of its own, turned by main whenever main asks what is new.
-
-    What remains while the watchdog can't be started: deadlines hold as long as main's loop turns.
-    """
-
-    def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
-        self._inbox: deque[list[str]] = deque()
-        self._outbox: deque[list[str]] = deque()
-        handle = Handle(*main, None)
-        self._watch = Watch(handle, run, orphan_grace, self._Ends(self), _log)  # type: ignore[arg-type]
-
-    class _Ends:
-        """The watch's end of a channel that never leaves this process."""
-
-        fd = -1
-        open = True
-        waits = False
-
-        def __init__(self, inline: InlineWatch) -> None:
-            self._inline = inline
-
-        def send(self, *words: object) -> bool:
-            self._inline._outbox.append(list(map(str, words)))
-            return True
-
-        def flush(self) -> bool:
-            return True
-
-        def receive(self) -> list[list[str]]:
-            inbox = self._inline._inbox
-            return [inbox.popleft() for _ in range(len(inbox))]
-
-        def close(self) -> None:
-            pass
-
-    def tell(self, *words: object) -> bool:
-        self._inbox.append(list(map(str, words)))
-        return True
-
-    def heard(self) -> list[list[str]]:
-        if self._watch.phase not in (FINISHED, GONE) or self._inbox:
-            self._watch.turn(0.0)
-        self._watch._unseen.clear()
-        return [self._outbox.popleft() for _ in range(len(self._outbox))]
-
-    def alive(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return -1
-
-    def dismiss(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def _log(level: str, text: str) -> None:
-    log.log(LEVELS.get(level, 20), "%s", text)
-
-
-LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}

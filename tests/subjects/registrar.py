@@ -11,11 +11,11 @@ import time
 
 from events import emit, start_of
 
-from sanic_reaper.main.watchdog_process import Watchdog
+from sanic_reaper.main.watchdog_process import WatchdogProcess
 
-watchdog = Watchdog((os.getpid(), start_of("self")), os.urandom(8).hex(), orphan_grace=0.5)
+watchdog = WatchdogProcess((os.getpid(), start_of("self")), os.urandom(8).hex(), orphan_grace=0.5)
 word, pid, start, *rest = sys.argv[1:]
-watchdog.tell(word, int(pid), int(start), *rest)
+watchdog.send(word, int(pid), int(start), *rest)
 watchdog.confirm()
 emit("registered")
 time.sleep(600)

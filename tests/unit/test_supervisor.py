@@ -15,10 +15,8 @@ import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
-from sanic_reaper.main import watchdog_process
 from sanic_reaper.main.journal import Journal
 from sanic_reaper.main.supervisor import Supervisor
-from sanic_reaper.main.watchdog_process import InlineWatch, Watchdog
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -42,10 +40,14 @@ def lines():
 class Wedged:
     """A watchdog that lives and does nothing: a debugger holds it."""
 
-    def tell(self, *words: object) -> bool:
+    def __init__(self) -> None:
+        self.sent: list[tuple[object, ...]] = []
+
+    def send(self, *words: object) -> bool:
+        self.sent.append(words)
         return True
 
-    def heard(self) -> list[list[str]]:
+    def receive(self) -> list[list[str]]:
         return []
 
     def alive(self) -> bool:
@@ -70,16 +72,16 @@ class Worker(multiprocessing.get_context("fork").Process):
         return self.pid, start_of(self.pid)
 
 
-def supervisor_of(earlier=frozenset()) -> Supervisor:
+def supervisor_of() -> Supervisor:
     settings, journal = Settings.read({}), Journal("run", {}, (0, 0), 0.0)
-    return Supervisor(settings, "run", earlier, Hooks([]), journal)
+    return Supervisor(settings, "run", set(), Hooks([]), journal)
 
 
 def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
     supervisor = supervisor_of()
     worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
     worker.start()
-    supervisor._sidecar = Wedged()
+    supervisor._watchdog._endpoint = Wedged()
     supervisor._processes.append(worker)
     supervisor._stopping_since = time.monotonic() - 2 * supervisor.settings.shutdown_timeout
     supervisor.wait_for_end()
@@ -93,7 +95,8 @@ def test_a_zombie_that_the_watchdog_tells_of(age):
     supervisor = supervisor_of()
     child = os.posix_spawnp("true", ["true"], os.environ)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    supervisor._act(["zombie", str(child), str(start_of(child) - age)])
+    supervisor._watchdog._endpoint = Teller(["zombie", str(child), str(start_of(child) - age)])
+    supervisor.hear()
     supervisor._reap_adopted()
     assert (start_of(child) == UNKNOWN) == (age == 0)
     if age:
@@ -104,9 +107,10 @@ class Teller(Wedged):
     """A watchdog that has killed a worker, and said so a moment after main had last listened."""
 
     def __init__(self, *said: list[str]) -> None:
+        super().__init__()
         self._said = [*said]
 
-    def heard(self) -> list[list[str]]:
+    def receive(self) -> list[list[str]]:
         said, self._said = self._said, []
         return said
 
@@ -119,43 +123,17 @@ def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
     worker.kill()
     worker.join()
     supervisor._processes.append(worker)
-    supervisor._sidecar = Teller(["killed", *map(str, identity), worker.name, "hung"])
+    supervisor._watchdog._endpoint = Teller(["killed", *map(str, identity), worker.name, "hung"])
     supervisor._bury()
     assert worker.killed_for == "hung"
     assert supervisor._processes == []
 
 
-def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
-    monkeypatch.setattr(watchdog_process, "_COMMAND", ["sh", "-c", "exec sleep 60"])
-    monkeypatch.setattr(watchdog_process, "HELLO", 0.1)
-    watchdog = Watchdog((os.getpid(), start_of(os.getpid())), "run", 1.0)
-    with pytest.raises(TimeoutError):
-        watchdog.confirm()
-    assert watchdog._process.returncode is not None
-    [line] = lines
-    assert f"SIGKILL to watchdog [{watchdog.pid}]: started by main" in line
-
-
-def test_a_watchdog_that_cannot_be_started_is_tried_ever_more_rarely(lines, monkeypatch):
-    monkeypatch.setattr(watchdog_process, "_COMMAND", ["/nowhere/python"])
-    stranger = (os.getppid(), start_of(os.getppid()))
-    supervisor = supervisor_of({stranger})
-    supervisor._start_sidecar()
-    supervisor._confirm_sidecar()
-    pauses = []
-    for _ in range(4):
-        pauses.append(round(supervisor._retry_at - time.monotonic(), 1))
-        supervisor._replace_sidecar()
-    assert pauses == [0.5, 1.0, 2.0, 4.0]
-    assert all("cannot be started" in line for line in lines), "and none has died"
-    assert ["spare", *map(str, stranger)] in supervisor._sidecar._inbox
-
-
 def test_a_process_that_is_not_registered_is_not_told_of_when_it_is_replaced():
     supervisor = supervisor_of()
-    supervisor._sidecar = InlineWatch(*supervisor._charge)
+    endpoint = supervisor._watchdog._endpoint = Wedged()
     supervisor.replaced(Worker(name="Sanic-Server-0-0"), was_asked=True)
-    assert not supervisor._sidecar._inbox
+    assert not endpoint.sent
 
 
 @pytest.mark.parametrize("socket", ["", "/run/systemd/notify"])

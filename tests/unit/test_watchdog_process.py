@@ -15,7 +15,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 PRELUDE = """
 import os, signal, subprocess, time
 from sanic_reaper.main import watchdog_process
-from sanic_reaper.main.watchdog_process import InlineWatch, Watchdog
+from sanic_reaper.main.inline_watch import InlineWatch
+from sanic_reaper.main.watchdog_process import WatchdogProcess
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.watchdog import channel
 
@@ -26,9 +27,9 @@ me = (os.getpid(), start_of(os.getpid()))
 def test_a_watchdog_that_is_there_is_not_waited_for_again():
     """It answers once. Who waited for that a second time would end the one that works."""
     program = """
-watchdog = Watchdog(me, "run", 1.0)
+watchdog = WatchdogProcess(me, "run", 1.0)
 watchdog.confirm()
-print(*watchdog.heard())
+print(*watchdog.receive())
 watchdog_process.HELLO = 0.0
 watchdog.confirm()
 print(watchdog.alive())
@@ -43,7 +44,7 @@ def test_a_watchdog_that_ends_at_once_is_none():
     program = """
 watchdog_process._COMMAND = ["true"]
 watchdog_process.HELLO = 1000.0
-watchdog = Watchdog(me, "run", 1.0)
+watchdog = WatchdogProcess(me, "run", 1.0)
 try:
     watchdog.confirm()
 except OSError as error:
@@ -56,16 +57,16 @@ print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}
 def test_what_a_busy_watchdog_could_not_take_is_sent_when_main_listens():
     """Main may have nothing more to tell it."""
     program = """
-watchdog = Watchdog(me, "run", 1.0)
+watchdog = WatchdogProcess(me, "run", 1.0)
 watchdog.confirm()
 os.kill(watchdog.pid, signal.SIGSTOP)
-while watchdog.tell("seen", 0):
+while watchdog.send("seen", 0):
     pass
-watchdog.tell("handover")
+watchdog.send("handover")
 os.kill(watchdog.pid, signal.SIGCONT)
 until, heard = time.monotonic() + 20, []
 while ["handed"] not in heard and time.monotonic() < until:
-    heard += watchdog.heard()
+    heard += watchdog.receive()
     time.sleep(0.01)
 print(["handed"] in heard)
 watchdog.end()
@@ -77,11 +78,11 @@ def test_a_watchdog_that_has_missed_what_it_was_told_is_ended():
     """Main starts another one, and tells that one everything."""
     program = """
 channel._LIMIT = 5
-watchdog = Watchdog(me, "run", 1.0)
+watchdog = WatchdogProcess(me, "run", 1.0)
 watchdog.confirm()
 os.kill(watchdog.pid, signal.SIGSTOP)
 while not watchdog._channel.lost:
-    watchdog.tell("log", "x" * 10_000)
+    watchdog.send("log", "x" * 10_000)
 print(watchdog.alive(), os.path.exists(f"/proc/{watchdog.pid}"))
 """
     assert said_by(PRELUDE + program) == ["False False"]
@@ -92,15 +93,15 @@ def test_what_a_script_starts_after_its_server_is_no_business_of_the_watch_in_ma
     program = """
 left = subprocess.Popen(["sleep", "60"])
 watch = InlineWatch(me, "run", 1.0)
-watch.tell("finish")
+watch.send("finish")
 said = []
 while ["done", "1"] not in said:
-    said += watch.heard()
+    said += watch.receive()
     left.poll()
     time.sleep(0.01)
 print(left.wait())
 own = subprocess.Popen(["sleep", "60"])
-print(watch.heard(), watch.heard(), own.poll())
+print(watch.receive(), watch.receive(), own.poll())
 own.kill()
 own.wait()
 """
@@ -111,12 +112,12 @@ def test_who_is_registered_when_all_is_over_is_told_to_end():
     """It has come too late for the stop, and nobody else would tell it."""
     program = """
 watch = InlineWatch(me, "run", 1.0)
-watch.tell("finish")
-while ["done", "0"] not in watch.heard():
+watch.send("finish")
+while ["done", "0"] not in watch.receive():
     time.sleep(0.01)
 late = subprocess.Popen(["sleep", "60"])
-watch.tell("adopt", late.pid, start_of(late.pid), "worker", 0.0, "late")
-watch.heard()
+watch.send("adopt", late.pid, start_of(late.pid), "worker", 0.0, "late")
+watch.receive()
 print(late.wait())
 """
     assert said_by(PRELUDE + program) == ["-15"]

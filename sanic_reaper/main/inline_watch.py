@@ -1,0 +1,74 @@
+"""The watch in the main process itself, for where no watchdog can be started.
+
+Deadlines hold as long as the main process's loop turns. Nobody guards against the main process's
+own death then but the kernel, by the parent death signal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..log import LEVELS, log
+from ..platform.base import Identity
+from ..tree.process import Handle
+from ..watchdog.watch import FINISHED, GONE, Watch
+
+
+class InlineWatch:
+    """A watch without a process of its own, which turns whenever the main process receives."""
+
+    def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
+        self._inbox: deque[list[str]] = deque()
+        self._outbox: deque[list[str]] = deque()
+        handle = Handle(*main, None)
+        self._watch = Watch(handle, run, orphan_grace, self._Ends(self), _log)  # type: ignore[arg-type]
+
+    class _Ends:
+        """The watch's end of a channel that never leaves this process."""
+
+        fd = -1
+        open = True
+        waits = False
+
+        def __init__(self, inline: InlineWatch) -> None:
+            self._inline = inline
+
+        def send(self, *words: object) -> bool:
+            self._inline._outbox.append(list(map(str, words)))
+            return True
+
+        def flush(self) -> bool:
+            return True
+
+        def receive(self) -> list[list[str]]:
+            inbox = self._inline._inbox
+            return [inbox.popleft() for _ in range(len(inbox))]
+
+        def close(self) -> None:
+            pass
+
+    def send(self, *words: object) -> bool:
+        self._inbox.append(list(map(str, words)))
+        return True
+
+    def receive(self) -> list[list[str]]:
+        if self._watch.phase not in (FINISHED, GONE) or self._inbox:
+            self._watch.turn(0.0)
+        self._watch._unseen.clear()
+        return [self._outbox.popleft() for _ in range(len(self._outbox))]
+
+    def alive(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return -1
+
+    def dismiss(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _log(level: str, text: str) -> None:
+    log.log(LEVELS.get(level, 20), "%s", text)

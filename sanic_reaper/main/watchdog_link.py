@@ -1,0 +1,232 @@
+"""The main process's link to the watchdog: who watches now, and what a new watchdog must know.
+
+Guarantees: whoever watches knows all that was ever said to a watchdog of this server. A watchdog
+that has died is replaced. Where none can be started, a watch in the main process takes its place
+(`inline_watch`), and a watchdog is tried again, ever more rarely.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ..log import LEVELS, log
+from ..platform.base import Identity
+from ..tree.process import UNKNOWN
+from .inline_watch import InlineWatch
+from .watchdog_process import NoInterpreter, WatchdogProcess
+
+if TYPE_CHECKING:
+    from .interfaces import WatchdogEndpoint
+
+RETRY_AFTER = 0.5
+"""Seconds until a watchdog that could not be started is tried again; then twice as long."""
+
+LONGEST_RETRY = 60.0
+"""Seconds between two tries at most."""
+
+
+class WatchdogLink:
+    """Starts the watchdog, sends to it, receives from it, and replaces it.
+
+    Args:
+        main: the main process's pid and creation time.
+        run: the id of this run.
+        orphan_grace: seconds that workers may drain once the main process has died.
+        handlers: what to call with the fields of a message, by its first word; beside those words
+            that the link itself understands.
+        on_start: called with each watchdog's pid and creation time, before that watchdog is told
+            anything.
+        introduce: called to register all processes with a new watchdog.
+
+    Attributes:
+        left_behind: how many leftover processes were killed in the stop. None until that is over.
+        survivors: why each leftover process that could not be killed could not.
+        is_handing_over: whether the watchdog has not confirmed the handover yet.
+    """
+
+    def __init__(
+        self,
+        main: Identity,
+        run: str,
+        orphan_grace: float,
+        handlers: Mapping[str, Callable[..., None]],
+        on_start: Callable[[Identity], None],
+        introduce: Callable[[], None],
+    ) -> None:
+        self.left_behind: int | None = None
+        self.survivors: list[str] = []
+        self.is_handing_over = False
+        self._main, self._run, self._orphan_grace = main, run, orphan_grace
+        self._excluded: set[Identity] = set()
+        self._preexisting: set[Identity] = set()
+        self._handlers: dict[str, Callable[..., None]] = {
+            **handlers,
+            "log": self._on_log,
+            "done": self._on_done,
+            "handed": self._on_handed,
+        }
+        self._on_start = on_start
+        self._introduce = introduce
+        self._endpoint: WatchdogEndpoint | None = None
+        self._began = UNKNOWN
+        """The kernel's own clock for creation times, read off the first watchdog."""
+        self._stop: tuple[float, float] | None = None
+        self._is_forced = False
+        self._is_finishing = False
+        self._was_handed_over = False
+        self._retry_at = float("inf")
+        self._retry_after = RETRY_AFTER
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody watches: from `start` until `dismiss`."""
+        return self._endpoint is not None
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when there is something to receive, or -1."""
+        return -1 if self._endpoint is None else self._endpoint.fileno()
+
+    # -- who watches ------------------------------------------------------------------------------
+
+    def start(self, excluded: Iterable[Identity], preexisting: Iterable[Identity]) -> None:
+        """Have somebody watch, and know everything; the watchdog, if one can be started.
+
+        Args:
+            excluded: children of the main process that are not the server's.
+            preexisting: children that the main process had when the server began, and that
+                `multiprocessing` knows nothing of. They are the server's only once main has died.
+        """
+        self._excluded, self._preexisting = set(excluded), set(preexisting)
+        self._start()
+
+    def _start(self) -> None:
+        try:
+            self._endpoint = watchdog = WatchdogProcess(self._main, self._run, self._orphan_grace)
+        except OSError as error:
+            self._watch_inline(error)
+            return
+        if self._began == UNKNOWN:
+            self._began = watchdog.identity[1]
+        self._on_start(watchdog.identity)
+        # Before it answers: main may be killed in this moment too.
+        self._send_everything()
+
+    def confirm(self) -> None:
+        """Wait until the watchdog that was started last answers; else watch in main."""
+        if not isinstance(self._endpoint, WatchdogProcess):
+            return  # it could not even be started
+        try:
+            self._endpoint.confirm()
+        except OSError as error:
+            self._watch_inline(error)
+        else:
+            self._retry_after = RETRY_AFTER
+
+    def _watch_inline(self, error: OSError) -> None:
+        log.warning(
+            "the watchdog cannot be started (%s): if main is killed, only what the kernel "
+            "signals will end",
+            error,
+        )
+        if not isinstance(error, NoInterpreter):
+            self._retry_at = time.monotonic() + self._retry_after
+            self._retry_after = min(2 * self._retry_after, LONGEST_RETRY)
+        self._endpoint = InlineWatch(self._main, self._run, self._orphan_grace)
+        self._send_everything()
+
+    def check(self, now: float) -> None:
+        """Replace a watchdog that has died; try again where none could be started.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        assert self._endpoint is not None
+        if not self._endpoint.alive() or now >= self._retry_at:
+            self._replace()
+
+    def _replace(self) -> None:
+        assert self._endpoint is not None
+        had_one = isinstance(self._endpoint, WatchdogProcess)
+        if had_one:
+            log.warning("the watchdog has died; starting another")
+        self._endpoint.close()
+        self._retry_at = float("inf")
+        self._start()
+        self.confirm()
+        if not had_one and isinstance(self._endpoint, WatchdogProcess):
+            log.info("the watchdog could be started now")
+
+    def dismiss(self) -> None:
+        """Have the watchdog exit: nothing is left that it would have to guard."""
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.dismiss()
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def send(self, *words: object) -> None:
+        """Send one message, whose first word says what it is. Without a watchdog: do nothing."""
+        if self._endpoint is not None:
+            self._endpoint.send(*words)
+
+    def _send_everything(self) -> None:
+        for identity in self._excluded:
+            self.send("spare", *identity)
+        self.send("began", self._began)
+        for identity in self._preexisting:
+            self.send("precedes", *identity)
+        self._introduce()
+        if self._stop is not None:
+            self.send("stop", *self._stop)
+        if self._is_forced:
+            self.send("kill")
+        if self._is_finishing:
+            self.send("finish")
+        if self._was_handed_over:
+            self.send("handover")
+
+    def stop(self, drain_by: float, deadline: float) -> None:
+        """The server stops. Safe in a signal handler: it makes one write.
+
+        Args:
+            drain_by: moment on the monotonic clock when workers must have exited.
+            deadline: the same for the main process.
+        """
+        self._stop = (drain_by, deadline)
+        self.send("stop", drain_by, deadline)
+
+    def kill(self) -> None:
+        """Kill all processes of the server now. Safe in a signal handler."""
+        self._is_forced = True
+        self.send("kill")
+
+    def finish(self) -> None:
+        """The workers have exited: kill what they left behind, until `left_behind` is known."""
+        self._is_finishing = True
+        self.send("finish")
+
+    def hand_over(self) -> None:
+        """What main starts from now on is the script's. The watchdog first looks at what there is:
+        `is_handing_over` until it has."""
+        self._was_handed_over = self.is_handing_over = True
+        self.send("handover")
+
+    # -- what it says -----------------------------------------------------------------------------
+
+    def receive(self) -> None:
+        """Act on all that has been said by now."""
+        assert self._endpoint is not None
+        for word, *fields in self._endpoint.receive():
+            if handler := self._handlers.get(word):
+                handler(*fields)
+
+    def _on_log(self, level: str, text: str) -> None:
+        log.log(LEVELS[level], "%s", text)
+
+    def _on_done(self, left_behind: str, *survivors: str) -> None:
+        self.left_behind, self.survivors = int(left_behind), [*survivors]
+
+    def _on_handed(self) -> None:
+        self.is_handing_over = False
