@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .environment import detached_env
     from .events import Event
     from .extension import Reaper, ReaperHandle
-    from .worker.deferred import NotReady
+    from .worker.background import NotReady
     from .worker.handlers import StartupTimeout
 
 __version__ = "0.1.0"
@@ -46,7 +46,7 @@ __all__ = [
 
 _HOMES = {
     "Event": "events",
-    "NotReady": "worker.deferred",
+    "NotReady": "worker.background",
     "Reaper": "extension",
     "ReaperHandle": "extension",
     "StartupTimeout": "worker.handlers",

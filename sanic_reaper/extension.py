@@ -31,7 +31,7 @@ from .compat.sanic_app import App
 from .log import log
 from .marks import RUN
 from .tree.process import children_of
-from .worker import hooks, runs
+from .worker import hooks, starts
 from .worker.startup import Record
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
 
 
 def _server_of(app: App) -> _Server | None:
-    found = runs.starts_of(app)
+    found = starts.starts_of(app)
     return found if isinstance(found, _Server) else None
 
 
@@ -187,7 +187,7 @@ def _after_serve() -> None:
         supervisor.end_of_serve()
 
 
-class ReaperHandle(runs.Starts):
+class ReaperHandle(starts.Starts):
     """What an app's own code has of the Reaper: `app.ctx.reaper`, and `Reaper.of(app)`."""
 
     def __init__(self, app: App) -> None:
@@ -198,13 +198,13 @@ class ReaperHandle(runs.Starts):
     def startup(self) -> list[Record]:
         """In a worker: its `before_server_start` and `after_server_start` handlers, in the order in
         which they ended."""
-        start = runs.of(self._app)
+        start = starts.of(self._app)
         return [] if start is None else start.records
 
     @property
     def ready(self) -> bool:
         """In a worker: whether it serves and its background work is done."""
-        start = runs.of(self._app)
+        start = starts.of(self._app)
         if start is None:
             return not self._app.config.get("REAPER_ENABLED", True)
         return start.ready
@@ -263,7 +263,7 @@ class _Server(ReaperHandle):
             expect_run()
         if multiprocessing.parent_process() is None:
             _earlier_children.update(children_of(os.getpid()))
-        runs.note_extended(app, self)
+        starts.note_extended(app, self)
         self._offer()
         sanic_extensions.substitute_manager_factory(_start_manager)
         sanic_listeners.listeners(app, "main_process_start").insert(0, self.main_process_start)

@@ -28,7 +28,7 @@ from ..compat.sanic_app import App
 from ..log import log
 from ..tree import birthmark
 from ..tree.process import start_of
-from . import hooks, runs
+from . import hooks, starts
 from .draining import Draining
 from .guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 from .reports import Reports
@@ -117,7 +117,7 @@ def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Re
     start = Startup(orders.handler_timeout, orders.began)
     reports = Reports(connection, start.where)
     start.tell = reports.send
-    runs.take_over(start)
+    starts.take_over(start)
     sanic_server.on_early_end(start.fail_early)
     return start, reports
 

@@ -12,28 +12,28 @@ from collections.abc import Awaitable, Callable
 from ..compat import sanic_app, sanic_listeners
 from ..compat.sanic_app import App
 from ..log import log
-from . import runs
+from . import starts
 
 
 def instrument() -> None:
     """Once in each process: what comes later changes nothing."""
-    sanic_listeners.instrument_start(_before_start, _after_start, _before_stop, runs.note_import)
+    sanic_listeners.instrument_start(_before_start, _after_start, _before_stop, starts.note_import)
 
 
 async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = runs.begin(app)
+    start = starts.begin(app)
     if start is not None and start.supervised:
         _warn_if_not_extended(app)
     await (run_listeners() if start is None else start.before(app, run_listeners))
 
 
 async def _after_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = runs.of(app)
+    start = starts.of(app)
     await (run_listeners() if start is None else start.after(app, run_listeners))
 
 
 async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
-    start = runs.of(app)
+    start = starts.of(app)
     if start is not None and start.background is not None:
         await start.background.cancel()  # the listeners may close what it works with
     await run_listeners()
@@ -42,7 +42,7 @@ async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -
 def _warn_if_not_extended(app: App) -> None:
     """In the first worker alone, of the app that main serves: main itself is extended with it."""
     is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0")
-    if is_first and app.name == sanic_app.primary_name() and runs.starts_of(app) is None:
+    if is_first and app.name == sanic_app.primary_name() and starts.starts_of(app) is None:
         log.warning(
             "%s is extended with the Reaper in the main process, and not in its workers: the line "
             'stands under `if __name__ == "__main__":`, which a worker does not run. The workers '

@@ -35,7 +35,7 @@ from .handlers import Background, Handler, Place, StartupTimeout
 from .stepping import BLOCKED, Run, call_with, outcome
 
 if TYPE_CHECKING:
-    from .deferred import Backgrounds
+    from .background import Backgrounds
 
 KEY = "REAPER_HANDLER_TIMEOUT"
 
@@ -63,7 +63,7 @@ class Record(NamedTuple):
 
 
 class Startup:
-    """A start: of a worker, or of one app where main did not order it (`runs`).
+    """A start: of a worker, or of one app where main did not order it (`starts`).
 
     Args:
         handler_timeout: seconds that a handler may take that has no limit of its own. 0: no limit.
@@ -321,7 +321,7 @@ class Startup:
         self, app: App, listener: Callable[..., Any], place: Place, options: Background
     ) -> None:
         if self.background is None:
-            from .deferred import Backgrounds  # most workers have none
+            from .background import Backgrounds  # most workers have none
 
             self.background = Backgrounds(self)
         self.background.add(app, listener, place, options)

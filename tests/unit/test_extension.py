@@ -14,14 +14,14 @@ from sanic_reaper import Reaper, __version__, environment, platform
 from sanic_reaper.compat import sanic_extensions
 from sanic_reaper.events import NAMES
 from sanic_reaper.extension import _Server
-from sanic_reaper.worker import runs
+from sanic_reaper.worker import starts
 
 
 @pytest.fixture(autouse=True)
 def process_as_it_was(monkeypatch):
     """An extension changes its process: that is not to be felt by other tests in this one."""
     monkeypatch.setattr(environment, "_expected", environment._expected)
-    monkeypatch.setattr(runs, "_extended", {})
+    monkeypatch.setattr(starts, "_extended", {})
     for name in ("_server_event", "_startup"):
         monkeypatch.setattr(Sanic, name, getattr(Sanic, name))
     for name in sanic_extensions.MANAGER_SITES:
