@@ -19,8 +19,9 @@ from ..compat import sanic_listeners
 from ..compat.sanic_app import App
 from ..log import log
 from ..worker import handlers
+from ..worker.alarm import Alarm
 from ..worker.explanations import AWAITING, BLOCKING, Frame, report
-from ..worker.stepping import Alarm, Run
+from ..worker.stepping import Run
 from .signals import StopRequested, StopSignals
 from .startup import stack_of
 

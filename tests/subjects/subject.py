@@ -501,9 +501,9 @@ def build(name: str = "Subject") -> Sanic:
         app.after_server_start(lambda _: die_some_time(DEATHS[SUBJECT["dies"]]))
     add_routes(app)
     if SUBJECT["only_the_watchdog"]:
-        from sanic_reaper.worker import entry
+        from sanic_reaper.worker import stopping
 
-        entry._LOOKED_BY = 600.0
+        stopping.WATCHDOG_GRACE = 600.0
     if SUBJECT["other_names"]:
         from sanic_reaper.compat import sanic_server
 
