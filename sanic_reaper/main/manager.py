@@ -33,7 +33,7 @@ from .contexts import Context, WatchedContext
 from .outcome import outcome_of
 from .processes import WatchedProcess
 from .signals import StopRequested
-from .slots import Keeper, NobodyLives, StartFailed
+from .slots import NobodyLives, Slots, StartFailed
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
@@ -71,10 +71,10 @@ class SupervisedManager(WorkerManager):
             raise RuntimeError(f"Cannot serve with {number} workers")
         watched: Any = WatchedContext(context, supervisor, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
-        self._keeper = Keeper(supervisor, self.worker_state)
-        self.restarter = KeptRestarter(self._keeper)
+        self._slots = Slots(supervisor)
+        self.restarter = SlotRestarter(self._slots)
         if supervisor.notifier is not None:
-            supervisor.notifier.situation = lambda: self._keeper.situation(self._servers())
+            supervisor.notifier.situation = lambda: self._slots.situation(self._servers())
         supervisor.signals.install()  # the constructor has just taken them for Sanic
 
     def run(self) -> None:
@@ -134,16 +134,16 @@ class SupervisedManager(WorkerManager):
         """
         later = []
         while self._not_acked():
-            self._tend()
+            self._take_turn()
             if not self._wait_for_message():
                 continue
             message = self.monitor_subscriber.recv()
             if message == TERMINATE_EARLY:
-                continue  # it ends at once, and the keeper sees which one it was
+                continue  # it ends at once, and the slots see which one it was
             if not message or message == "__TERMINATE__":
                 raise StopRequested
             later.append(message)  # a request for the monitor, which begins after this
-        self._keeper.has_started = True
+        self._slots.has_started = True
         for message in later:
             self.monitor_publisher.send(message)
 
@@ -155,7 +155,7 @@ class SupervisedManager(WorkerManager):
         launch = _watched(process).launch
         if launch is not None and launch.has_acked:
             return True
-        if launch is None or self._keeper.is_waiting(process.name):
+        if launch is None or self._slots.is_waiting(process):
             return False  # what is known of it is of the one before
         state = states.get(process.name, {}).get("state")
         if state != ProcessState.ACKED.name and launch.listens is None:
@@ -163,10 +163,10 @@ class SupervisedManager(WorkerManager):
         self._supervisor.ready(_watched(process))
         return True
 
-    def _tend(self) -> None:
+    def _take_turn(self) -> None:
         self._supervisor.turn()
-        self._keeper.tend(self._servers())
-        self._keeper.note_ends(p for p in self.processes if not _watched(p).is_server)
+        self._slots.supervise(self._servers())
+        self._slots.report_exits(p for p in self.processes if not _watched(p).is_server)
         self._supervisor.hooks.turn()  # after what is forked because of the same events
 
     def _servers(self) -> list[WorkerProcess]:
@@ -177,12 +177,12 @@ class SupervisedManager(WorkerManager):
     def _wait_for_message(self) -> bool:
         """Whether there is one. Also returns when the watchdog has news, and after a pause."""
         news: list[Any] = self._supervisor.news
-        pause = IDLE_PAUSE if news and self._keeper.is_content else PAUSE
+        pause = IDLE_PAUSE if news and self._slots.all_serving else PAUSE
         wakers = [self.monitor_subscriber, *news, *self._supervisor.questions]
         return self.monitor_subscriber in connection.wait(wakers, pause)
 
     def _poll_monitor(self) -> MonitorCycle | None:
-        self._tend()
+        self._take_turn()
         if self._wait_for_message():
             return super()._poll_monitor()
         return None
@@ -201,7 +201,7 @@ class SupervisedManager(WorkerManager):
         It alone sends a bare name: `app.m.restart` puts a colon behind it.
         """
         age = sanic_main.age_of_a_complaint()
-        return ":" not in message and self._keeper.is_younger(self._servers(), message, age)
+        return ":" not in message and self._slots.is_younger(self._servers(), message, age)
 
     def _sync_states(self) -> None:
         states = self.worker_state.copy()  # type: ignore[attr-defined]
@@ -231,7 +231,7 @@ class SupervisedManager(WorkerManager):
             return
         for process in worker.processes:
             process.set_state(ProcessState.TERMINATED, True)
-            self._keeper.dismiss(process)
+            self._slots.remove(process)
             with suppress(AttributeError):  # not started
                 _watched(process).terminate()
         del self.transient[worker.name]
@@ -277,17 +277,17 @@ def _reason(signum: int | None) -> str:
     return f"stopping on {signal.Signals(signum).name}"
 
 
-class KeptRestarter(Restarter):
-    """Sanic's, with a word for the keeper: it knows which workers may go, and when."""
+class SlotRestarter(Restarter):
+    """Sanic's, that leaves workers to their slots, which know who may go, and when."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
 
     def _restart_process(
         self, process: WorkerProcess, restart_order: RestartOrder, **kwargs: Any
     ) -> None:
         if _watched(process).is_server:
-            self._keeper.restart(process, restart_order, **kwargs)
+            self._slots.restart(process, restart_order, **kwargs)
             return
         # The other order waits for an ack, and no process of the user's gives one: Sanic would keep
         # the old one for good, and one more at each restart.

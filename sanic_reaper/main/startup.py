@@ -99,8 +99,6 @@ class Launch:
         self.began = began
         self.failure: str | None = None
         """Why the worker can't start, in its own words."""
-        self.is_given_up = False
-        """Whether its failure has been reported, and nothing more is to be done about it."""
         self.has_expired = False
         self.has_acked = False
         """Whether Sanic has had its ack: its `before_server_start` handlers are through."""
