@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sanic.config import DEFAULT_CONFIG
 
+import sanic_reaper
 from sanic_reaper.config import KEYS, Settings
 from sanic_reaper.events import NAMES
 
@@ -79,6 +80,22 @@ def test_links_to_headings_lead_somewhere(document):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
         page = document.parent / target if target else document
         assert anchor in headings(page), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(document):
+    """`main/x.py` is a module of the package, or a file of the tests or the project."""
+    if document.name == "CHANGELOG.md":  # which tells of the past
+        return
+    for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|sh))\b", document.read_text()):
+        places = (ROOT, Path(sanic_reaper.__file__).parent, ROOT / "tests")
+        assert any((place / name).exists() for place in places), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_tests_that_are_named_exist(document):
+    for name, test in re.findall(r"`((?:\w+/)*test_\w+\.py)::(\w+)", document.read_text()):
+        assert f"def {test}(" in (ROOT / "tests" / name).read_text(), f"{name}::{test}"
 
 
 def test_the_architecture_names_each_module():
