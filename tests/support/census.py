@@ -12,6 +12,9 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+NO_PID = 2**22
+"""The kernel's limit, which no pid reaches. (Where tests run as PID 1 that is no stranger's.)"""
+
 
 class Process(NamedTuple):
     """A process for good: its pid, and its creation time in ticks since the machine's start."""

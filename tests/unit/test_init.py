@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from support.census import identify, wait_until
+from support.census import NO_PID, identify, wait_until
 from support.programs import executed
 
 from sanic_reaper import platform
@@ -71,7 +71,7 @@ def test_a_signal_is_passed_on_unless_it_is_for_nobody():
     one = serving(command)
     one._pass_on(Arrival(signal.SIGPIPE, False, os.getpid()))  # for a line that nobody reads
     assert command.got == []
-    one._pass_on(Arrival(signal.SIGPIPE, False, 1))
+    one._pass_on(Arrival(signal.SIGPIPE, False, NO_PID))
     assert command.got == [("alone", signal.SIGPIPE)]
 
 

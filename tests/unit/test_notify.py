@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from support.census import NO_PID
 
 from sanic_reaper.main.notify import (
     SLACK,
@@ -136,7 +137,7 @@ def test_without_a_watchdog_there_are_none():
         ({}, 0.0),
         ({"WATCHDOG_USEC": "30000000"}, 15.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, 0.0),  # our parent's
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(NO_PID)}, 0.0),  # another's
         ({"WATCHDOG_USEC": "0"}, 0.0),
         ({"WATCHDOG_USEC": ""}, 0.0),
         ({"WATCHDOG_USEC": "-5"}, 0.0),

@@ -25,6 +25,7 @@ from signal import (
 )
 
 import pytest
+from support.census import NO_PID
 from support.programs import executed, said_by
 
 from sanic_reaper import run
@@ -196,7 +197,7 @@ GIVEN = {
     "a locale": ({"LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": "C.UTF-8"}),
     "sockets": ({"LISTEN_PID": "run"}, {"LISTEN_PID": "command"}),
     "a watchdog": ({"WATCHDOG_PID": "run"}, {"WATCHDOG_PID": "command"}),
-    "sockets of another's": ({"LISTEN_PID": "1"}, {"LISTEN_PID": "1"}),
+    "sockets of another's": ({"LISTEN_PID": str(NO_PID)}, {"LISTEN_PID": str(NO_PID)}),
 }
 
 
