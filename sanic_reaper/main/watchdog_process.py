@@ -17,9 +17,9 @@ from pathlib import Path
 from .. import platform
 from ..log import log
 from ..platform.base import Identity
+from ..protocol.channel import Channel
 from ..tree.process import send_to, start_of
 from ..tree.watchdogs import PROGRAM
-from ..watchdog.channel import Channel
 
 HELLO = 5.0
 """Seconds that a watchdog may take to say that it is there; it needs about 20 milliseconds."""

@@ -12,9 +12,9 @@ import os
 import signal
 
 from .. import platform
+from ..protocol.channel import Channel
 from ..stderr import log
 from ..tree.process import Handle
-from .channel import Channel
 from .watch import GONE, Watch
 
 NAME = "reaper-watchdog"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..platform.base import Identity
-    from .channel import Channel
+    from ..protocol.channel import Channel
 
 DUMP = 1.0
 """Seconds that a worker has, after SIGABRT, to write its stack and die."""

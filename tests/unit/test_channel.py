@@ -11,8 +11,8 @@ from collections import Counter
 
 import pytest
 
-from sanic_reaper.watchdog import channel
-from sanic_reaper.watchdog.channel import Channel
+from sanic_reaper.protocol import channel
+from sanic_reaper.protocol.channel import Channel
 
 
 @pytest.fixture

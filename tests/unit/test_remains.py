@@ -19,9 +19,9 @@ import pytest
 from support.programs import said_by
 
 from sanic_reaper import platform
+from sanic_reaper.protocol.channel import Channel
 from sanic_reaper.tree.process import Handle, start_of
 from sanic_reaper.tree.remains import STUBBORN, Remains
-from sanic_reaper.watchdog.channel import Channel
 from sanic_reaper.watchdog.watch import CLEARING, GONE, STOPPING, Watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

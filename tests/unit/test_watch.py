@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from support.census import holds, wait_until
 
 from sanic_reaper import platform, state
+from sanic_reaper.protocol.channel import Channel
 from sanic_reaper.tree.process import Handle, start_of
 from sanic_reaper.watchdog import watch as module
-from sanic_reaper.watchdog.channel import Channel
 from sanic_reaper.watchdog.watch import FINISHED, GONE, STOPPING, WATCHING, Watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -18,7 +18,7 @@ from sanic_reaper.main import watchdog_process
 from sanic_reaper.main.inline_watch import InlineWatch
 from sanic_reaper.main.watchdog_process import WatchdogProcess
 from sanic_reaper.tree.process import start_of
-from sanic_reaper.watchdog import channel
+from sanic_reaper.protocol import channel
 
 me = (os.getpid(), start_of(os.getpid()))
 """
