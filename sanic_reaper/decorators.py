@@ -11,8 +11,9 @@ from sanic import Sanic
 
 from .compat import sanic_listeners
 from .compat.sanic_app import App
-from .config import BAD_CONFIGURATION, LONGEST
 from .log import log
+from .model.exit_codes import BAD_CONFIGURATION
+from .untrusted import LONGEST_DURATION
 from .worker import startup
 from .worker.handlers import Background, Handler, describe
 
@@ -107,7 +108,7 @@ def _seconds(decorator: str, value: Any) -> float:
         raise TypeError(f"@{decorator}: {what}; write @{decorator}(30)")
     if not 0 <= value < math.inf:
         raise ValueError(f"@{decorator}: {value!r} is no number of seconds, 0 or more")
-    return float(min(value, LONGEST))
+    return float(min(value, LONGEST_DURATION))
 
 
 def _handler(decorator: str, function: Any) -> Handler:

@@ -20,6 +20,10 @@ MOST = 2**63 - 1
 FARTHEST = 1e12
 """Seconds, in both directions, which a moment or a duration may have: 30,000 years."""
 
+LONGEST_DURATION = 1e9
+"""Seconds, 31 years. A longer duration that a user sets counts as this one: the kernel's timers and
+the watchdog's channel accept it, and nobody can tell the difference."""
+
 
 def whole(text: str, least: int = 0, most: int = MOST) -> int:
     """A whole number, in ASCII digits alone.

@@ -28,6 +28,7 @@ from sanic.worker.restarter import Restarter
 
 from ..compat import sanic_main
 from ..log import log
+from ..model.exit_codes import NOBODY_LIVES
 from . import advice
 from .contexts import Context, WatchedContext
 from .outcome import outcome_of
@@ -47,10 +48,6 @@ IDLE_PAUSE = 0.25
 
 TERMINATE_EARLY = "__TERMINATE_EARLY__"
 """What a worker sends when Sanic has caught, and logged, an error in its start."""
-
-
-NOBODY_LIVES = 75
-"""Exit code of a server whose workers have all died once too often: EX_TEMPFAIL of sysexits.h."""
 
 
 class SupervisedManager(WorkerManager):

@@ -8,10 +8,12 @@ from dataclasses import replace
 from .. import platform
 from ..compat import sanic_main
 from ..compat.sanic_app import App
-from ..config import BAD_CONFIGURATION, LONGEST, Settings
+from ..config import Settings
 from ..events import Hooks
 from ..log import LEVELS, log
+from ..model.exit_codes import BAD_CONFIGURATION
 from ..platform.base import Identity
+from ..untrusted import LONGEST_DURATION
 
 
 def sweep(app_name: str, hooks: Hooks) -> None:
@@ -43,7 +45,7 @@ def with_threshold(settings: Settings, is_set: bool, threshold: float | None) ->
     limit = settings.startup_timeout
     if threshold is None or threshold == limit:
         return settings
-    if not is_set and limit is not None and threshold >= LONGEST:
+    if not is_set and limit is not None and threshold >= LONGEST_DURATION:
         log.info("a worker's start has no limit, as WorkerManager.THRESHOLD says")
         return replace(settings, startup_timeout=None)
     if not is_set and limit is not None and threshold > limit:

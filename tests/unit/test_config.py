@@ -10,16 +10,18 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sanic.config import Config
 
+from sanic_reaper import values
 from sanic_reaper.config import (
     KEYS,
-    LONGEST,
+    TABLE,
     BadSetting,
     Settings,
     unknown_keys,
     warnings_about_keys,
 )
-from sanic_reaper.untrusted import FARTHEST
+from sanic_reaper.untrusted import FARTHEST, LONGEST_DURATION
 
 DURATIONS = [
     "REAPER_STARTUP_TIMEOUT",
@@ -55,37 +57,68 @@ def test_the_defaults_are_those_of_the_documents():
     )
 
 
-FIELDS = {
-    # key, a value that is not the default: what becomes of it
-    "REAPER_ENABLED": (False, False),
-    "REAPER_STARTUP_TIMEOUT": (1, 1.0),
-    "REAPER_SHUTDOWN_TIMEOUT": (1, 1.0),
-    "REAPER_ORPHAN_GRACE": (1, 1.0),
-    "REAPER_PDEATHSIG": ("SIGUSR1", signal.SIGUSR1),
-    "REAPER_HANDLER_TIMEOUT": (1, 1.0),
-    "REAPER_SLOW_HANDLER": (1, 1.0),
-    "REAPER_STARTUP_RETRIES": (1, 1),
-    "REAPER_RESPAWN": (False, False),
-    "REAPER_RESPAWN_LIMIT": (1, 1),
-    "REAPER_RESPAWN_WINDOW": (1, 1.0),
-    "REAPER_HEARTBEAT_TIMEOUT": (1, 1.0),
-    "REAPER_BLOCKED_WARNING": (1, 1.0),
-    "REAPER_MAX_LIFETIME": (1, 1.0),
-    "REAPER_MAX_REQUESTS": (1, 1),
-    "REAPER_MAX_RSS": ("1KiB", 1024),
-    "REAPER_RECYCLE_JITTER": (1, 1.0),
-    "REAPER_SWEEP": (False, False),
-    "REAPER_ENDPOINT": ("/a", "/a"),
+OTHER = {
+    # kind: what a user may write that is no default, and what is made of it
+    values.SWITCH: (False, False),
+    values.SECONDS: (1, 1.0),
+    values.LIMIT: (1, 1.0),
+    values.COUNT: (1, 1),
+    values.SHARE: (1, 1.0),
+    values.SIZE: ("1KiB", 1024),
+    values.PATH: ("/a", "/a"),
+    values.SIGNAL: ("SIGUSR1", signal.SIGUSR1),
 }
+STALLS = (1, 1.0)
+"""The same for an event loop that stands still, of which there is a kind for each use."""
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_each_key_sets_its_own_field_and_no_other(key):
-    value, expected = FIELDS[key]
-    field = key.removeprefix("REAPER_").lower()
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.key)
+def test_each_key_sets_its_own_field_and_no_other(row):
+    value, expected = OTHER.get(row.kind, STALLS)
     default = Settings.read({})
-    assert getattr(default, field) != expected
-    assert Settings.read({key: value}) == dataclasses.replace(default, **{field: expected})
+    assert getattr(default, row.attribute) != expected
+    assert Settings.read({row.key: value}) == dataclasses.replace(
+        default, **{row.attribute: expected}
+    )
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.key)
+def test_each_variable_sets_what_its_key_sets(row, monkeypatch):
+    value, expected = OTHER.get(row.kind, STALLS)
+    monkeypatch.setenv(f"SANIC_{row.key}", str(value))
+    assert getattr(Settings.read(Config()), row.attribute) == expected
+
+
+def test_the_keys_are_those_that_users_have_set():
+    """A key is the user's: it is renamed on purpose, and not because an attribute is."""
+    assert [key.removeprefix("REAPER_") for key in KEYS] == [
+        "ENABLED",
+        "STARTUP_TIMEOUT",
+        "SHUTDOWN_TIMEOUT",
+        "ORPHAN_GRACE",
+        "PDEATHSIG",
+        "HANDLER_TIMEOUT",
+        "SLOW_HANDLER",
+        "STARTUP_RETRIES",
+        "RESPAWN",
+        "RESPAWN_LIMIT",
+        "RESPAWN_WINDOW",
+        "HEARTBEAT_TIMEOUT",
+        "BLOCKED_WARNING",
+        "MAX_LIFETIME",
+        "MAX_REQUESTS",
+        "MAX_RSS",
+        "RECYCLE_JITTER",
+        "SWEEP",
+        "ENDPOINT",
+    ]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.key)
+def test_a_row_stands_alone(row):
+    assert row.meaning[0].isupper()
+    assert row.meaning.endswith(".")
+    assert "|" not in row.kind.column + row.meaning
 
 
 SECONDS = "a finite number of seconds, 0 or more"
@@ -210,7 +243,7 @@ def test_a_signal_by_its_name_or_none():
 def test_every_finite_duration_is_taken_as_it_is(key, value):
     field = key.removeprefix("REAPER_").lower()
     found = getattr(Settings.read({key: value}), field)
-    assert found == min(value, LONGEST) or (found is None and value == 0)
+    assert found == min(value, LONGEST_DURATION) or (found is None and value == 0)
 
 
 @pytest.mark.parametrize("value", [1e300, sys.maxsize])
@@ -218,7 +251,9 @@ def test_every_finite_duration_is_taken_as_it_is(key, value):
 def test_a_duration_that_stands_for_no_limit(key, value):
     settings = Settings.read({key: value})
     field = key.removeprefix("REAPER_").lower().replace("graceful_", "")
-    assert LONGEST <= getattr(settings, field) < FARTHEST, "the watchdog refuses what is longer"
+    assert LONGEST_DURATION <= getattr(settings, field) < FARTHEST, (
+        "the watchdog refuses what is longer"
+    )
 
 
 @given(

@@ -11,8 +11,8 @@ import pytest
 from sanic import Blueprint, Sanic
 
 from sanic_reaper import StartupTimeout, background, startup_timeout
-from sanic_reaper.config import LONGEST
 from sanic_reaper.decorators import refuse_misplaced
+from sanic_reaper.untrusted import LONGEST_DURATION
 from sanic_reaper.worker.explanations import is_ours, is_user_code
 from sanic_reaper.worker.handlers import Handler, Place, describe, is_async, is_internal
 from sanic_reaper.worker.startup import noted
@@ -102,8 +102,8 @@ def test_a_number_that_is_no_limit(value):
 @pytest.mark.parametrize("value", [10**400, 1e300, 1e10])
 def test_a_limit_that_no_timer_takes(value):
     """`setitimer` raises OverflowError for it."""
-    assert startup_timeout(value)(sync).timeout == LONGEST
-    assert background(timeout=value)(sync).background == (LONGEST, True)
+    assert startup_timeout(value)(sync).timeout == LONGEST_DURATION
+    assert background(timeout=value)(sync).background == (LONGEST_DURATION, True)
 
 
 def test_a_decorator_without_its_seconds():

@@ -14,7 +14,7 @@ LEAVES = {"marks", "model", "pid_one", "untrusted"}
 """They import nothing of the package."""
 
 BELOW = {
-    "config": {"log"},
+    "config": {"log", "model", "values"},
     "compat": {"platform", "tree"},
     "environment": {"marks"},
     "events": {"log"},
@@ -24,6 +24,7 @@ BELOW = {
     "stderr": {"untrusted"},
     "tree": {"marks", "model", "platform", "untrusted"},
     "state": {"model", "platform", "tree", "untrusted"},
+    "values": {"untrusted"},
     "watchdog": {"model", "platform", "protocol", "state", "stderr", "tree", "untrusted"},
     "worker": {"compat", "config", "log", "marks", "model", "platform", "state", "tree"},
     "main": {
