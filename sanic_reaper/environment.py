@@ -1,4 +1,4 @@
-"""Who puts the marks (`marks`) into the environment, and who takes them away."""
+"""Sets and removes the markers (`marks`) in this process's environment."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 
 def expect_run() -> None:
-    """An app of this process has the Reaper: this process may run a server of its own."""
+    """Note that an app of this process has the Reaper, so that this process can run a server."""
     global _expected
     _expected = True
 
 
 def begin_run() -> str:
-    """Give the run that begins here an id, and let what this process starts from now on inherit it.
+    """Put the id of a new run into the environment, for each process that this one starts.
 
-    Never the id of a server that started this process, nor of one that ran here before. An id
-    belongs to the process that made it: one that was forked from it makes its own.
+    The id is always new: never the id of a server that started this process, or of one that ran in
+    this process before. A process that was forked from this one makes an id of its own.
+
+    Returns:
+        The id.
     """
     global _next
     run = _next_run()
@@ -33,15 +36,22 @@ def begin_run() -> str:
 
 
 def name_main(main: tuple[int, int], app: str, directory: str, namespace: str = "") -> None:
-    """Let what this server executes from now on tell whose it is, also when main is gone."""
+    """Put the main process into the environment, so that leftovers name it when it has exited.
+
+    Args:
+        main: pid and creation time of the main process.
+        app: name of the app.
+        directory: working directory of the app.
+        namespace: PID namespace in which the pid is valid.
+    """
     _remember(MAIN)
     os.environ[MAIN] = "\t".join((*map(str, main), app, directory, namespace))
 
 
 def end_run() -> None:
-    """Put back what stood in the environment before the run.
+    """Restore the environment that this process had before the run.
 
-    What this process starts from now on is not the server's.
+    Processes that this process starts from now on do not belong to the server.
     """
     for name in (RUN, MAIN):
         before = _before.pop((os.getpid(), name), None)
@@ -64,10 +74,10 @@ def _next_run() -> str:
 
 _expected = False
 _next: tuple[int, str] | None = None
-"""The id that the next run of a process will have, and the pid of that process."""
+"""The pid of a process, and the id that its next run will have."""
 
 _before: dict[tuple[int, str], str | None] = {}
-"""What stood in the environment of a process before its run, by pid and name. Empty: nothing."""
+"""The markers before a run, by pid and name. An empty value: the marker was not set."""
 
 
 class DetachedEnv(dict[str, str]):
@@ -104,35 +114,37 @@ def _set(variables: Mapping[str, str | None]) -> None:
 _ALL = (RUN, MAIN, DETACHED, *WORKER_MARKS)
 _lock = allocate_lock()
 _blocks = 0
-"""How many blocks of `with detached_env()` are open, in all threads: they may overlap."""
+"""Number of open `with detached_env()` blocks, in all threads: blocks can overlap."""
 
 _attached: dict[str, str | None] = {}
-"""What stood in the environment before the first of these blocks."""
+"""The environment's markers before the first open block."""
 
 
 def detached_env(base: Mapping[str, str] | None = None) -> DetachedEnv:
     """The environment for a child that is *meant* to outlive the server.
 
-    Start the child with it, and neither it nor what it starts is ended with the server:
+    Neither a child that starts with this environment nor its descendants are killed when the server
+    stops:
 
         subprocess.Popen(["backup-tool"], env=detached_env(), start_new_session=True)
 
-    What takes no `env` is called in a block, which restores the environment at its end:
+    Use a block for a call that takes no `env`. The block restores the environment at its end:
 
         with detached_env():
             webbrowser.open("http://localhost:8000")
 
-    The environment is the whole process's. So whatever is started within the block is spared, also
-    by other threads, and by other tasks if the block awaits something: keep it short.
+    The environment belongs to the whole process. So every process that starts during the block is
+    exempt, also one that another thread starts, or another task while the block awaits. Keep the
+    block short.
 
-    The child must be executed with this environment; a bare `os.fork()` is not covered. It
-    inherits nothing else from here: close_fds (the default of `subprocess`) keeps the port free.
+    The child must be executed with this environment: a bare `os.fork()` is not covered. Leave
+    `close_fds` at its default (`subprocess`), so that the child does not hold the server's port.
 
     Args:
-        base: the variables to start from; `os.environ` where none are given.
+        base: the variables to start from. Default: `os.environ`.
 
     Returns:
-        A new dictionary, which is a context manager too; `base` is left as it is.
+        A new dictionary, which is also a context manager. `base` is not changed.
     """
     variables = DetachedEnv(os.environ if base is None else base)
     runs = variables.pop(DETACHED, "").split(",")

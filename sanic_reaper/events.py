@@ -1,4 +1,4 @@
-"""What happens to the processes of a server, for users' code to hear: `Reaper(on_event=...)`."""
+"""Events: tells users' hooks what happens to a server's processes (`Reaper(on_event=...)`)."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ NAMES = (
 )
 
 KEPT = 1000
-"""Events that wait for a hook that does not return. Then the oldest are forgotten."""
+"""Maximum number of events that wait for a hook. Beyond it, the oldest are dropped."""
 
 PATIENCE = 1.0
-"""Seconds that hooks have at the server's end for what they have not heard yet."""
+"""Seconds that the stop waits for hooks to receive the events that are still waiting."""
 
 FORK_PATIENCE = 2.0
-"""Seconds that main waits for a hook before it forks a worker, once for each hook."""
+"""Seconds that main waits for a running hook before it forks a worker. Once for each thread."""
 
 
 class Event(NamedTuple):
-    """Something that has happened to one process. Hooks hear it in the main process."""
+    """Something that has happened to one process. Hooks receive it in the main process."""
 
     name: str
     """One of `NAMES`."""
     process: str
-    """Whose it is: `Sanic-Server-0-0`; of an orphan, what the process table calls it."""
+    """Name of the process: `Sanic-Server-0-0`, or an orphan's name in the process table."""
     pid: int
     time: float
-    """Seconds since the epoch."""
+    """Time of the event, in seconds since the epoch."""
     reason: str = ""
-    """Why, in the words of the log."""
+    """Why it happened, in the words of the log."""
     exit_code: int | None = None
-    """Of a worker that died: negative where a signal has ended it. `None`: nobody knows."""
+    """Exit code of a worker that died, negative for a signal. `None` if it is unknown."""
     seconds: float | None = None
-    """How long a worker took until it was ready."""
+    """Seconds that a worker took until it was ready."""
     cause: str = ""
-    """Why, in one word of `causes`: of a death, a kill, a replacement."""
+    """Why it happened, in one word: for a death, a kill or a replacement."""
 
     @property
     def exitcode(self) -> int | None:
-        """Another name for `exit_code`: the one that `multiprocessing` has for it."""
+        """The same as `exit_code`, under the name that `multiprocessing` uses."""
         return self.exit_code
 
 
@@ -63,29 +63,28 @@ Hook: TypeAlias = Callable[[Event], object]
 
 
 class Hooks:
-    """Calls users' code, and is not hurt by it.
+    """Calls users' hooks, in a thread, one event after the other.
 
-    The hooks run in a thread, one event after the other. A hook that does not return holds up the
-    hooks, and nobody else. In main's own thread was the alternative: a hook that waits for the
-    network would hold up the server.
+    A hook that does not return delays other hooks, and nothing else. Calling hooks in main's own
+    thread was rejected: a hook that waits for the network would delay the server.
 
-    A worker that is forked while a hook runs inherits each lock that the hook holds, for good. So
-    the thread exists only while there is something to tell; it begins when main has forked what it
-    had to (`turn`), and main waits for the hook that runs before it forks (`parked`).
+    A worker that is forked while a hook runs inherits each lock that the hook holds, locked for
+    ever. So the thread exists only while events wait. It starts when main has nothing left to fork
+    (`turn`), and main waits for the running hook before it forks (`parked`).
     """
 
     def __init__(self, hooks: list[tuple[str | None, Hook]]) -> None:
         self.recorder: Callable[[Event], None] | None = None
-        """Is told at once, in main's own thread."""
+        """Is called for each event at once, in main's own thread."""
         self._hooks = hooks
         self._untold: deque[Event] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._parked = 0
-        """How many forks there are before which no hook may begin."""
+        """Number of open `parked` blocks. While there is one, no hook is called."""
         self._running: Hook | None = None
         self._stuck: threading.Thread | None = None
-        """A thread that nobody waits for any more: its hook has taken too long once."""
+        """A thread that main does not wait for again, because its hook took too long once."""
 
     def tell(
         self,
@@ -97,7 +96,7 @@ class Hooks:
         seconds: float | None = None,
         cause: str = "",
     ) -> None:
-        """Record an event, and have the hooks told of it at the next `turn`."""
+        """Record an event. The hooks receive it after the next `turn`."""
         event = Event(name, process, pid, time.time(), reason, exit_code, seconds, cause)
         if self.recorder is not None:
             self.recorder(event)
@@ -106,7 +105,7 @@ class Hooks:
                 self._untold.append(event)
 
     def turn(self) -> None:
-        """Have what is untold be told, by a thread. Called when main has nothing to fork now."""
+        """Start the thread if events wait. Called when main has nothing to fork now."""
         with self._lock:
             if not self._untold or self._parked or self._thread is not None:
                 return
@@ -118,10 +117,11 @@ class Hooks:
 
     @contextmanager
     def parked(self) -> Iterator[None]:
-        """Within this block no hook runs: for a fork.
+        """Keep hooks from running during this block, in which main forks.
 
-        Waits for the hook that runs, `FORK_PATIENCE` at most. A worker that is forked beside a hook
-        that takes longer may hang, if it needs what that hook holds: one warning says so.
+        Waits for the running hook, for `FORK_PATIENCE` at most. If the hook takes longer, the
+        worker is forked all the same, and can hang on a lock that the hook holds. One warning says
+        so.
         """
         with self._lock:
             self._parked += 1
@@ -154,7 +154,7 @@ class Hooks:
                 self._thread = None
 
     def _next(self) -> Event | None:
-        """What the thread is to tell next; `None` where it has to end."""
+        """The next event. `None` if the thread must exit."""
         with self._lock:
             if self._untold and not self._parked:
                 return self._untold.popleft()
@@ -162,7 +162,7 @@ class Hooks:
             return None
 
     def finish(self) -> None:
-        """Let what is untold be told, for as long as `PATIENCE` allows."""
+        """Let the hooks receive the events that wait, for `PATIENCE` at most."""
         self.turn()
         thread = self._thread
         if thread is not None:

@@ -1,10 +1,9 @@
-"""Where the Reaper's lines go: through Sanic's own logger, with a prefix.
+"""The Reaper's log: Sanic's own logger, with a prefix.
 
-A logger of our own was rejected: `sanic.reaper` has no handler, and `sanic.root.reaper` makes
-sanic-ext's background Logger fail, which knows the configured names only.
+A logger of its own was rejected: `sanic.reaper` has no handler, and `sanic.root.reaper` breaks
+sanic-ext's background Logger, which accepts only the configured names.
 
-A line has names in it that other processes have chosen, and words of their errors. So what a
-terminal would obey is escaped in each line as a whole.
+Lines contain names and error texts that other processes chose. So each line is escaped as a whole.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from .untrusted import printable_lines
 
 
 class _Line(str):
-    """The text of a record: `logging` formats it with `%`, and we make the result printable.
+    """The text of a log record, which escapes itself when `logging` formats it with `%`.
 
-    Doing it here leaves `record.args` as they are, for whoever groups or filters by them, and adds
-    no frame of ours to those among which `logging` looks for the caller.
+    This leaves `record.args` unchanged, for tools that group or filter by them, and adds no frame
+    to the stack in which `logging` looks for the caller.
     """
 
     def __mod__(self, arguments: Any) -> str:

@@ -1,4 +1,4 @@
-"""Lines on standard error, for the processes that live without Sanic and without `logging`."""
+"""Writes lines to standard error, for processes without Sanic and without `logging`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ __all__ = ["log", "printable", "write"]
 
 
 def log(level: str, text: str) -> None:
-    """One line as Sanic writes it."""
+    """Write one line in the format of Sanic's log.
+
+    Args:
+        level: name of the level, such as `WARNING`.
+        text: the message.
+    """
     moment = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime())
     write(f"[{moment}] [{os.getpid()}] [{level}] [reaper] {printable(text)}")
 
 
 def write(line: str) -> None:
-    """Never waits for whoever reads it: a full pipe must not keep a process alive."""
+    """Write one line, or drop it if the pipe is full: its reader must not keep a process alive."""
     try:
         stderr = select.poll()
         stderr.register(2, select.POLLOUT)

@@ -1,7 +1,7 @@
-"""What others have written - in a file, an environment, a socket, a name - read with care.
+"""Reads numbers and text that other processes wrote: in files, environments, sockets and names.
 
-Numbers are checked for their type and their range, and text for what a terminal would obey. The
-watchdog imports this too, so it imports nothing.
+Numbers are checked for type and range. Text is made safe for a terminal. The watchdog imports this
+module, so it imports nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from .platform.base import Identity
 
 MOST_PID = 2**22
-"""The highest pid that Linux gives (PID_MAX_LIMIT). A higher one makes `os.kill` raise
-OverflowError."""
+"""The highest pid that Linux gives (PID_MAX_LIMIT, include/linux/threads.h).
+
+A much higher number makes `os.kill` raise OverflowError."""
 
 MOST = 2**63 - 1
-"""The highest number that the kernel tells, or takes."""
+"""The highest number that the kernel writes or accepts."""
 
 FARTHEST = 1e12
-"""Seconds, in both directions, which a moment or a duration may have: 30,000 years."""
+"""The largest time or duration that is accepted, in seconds: 30,000 years."""
 
 LONGEST_DURATION = 1e9
 """Seconds, 31 years. A longer duration that a user sets counts as this one: the kernel's timers and
@@ -26,12 +27,13 @@ the watchdog's channel accept it, and nobody can tell the difference."""
 
 
 def whole(text: str, least: int = 0, most: int = MOST) -> int:
-    """A whole number, in ASCII digits alone.
+    """Parse a whole number that consists of ASCII digits.
 
-    `'²'.isdigit()` is true, `int('٣')` is 3, and `int` raises for more than 4,300 digits.
+    `int` alone does not do: `int('٣')` is 3, and more than 4,300 digits raise an error of their
+    own.
 
     Raises:
-        ValueError: it is none, or out of range.
+        ValueError: the text is no whole number, or the number is out of range.
     """
     digits = text[1:] if text.startswith("-") else text
     if not (0 < len(digits) < 20 and digits.isascii() and digits.isdigit()):
@@ -43,28 +45,28 @@ def whole(text: str, least: int = 0, most: int = MOST) -> int:
 
 
 def pid(text: str) -> int:
-    """The pid of a process.
+    """Parse a pid.
 
     Raises:
-        ValueError: nobody can have this one.
+        ValueError: no process can have this pid.
     """
     return whole(text, 1, MOST_PID)
 
 
 def identity(number: str, start: str) -> Identity:
-    """A pid and a creation time.
+    """Parse a pid and a creation time.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is not valid.
     """
     return pid(number), whole(start)
 
 
 def number(text: str) -> float:
-    """A number that is finite and not out of all proportion: seconds, above all.
+    """Parse a finite number below `FARTHEST`, such as a number of seconds.
 
     Raises:
-        ValueError: it is none. `nan` and `inf` are none.
+        ValueError: the text is no such number. `nan` and `inf` are not accepted.
     """
     if len(text) > 40:
         raise ValueError("too long for a number")
@@ -75,15 +77,17 @@ def number(text: str) -> float:
 
 
 def printable(text: str) -> str:
-    """One line of text without what a terminal might obey: a process may call itself anything, a
-    line break or an order to the terminal included."""
+    """Escape each character that a terminal would interpret, line breaks included.
+
+    A process can give itself any name.
+    """
     if text.isprintable():
         return text
     return "".join(map(_shown, text))
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines, which stay, as do its tabs."""
+    """Escape each character that a terminal would interpret, except line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(sign if sign in "\n\t" else _shown(sign) for sign in text)

@@ -1,4 +1,4 @@
-"""Start handlers that are slow: each is shown with its stack once, however many workers run it."""
+"""Reports slow start handlers: each is shown with its stack once, for all workers together."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from ..worker.handlers import Place
 
 GATHER = 1.0
-"""Seconds for which further workers are gathered before one line counts them."""
+"""Seconds for which more workers with the same slow handler are collected into one line."""
 
 AGAIN = 60.0
-"""Seconds after which the same handler is shown in full once more: that is another start."""
+"""Seconds after which the same handler is shown in full again, as part of another start."""
 
 
 class SlowHandlers:
     """The slow handlers of all workers of one server.
 
     Args:
-        say: writes one line to the log.
+        say: called with a line for the log.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -27,11 +27,12 @@ class SlowHandlers:
         self._say_at = 0.0
 
     def is_new(self, place: Place, title: str, now: float) -> bool:
-        """Whether a worker that runs this handler is to be shown in full. Else it is counted.
+        """Whether to show this handler in full. If not, the worker is counted for the next line.
 
         Args:
-            title: what the log calls the worker.
-            now: on the monotonic clock.
+            place: the handler.
+            title: the worker's name in the log.
+            now: monotonic time in seconds.
         """
         if now - self._shown.get(place, -AGAIN) >= AGAIN:
             self._shown[place] = now
@@ -42,7 +43,11 @@ class SlowHandlers:
         return False
 
     def turn(self, now: float) -> None:
-        """Say how many more there are, once they are gathered."""
+        """Report the workers that were counted, once `GATHER` is over.
+
+        Args:
+            now: monotonic time in seconds.
+        """
         if not self._more or now < self._say_at:
             return
         for place, titles in self._more.items():

@@ -1,8 +1,8 @@
-"""Puts what there is to be told of the server in its place, and finds another where that goes away.
+"""Writes the state file of a server, and moves it if its directory disappears.
 
-A runtime directory is not for ever: `/run/user/UID` is removed when its user logs out, something
-tidies /tmp up, a disk fills, main gives up being root. Readers look at every place, so nobody has
-to be told of another one but those who write there too.
+A runtime directory can disappear: `/run/user/UID` is removed when its user logs out, a cleaner
+empties /tmp, a disk fills, main gives up being root. Readers look into each possible directory. So
+a move must be announced only to others who write there (`StateFile.moved`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 BIGGEST = statedir.LONGEST // 2
-"""Bytes of the state file, of which readers take twice as many."""
+"""Maximum size of the state file in bytes. Readers accept twice as many."""
 
 
 class StateFile:
-    """The state and beat files of one run.
+    """The state file and the beat file of one run.
 
     Args:
-        run: its id.
+        run: id of the run.
 
     Attributes:
-        path: the directory in which they are. "": there is none.
-        moved: called when that is another one from now on.
+        path: directory of the files. "" if there is none.
+        moved: called with the new directory when the files have moved.
     """
 
     def __init__(self, run: str) -> None:
@@ -37,16 +37,18 @@ class StateFile:
         self._run = run
         self._written = b""
         self._file: tuple[int, int] | None = None
-        """Device and inode of the state file, when it was written."""
+        """Device and inode of the state file when it was last written."""
         self._told: set[str] = set()
 
     def write(self, now: float, content: bytes) -> None:
-        """Write what is new, there or in the next place that takes it. If none does, the next call
-        tries again: it costs the view, and nothing else.
+        """Write the files, in this directory or in the next one that accepts them.
+
+        If no directory does, the next call tries again. Until then `sanic-reaper ps` does not show
+        the server, and nothing else is affected.
 
         Args:
-            now: on the monotonic clock.
-            content: of the state file.
+            now: monotonic time in seconds.
+            content: content of the state file.
         """
         try:
             self._write(now, content)
@@ -58,7 +60,7 @@ class StateFile:
         if content != self._written or self._file != statedir.file_id(self.path, name):
             self._file = statedir.write(self.path, name, content)
             self._written = content
-        # Not before the state: a beat alone is a run of which nobody knows anything.
+        # After the state file: a beat file alone would describe a run without a state.
         statedir.write(self.path, self._run + state.BEAT, b"%.3f\n" % now)
 
     def _write_elsewhere(self, now: float, content: bytes, error: OSError) -> None:
@@ -100,12 +102,12 @@ class StateFile:
 def fitting(
     present: Iterable[bytes], past: Sequence[tuple[float, bytes]], room: int = BIGGEST
 ) -> Iterator[bytes]:
-    """The parts of a file that fit into it: readers take no longer one.
+    """The parts that fit into a file of limited size.
 
     Args:
-        present: the most important part first.
-        past: each with its moment; the latest are kept, and stay in their order.
-        room: bytes.
+        present: parts about the present, the most important first.
+        past: parts about the past, each with its time. The latest are kept, in their order.
+        room: size of the file in bytes.
     """
     for part in present:
         room -= len(part)

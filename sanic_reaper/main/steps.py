@@ -1,4 +1,4 @@
-"""The end of a server goes on, whatever fails on the way."""
+"""Runs the steps of a stop, so that a failed step does not prevent the steps after it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from ..log import log
 
 
 class Steps:
-    """Does one step after the other. A step that fails costs that step alone.
+    """Runs steps one by one, and logs those that fail.
 
-    Each kind of failure is logged once, as some steps are repeated until a deadline.
+    Each kind of failure is logged once, because some steps are repeated until a deadline.
     """
 
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
 
     def attempt(self, purpose: str, step: Callable[[], object]) -> bool:
-        """Do one step.
+        """Run one step.
 
         Args:
-            purpose: what it is for, for the log: "could not <purpose>".
+            purpose: purpose of the step, which the log puts after "main could not".
+            step: the step.
 
         Returns:
-            Whether it has raised nothing.
+            Whether the step succeeded.
         """
         try:
             step()

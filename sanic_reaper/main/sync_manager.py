@@ -1,4 +1,4 @@
-"""A SyncManager whose process ends with main, and not before the workers."""
+"""Starts and stops a SyncManager whose process exits after the workers, and when main has died."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 def guarded_manager(main: Identity, grace: float) -> Any:
-    """`multiprocessing.Manager()`, with a manager process that ends with main."""
+    """Start a SyncManager that exits when main has died.
+
+    Args:
+        main: pid and creation time of the main process.
+        grace: seconds that the SyncManager stays after main's death, for workers that still stop.
+
+    Returns:
+        The manager, as `multiprocessing.Manager()` returns it.
+    """
     from multiprocessing.managers import SyncManager
 
     services.ensure_temporary_directory()
@@ -27,24 +35,25 @@ def guarded_manager(main: Identity, grace: float) -> Any:
 
 
 def shut_down(manager: Any, patience: float) -> bool:
-    """Let a SyncManager shut down. Its own shutdown waits for an answer, without a limit.
+    """Shut a SyncManager down within a limit. (`SyncManager.shutdown` itself has none.)
 
     Args:
-        patience: seconds that it may take.
+        manager: the manager.
+        patience: seconds to wait for the shutdown.
 
     Returns:
-        Whether its process has ended.
+        Whether its process has exited.
     """
     thread = threading.Thread(target=_shut_down, args=(manager,), daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # no process, and so no thread, may be started any more
+    except RuntimeError:  # RLIMIT_NPROC counts threads too
         return False
     thread.join(patience)
     return not thread.is_alive() and not manager._process.is_alive()
 
 
 def _shut_down(manager: Any) -> None:
-    # Main has become another user: it may neither talk to the process nor signal it.
+    # Main runs as another user now, and may neither talk to the process nor signal it.
     with suppress(PermissionError):
         manager.shutdown()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
-PATIENCE = 900.0
+PATIENCE = 2400.0
 """Seconds for each step."""
 
 APP = """
@@ -25,7 +25,7 @@ from sanic_reaper import Reaper
 
 app = Sanic("Shop")
 app.extend(extensions=[Reaper])
-app.config.REAPER_STARTUP_TIMEOUT = 800.0
+app.config.REAPER_STARTUP_TIMEOUT = 2000.0
 Sanic.start_method = "METHOD"
 
 @app.get("/")
