@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from ..config import Settings
 from ..events import Hooks
 from ..log import log
+from ..model.recycling import Limits
 from ..platform.base import Identity
 from ..tree import causes
 from ..worker.explanations import EXITED, Frame
 from .heartbeat import Pulse
 from .journal import Journal
 from .processes import WatchedProcess
-from .recycling import Limits
 from .slow import SlowHandlers
 from .startup import Launch
 from .worker_link import Contact

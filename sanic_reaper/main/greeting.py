@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..config import Settings
+from ..model import recycling
 
 
 def greeting(version: str, method: str, settings: Settings) -> str:
@@ -30,11 +31,6 @@ def limits(settings: Settings) -> list[str]:
         found.append(f"a worker whose event loop is blocked for {blocked:g} s is replaced")
     if not settings.respawn:
         found.append("a worker that dies is not replaced")
-    worn = [
-        f"{settings.max_lifetime:g} s" if settings.max_lifetime else "",
-        f"{settings.max_requests} requests" if settings.max_requests else "",
-        f"{settings.max_rss} bytes of memory" if settings.max_rss else "",
-    ]
-    if any(worn):
-        found.append(f"a worker is recycled after {' or '.join(filter(None, worn))}")
+    if ways := recycling.named(settings):
+        found.append(f"a worker is recycled after {' or '.join(ways)}")
     return found

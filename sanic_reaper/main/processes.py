@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ..worker.entry import Orders, enter
 
 if TYPE_CHECKING:
+    from ..model.recycling import Limits
     from ..platform.base import Identity
     from .heartbeat import Pulse
     from .interfaces import Watcher
-    from .recycling import Limits
     from .startup import Launch
     from .worker_link import Contact
 

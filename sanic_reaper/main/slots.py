@@ -19,9 +19,9 @@ from .. import marks, platform
 from ..compat import sanic_main
 from ..log import log
 from ..model import lifecycle
+from ..model.recycling import Usage
 from .postmortem import Postmortem
 from .processes import WatchedProcess
-from .recycling import Usage
 from .slot import Reason, Slot
 from .worker_state import state_of
 

@@ -1,10 +1,11 @@
 """Why a process was ended or replaced, in one word: for counters and hooks, which need few of them.
 
-The log has more to say. Pure; the watchdog imports this too.
+The log has more to say. Pure.
 """
 
 from __future__ import annotations
 
+from ..model import recycling
 from ..model.kills import KILLS
 
 DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed", "unknown")
@@ -12,7 +13,7 @@ DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed", "unknown")
 because its loop hung, its start failed, or for another reason of `kills.KILLS`. `unknown`:
 something else in main has reaped it."""
 
-RESTARTS = (*DEATHS, "ordered", "lifetime", "requests", "memory")
+RESTARTS = (*DEATHS, "ordered", *recycling.CAUSES)
 """What a worker was replaced for: the death of the one before, an order, or one of its limits."""
 
 

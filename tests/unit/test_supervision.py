@@ -10,7 +10,7 @@ import pytest
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Event, Hooks
 from sanic_reaper.main.heartbeat import Standstill
-from sanic_reaper.main.recycling import Limits, Usage
+from sanic_reaper.model.recycling import WAYS, Limits, Usage
 from sanic_reaper.tree.deaths import cause
 
 # -- a loop that stands still ---------------------------------------------------------------------
@@ -61,6 +61,14 @@ def limits(*chances: float, **config: object) -> Limits:
 
 
 FRESH = Usage(0.0, 0, 0)
+
+
+def test_each_way_to_recycle_has_its_setting_and_its_measure():
+    settings = Settings.read({})
+    for way in WAYS:
+        assert getattr(settings, way.setting) == 0, "off, unless somebody wants it"
+        assert way.usage in Usage._fields
+    assert len({way.usage for way in WAYS}) == len(WAYS) == len(Usage._fields)
 
 
 @pytest.mark.parametrize(

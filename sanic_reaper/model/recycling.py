@@ -1,0 +1,102 @@
+"""The ways to recycle a worker: one table, and what it makes of a worker's usage. Pure: the caller
+measures.
+
+To add a way, add its setting (`config.py`), its row here with a field of `Usage`, and what measures
+it (`main/slots.py`). The first line of the log, the events, the metrics and `report` read this
+table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import random
+
+
+class Usage(NamedTuple):
+    """What one worker has used."""
+
+    seconds: float
+    """Age of the worker."""
+    requests: int
+    """Number of requests that the worker has served."""
+    rss: int
+    """Resident memory of the worker, in bytes. 0: not known."""
+
+
+class Way(NamedTuple):
+    """A way to recycle a worker."""
+
+    cause: str
+    """Label in events and metrics."""
+    setting: str
+    """Attribute of `config.Settings` that holds the limit. 0: there is none."""
+    usage: str
+    """Field of `Usage` that the limit is for."""
+    limit: Callable[[float], str]
+    """Words for the limit, after "a worker is recycled after"."""
+    reached: Callable[[float], str]
+    """Words for the usage that has reached the limit, in the log."""
+
+
+WAYS = (
+    Way(
+        "lifetime",
+        "max_lifetime",
+        "seconds",
+        lambda limit: f"{limit:g} s",
+        lambda age: f"it is {age:.0f} s old",
+    ),
+    Way(
+        "requests",
+        "max_requests",
+        "requests",
+        lambda limit: f"{limit} requests",
+        lambda number: f"it has served {number} requests",
+    ),
+    Way(
+        "memory",
+        "max_rss",
+        "rss",
+        lambda limit: f"{limit} bytes of memory",
+        lambda rss: f"it takes {rss / 1024**2:.0f} MiB of memory",
+    ),
+)
+
+CAUSES = tuple(way.cause for way in WAYS)
+
+
+class Limits:
+    """The limits of one worker: the server's, each less a share that chance decides.
+
+    A limit never grows: a limit of memory is one that must not be passed.
+
+    Args:
+        settings: a `config.Settings`.
+        chance: gives each limit its own share of `recycle_jitter`.
+    """
+
+    def __init__(self, settings: Any, chance: random.Random) -> None:
+        self._limits: list[tuple[Way, float]] = []
+        for way in WAYS:
+            share = 1.0 - settings.recycle_jitter * chance.random()
+            if configured := getattr(settings, way.setting):
+                limit = configured * share
+                is_whole = isinstance(configured, int)
+                self._limits.append((way, max(1, round(limit)) if is_whole else limit))
+
+    def exceeded(self, usage: Usage) -> tuple[str, str] | None:
+        """The first limit that has been reached: its cause, and the words of the log."""
+        for way, limit in self._limits:
+            used = getattr(usage, way.usage)
+            if used >= limit:
+                return way.cause, way.reached(used)
+        return None
+
+
+def named(settings: Any) -> list[str]:
+    """The limits that a `config.Settings` has, in words."""
+    limits = ((way, getattr(settings, way.setting)) for way in WAYS)
+    return [way.limit(limit) for way, limit in limits if limit]
