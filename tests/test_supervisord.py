@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,14 @@ FORKED = SUPERVISED.with_(method="fork")
 """Less to wait for: nothing here depends on the start method."""
 
 
+def user() -> str:
+    """Who runs the tests, and shall run the program: supervisord wants to know the name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        pytest.skip(f"uid {os.getuid()} has no name here, which supervisord wants")
+
+
 class Supervisord:
     """One supervisord in a box; its `server` is what it runs."""
 
@@ -66,7 +75,7 @@ class Supervisord:
         ours = {
             "directory": str(SUBJECTS),
             "command": f"{sys.executable} app.py",
-            "user": getpass.getuser(),
+            "user": user(),
             "stdout_logfile": str(folder / "app.log"),
             **changes,
         }
