@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class Usage(NamedTuple):
     """What one worker has used."""
 
-    seconds: float
+    seconds: float = 0.0
     """Age of the worker."""
-    requests: int
+    requests: int = 0
     """Number of requests that the worker has served."""
-    rss: int
+    rss: int = 0
     """Resident memory of the worker, in bytes. 0: not known."""
 
 

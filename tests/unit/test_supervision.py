@@ -60,7 +60,7 @@ def limits(*chances: float, **config: object) -> Limits:
     return Limits(Settings.read(keys), Chance(*chances or (0.0,)))
 
 
-FRESH = Usage(0.0, 0, 0)
+FRESH = Usage()
 
 
 def test_each_way_to_recycle_has_its_setting_and_its_measure():
