@@ -18,7 +18,7 @@ from support.http import HOST, Exchange, get
 from support.marks import methods
 from support.server import SLACK, SUPERVISED, Server
 
-from sanic_reaper.state.view import STALE
+from sanic_reaper.state.server import STALE
 
 PREFIX = "/__reaper__"
 WITH_ENDPOINT = SUPERVISED.with_config(REAPER_ENDPOINT=PREFIX)
@@ -158,7 +158,7 @@ def test_it_is_off_by_default(launch):
     server.wait_serving()
     assert ask(server, "live")[0] == ask(server, "status")[0] == 404
     assert server.get("/imported/sanic_reaper.worker.endpoint") == (200, "False")
-    assert server.get("/imported/sanic_reaper.state.view") == (200, "False")
+    assert server.get("/imported/sanic_reaper.state.discovery") == (200, "False")
     assert server.stop() == 0
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from sanic_reaper.report.account import Account
 from sanic_reaper.report.page import page
-from sanic_reaper.state.view import Server
+from sanic_reaper.state.server import Server
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 LONGEST = 120

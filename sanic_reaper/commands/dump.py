@@ -9,8 +9,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from ..model.stacks import described, frames_of
-from ..state import control, view
+from ..state import control
 from ..state.main_stack import ask_main
+from ..state.server import Server
 from . import elsewhere
 from .terminal import NOTHING_FOUND, USAGE, print_json, printable, seconds
 
@@ -56,9 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     return _show(found[0], options.process, options.json)
 
 
-def _fail_with_names(
-    why: str, servers: list[view.Server], known: list[view.Server], code: int
-) -> int:
+def _fail_with_names(why: str, servers: list[Server], known: list[Server], code: int) -> int:
     """Say who could be asked; where nobody could, also where servers were looked for."""
     _fail(f"{why} {_names(servers)}", code)
     if not servers:
@@ -66,7 +65,7 @@ def _fail_with_names(
     return code
 
 
-def _having(servers: list[view.Server], wanted: str) -> list[view.Server]:
+def _having(servers: list[Server], wanted: str) -> list[Server]:
     return [
         server
         for server in servers
@@ -75,11 +74,11 @@ def _having(servers: list[view.Server], wanted: str) -> list[view.Server]:
     ]
 
 
-def _is_main(server: view.Server, wanted: str) -> bool:
+def _is_main(server: Server, wanted: str) -> bool:
     return wanted in (MAIN, str(server.main[0]))
 
 
-def _names(servers: list[view.Server]) -> str:
+def _names(servers: list[Server]) -> str:
     """Who could be asked."""
     if not servers:
         return "no server runs"
@@ -91,7 +90,7 @@ def _names(servers: list[view.Server]) -> str:
     return "; ".join(of_each)
 
 
-def _show(server: view.Server, wanted: str, as_json: bool) -> int:
+def _show(server: Server, wanted: str, as_json: bool) -> int:
     try:
         if _is_main(server, wanted):
             text = _of_main(server)
@@ -107,7 +106,7 @@ def _show(server: view.Server, wanted: str, as_json: bool) -> int:
     return 0
 
 
-def _of_main(server: view.Server) -> str:
+def _of_main(server: Server) -> str:
     stack = ask_main(server.directory, server.uid, server.run, server.main)
     now = time.monotonic()
     how = "its loop turns"

@@ -9,7 +9,7 @@ from collections import Counter
 from functools import cache
 
 from .. import platform
-from ..state import statedir, unseen, view
+from ..state import discovery, statedir, unseen
 from ..untrusted import printable
 from .streams import complain
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from ..state.discovery import Unread
+    from ..state.server import Server
     from ..state.unseen import Unseen
-    from ..state.view import Server, Unread
 
 MOST_PLACES = 6
 """Directories that are listed. Root looks in those of every user."""
@@ -29,10 +30,13 @@ _complained: set[str] = set()
 
 
 def servers(uids: Iterable[int] | None = None) -> list[Server]:
-    """`view.servers`; of a server that seems to run, and whose file is not understood, one line on
-    standard error says so. Of another user's there is one line for all: anybody can make many."""
+    """Find the servers, as `discovery.servers` does.
+
+    Each file that is not understood, and whose server seems to run, gets one line on standard
+    error. All files of other users get one line together, because anybody can make many.
+    """
     unread: list[Unread] = []
-    found = view.servers(uids, unread)
+    found = discovery.servers(uids, unread)
     own, running = os.geteuid(), [one for one in unread if one.seems_alive]
     notes = [str(one) for one in running if one.uid == own]
     others = Counter(one.uid for one in running if one.uid != own)

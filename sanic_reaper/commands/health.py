@@ -8,7 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 
 from .. import platform
-from ..state import health, statedir, view
+from ..state import discovery, health, statedir
 from ..state.unseen import unseen
 from ..untrusted import printable, whole
 from . import elsewhere
@@ -17,7 +17,8 @@ from .terminal import print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..state.view import Server, Unread
+    from ..state.discovery import Unread
+    from ..state.server import Server
 
 UNWELL = 1
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.all_users:
         uids = list(statedir.users())
     unread: list[Unread] = []
-    running = _running(view.servers(uids, unread), options.app)
+    running = _running(discovery.servers(uids, unread), options.app)
     decide = health.live if options.live else health.ready
     found = {
         f"{server.app} [{server.main[0]}]": decide(server, time.monotonic()) for server in running
@@ -99,7 +100,7 @@ def _uid(text: str) -> int:
 
 def _unseen() -> list[str]:
     """What runs and can't be seen from here. Looked for only where nothing else is."""
-    known = {server.run for server in view.servers()}
+    known = {server.run for server in discovery.servers()}
     return elsewhere.hints(unseen(platform.table(), known), "sanic-reaper health ...")
 
 
@@ -114,7 +115,7 @@ def _running(servers: Sequence[Server], app: str | None) -> list[Server]:
 def _elsewhere(uids: Sequence[int], app: str | None) -> str:
     """Whose servers run, where root has asked for those of somebody who has none."""
     others = sorted(set(statedir.users()) - set(uids))
-    having = sorted({server.uid for server in _running(view.servers(others), app)})
+    having = sorted({server.uid for server in _running(discovery.servers(others), app)})
     if not having:
         return ""
     names = ", ".join(map(str, having))

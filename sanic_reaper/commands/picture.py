@@ -9,7 +9,8 @@ import time
 from .. import platform
 from ..model import lifecycle
 from ..platform import Identity, Row
-from ..state.view import Member, Server, Stray
+from ..state.server import Member, Server
+from ..state.strays import Stray
 from . import elsewhere
 from .terminal import columns, painter, printable, seconds, size, width
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .. import platform
-from ..state import statedir, view
+from ..state import statedir, strays
 from ..state.unseen import Unseen, unseen
 from . import elsewhere
 from .picture import Picture
@@ -102,7 +102,7 @@ def look() -> tuple[list[Picture], list[Unseen]]:
     pictures = [Picture.of(server, table, now) for server in servers]
     known = {(server.uid, server.run) for server in servers}
     uids = list(statedir.users())
-    pictures += [Picture.of_stray(stray, table) for stray in view.strays(table, uids, known)]
+    pictures += [Picture.of_stray(stray, table) for stray in strays.strays(table, uids, known)]
     shown = [picture for picture in pictures if picture.is_worth_showing]
     return shown, unseen(table, {run for _, run in known})
 

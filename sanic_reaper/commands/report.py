@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ..report.account import Account
-from ..state import view
+from ..state.server import Server
 from . import elsewhere
 from .streams import complain
 from .terminal import NOTHING_FOUND, USAGE, painter, print_json
@@ -56,7 +56,7 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def _last(found: Sequence[view.Server], app: str | None) -> view.Server | None:
+def _last(found: Sequence[Server], app: str | None) -> Server | None:
     """By the clock on the wall: the monotonic one begins anew with each boot.
 
     A run of this boot and PID namespace comes before any other, such as one of a container that
@@ -66,14 +66,14 @@ def _last(found: Sequence[view.Server], app: str | None) -> view.Server | None:
     return max(wanted, key=lambda one: (one.is_here, _began(one)), default=None)
 
 
-def _began(server: view.Server) -> float:
+def _began(server: Server) -> float:
     try:
         return server.began + float(server.fields.get("clock", 0.0))
     except ValueError:
         return 0.0
 
 
-def _none(found: Sequence[view.Server], app: str | None) -> str:
+def _none(found: Sequence[Server], app: str | None) -> str:
     if app is None:
         return "no server has left word"
     others = ", ".join(sorted({one.app for one in found}))

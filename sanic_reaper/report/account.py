@@ -1,6 +1,6 @@
 """The account of one run: what its processes did and when, how it started, and how it ended.
 
-Pure: a `view.Server` in, an `Account` out. Moments are on the monotonic clock of the server's
+Pure: a `server.Server` in, an `Account` out. Moments are on the monotonic clock of the server's
 machine; `Account.wall` gives seconds since the epoch. What stands in a file may be anything, so a
 number that is none counts as missing.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..model.kills import KILLS
 from ..model.lifecycle import BLOCKED
-from ..state.view import STALE
+from ..state.server import STALE
 from ..tree.deaths import cause
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..platform.base import Identity
     from ..state import Fields
-    from ..state.view import Member, Server
+    from ..state.server import Member, Server
 
 OUTCOMES = {
     "starting": "starting",

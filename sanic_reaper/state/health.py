@@ -10,7 +10,7 @@ from ..model.lifecycle import ANSWERS, BACKGROUND, FINISHING_START, STALLED, STO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .view import Member, Server
+    from .server import Member, Server
 
 
 def live(server: Server, now: float) -> str:

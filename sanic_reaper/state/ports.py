@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from .. import platform
 from ..untrusted import printable
-from . import view
+from . import discovery, strays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _are_being_ended(pids: list[int]) -> bool:
     table = platform.table()
     dying = {
         identity[0]
-        for server in view.servers()
+        for server in discovery.servers()
         if not server.lives and server.watchdog_lives
         for identity in server.belongs(table)
     }
@@ -190,7 +190,7 @@ def _describe(pid: int) -> str:
         return f"[{pid}], which has just ended"
     words = f"{_command(pid) or row.name} [{pid}], which runs for {platform.age(row.start):.0f} s"
     table = platform.table()
-    for server in view.servers():
+    for server in discovery.servers():
         identity = row.identity
         if identity != server.main and identity not in server.belongs(table):
             continue
@@ -199,7 +199,7 @@ def _describe(pid: int) -> str:
         if server.lives:
             return f"{words}: {title} of {server.app}, which runs in {server.fields['directory']}"
         return f"{words}: {title}, an orphan of {server.app}, whose main {server.main[0]} is gone"
-    for stray in view.strays(table, [platform.uid(pid)], set()):
+    for stray in strays.strays(table, [platform.uid(pid)], set()):
         if row.identity in stray.processes:
             return f"{words}: an orphan of {stray.app}, whose main {stray.main[0]} is gone"
     return words

@@ -1,8 +1,9 @@
 """Ending what is left of a server whose main and whose watchdog are gone.
 
-Who is ended is decided by `view`: what main has recorded, what descends from that, and what bears
-the run's mark. How, is what the watchdog does too (`remains`): SIGTERM, a second, SIGKILL, until
-none is left. They get no more time: nobody waits for an answer of a server that is gone.
+`server` and `strays` decide which processes these are: what main has recorded, what descends from
+that, and what bears the run's mark. They are killed as the watchdog does it (`remains`): SIGTERM, a
+second, SIGKILL, until none is left. They get no more time: nobody waits for an answer of a server
+that is gone.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from .. import platform, state
 from ..model import kills
 from ..tree.process import Handle
 from ..tree.remains import NEVER, Remains, Target
-from . import statedir, view
+from . import discovery, statedir, strays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..platform.base import Identity, Row
-    from .view import Server, Stray, Unread
+    from .discovery import Unread
+    from .server import Server
+    from .strays import Stray
 
 
 class Leftover:
@@ -68,7 +71,7 @@ def leftovers(
     servers = list(servers)
     found = [_of_server(server) for server in servers if server.is_gone]
     known = {(server.uid, server.run) for server in servers}
-    found += [_of_stray(stray) for stray in view.strays(table, uids, known)]
+    found += [_of_stray(stray) for stray in strays.strays(table, uids, known)]
     return [leftover for leftover in found if leftover.find(table)]
 
 
@@ -93,7 +96,7 @@ def _of_server(server: Server) -> Leftover:
 
 def _of_stray(stray: Stray) -> Leftover:
     def belongs(table: Mapping[int, Row]) -> dict[Identity, str]:
-        again = view.strays(table, [stray.uid], set())
+        again = strays.strays(table, [stray.uid], set())
         return next((one.processes for one in again if one.run == stray.run), {})
 
     return Leftover(stray, stray.directory, belongs, {}, helped=False)
@@ -186,7 +189,7 @@ def sweep_for(
     """
     uid = os.geteuid()
     unread: list[Unread] = []
-    servers = view.servers([uid], unread)
+    servers = discovery.servers([uid], unread)
     for leftover in leftovers(servers, platform.table(), [uid]):
         same = leftover.app == app and leftover.directory == directory
         if same and not leftover.helped:

@@ -18,8 +18,8 @@ from sanic_ext import openapi
 
 from ..compat import sanic_app, sanic_listeners
 from ..compat.sanic_app import App
-from ..state import health, view
-from ..state.view import Server
+from ..state import discovery, health
+from ..state.server import Server
 from . import metrics, status
 from .handlers import EXEMPT
 
@@ -104,7 +104,7 @@ class Endpoint:
         if now - self._read_at >= FRESH:
             self._read_at, self._server = now, None
             try:
-                self._server = view.load(self._directory, self._uid, self._run)
+                self._server = discovery.load(self._directory, self._uid, self._run)
             except OSError as error:  # whose own words may have a path in them
                 self._why = f"what main writes can't be read: {error.strerror or 'it is not ours'}"
             if not self._directory:

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from ..compat.sanic_app import App
-from ..state import view
+from ..state import discovery
 from . import status
 
 
@@ -29,7 +29,7 @@ class Commands:
         """What the endpoint shows as `/status`."""
         directory, run, uid = self._reaper_server
         try:
-            server = view.load(directory, uid, run)
+            server = discovery.load(directory, uid, run)
         except OSError as error:
             return status.unknown(f"what main writes can't be read: {error}")
         return status.document(server, time.monotonic())

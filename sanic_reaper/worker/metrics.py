@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import TypeAlias
 
-    from ..state.view import Member, Server
+    from ..state.server import Member, Server
 
     Sample: TypeAlias = "tuple[Mapping[str, str], float]"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..state import Fields
-    from ..state.view import Member, Server
+    from ..state.server import Member, Server
 
 SCHEMA = 1
 """Goes up when a field changes its meaning or goes away; not when one is added."""

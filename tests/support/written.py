@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sanic_reaper import state
-from sanic_reaper.state.view import Server
+from sanic_reaper.state.server import Server
 from sanic_reaper.tree.process import start_of
 
 NOW = 1000.0

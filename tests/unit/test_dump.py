@@ -39,7 +39,7 @@ from sanic_reaper.tree.process import start_of
     ],
 )
 def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
-    monkeypatch.setattr(dump.elsewhere.view, "servers", lambda *_: servers)
+    monkeypatch.setattr(dump.elsewhere.discovery, "servers", lambda *_: servers)
     assert cli.main(["dump", "Sanic-Server-0-0", *arguments]) == code
     out, error = capsys.readouterr()
     assert out == ""
@@ -57,7 +57,7 @@ def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
     ],
 )
 def test_without_a_name_it_says_which_there_are(monkeypatch, capsys, servers, words):
-    monkeypatch.setattr(dump.elsewhere.view, "servers", lambda *_: servers)
+    monkeypatch.setattr(dump.elsewhere.discovery, "servers", lambda *_: servers)
     assert cli.main(["dump"]) == 2
     assert words in capsys.readouterr().err
 

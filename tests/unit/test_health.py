@@ -15,7 +15,7 @@ from support.written import NOW, a_server
 from sanic_reaper import cli
 from sanic_reaper.commands import health as command
 from sanic_reaper.state import health
-from sanic_reaper.state.view import STALE
+from sanic_reaper.state.server import STALE
 
 TWO = ("0 serving", "1 serving")
 
@@ -139,7 +139,7 @@ def test_all_have_to_be_well_and_each_that_is_not_is_told(monkeypatch, capsys, p
     beat = NOW - time.monotonic()
     servers = [a_server(*TWO, app=app, phase=phase, age=beat) for app, phase in phases.items()]
     monkeypatch.setattr(command, "unseen", lambda table, known: [])  # those of this machine
-    monkeypatch.setattr(command.view, "servers", lambda *_: servers)
+    monkeypatch.setattr(command.discovery, "servers", lambda *_: servers)
     monkeypatch.setattr(command.statedir, "users", lambda: [os.geteuid()])
     assert cli.main(["health", "--ready", "--json"]) == (not well)
     out, error = capsys.readouterr()

@@ -12,7 +12,7 @@ from sanic_reaper import state
 from sanic_reaper.events import Event
 from sanic_reaper.main.journal import KEPT, LONGEST, Journal, facts
 from sanic_reaper.main.statefile import BIGGEST, fitting
-from sanic_reaper.state import view
+from sanic_reaper.state import discovery
 from sanic_reaper.tree.process import start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -98,7 +98,7 @@ def test_the_file_of_a_server_with_a_long_history_is_one_that_readers_take(tmp_p
     journal.write(100.0)
     size = (tmp_path / f"{RUN}{state.STATE}").stat().st_size
     assert BIGGEST / 2 < size <= BIGGEST
-    server = view.load(str(tmp_path), os.geteuid(), RUN)
+    server = discovery.load(str(tmp_path), os.geteuid(), RUN)
     assert server.main == main
     assert server.counters["worker.died"] == KEPT
     assert server.events[-1]["pid"] == str(1000 + KEPT - 1), "the latest is kept"

@@ -15,7 +15,7 @@ from support.written import NOW, a_server
 from sanic_reaper import state
 from sanic_reaper.model.kills import KILLS
 from sanic_reaper.model.lifecycle import LIVING
-from sanic_reaper.state.view import Server
+from sanic_reaper.state.server import Server
 from sanic_reaper.tree import causes
 from sanic_reaper.worker import metrics, status
 

@@ -14,7 +14,7 @@ from support.programs import program, said_by
 from support.written import a_server
 
 from sanic_reaper.state import ports
-from sanic_reaper.state.view import Stray
+from sanic_reaper.state.strays import Stray
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -121,8 +121,8 @@ def test_a_port_that_a_process_has_of_which_no_file_tells(address, holder, monke
     stray = Stray("run", (4711, 1), "Shop", "/srv", os.geteuid())
     stray.processes[identify(holder.pid)] = "bears this run's mark"
     strays = [OTHERS, stray] if is_stray else [OTHERS]
-    monkeypatch.setattr(ports.view, "servers", lambda: [a_server(boot="another")])
-    monkeypatch.setattr(ports.view, "strays", lambda table, uids, known: strays)
+    monkeypatch.setattr(ports.discovery, "servers", lambda: [a_server(boot="another")])
+    monkeypatch.setattr(ports.strays, "strays", lambda table, uids, known: strays)
     words = ports.explain(address)
     assert f"[{holder.pid}], which runs for" in words
     assert words.endswith(": an orphan of Shop, whose main 4711 is gone") is is_stray

@@ -15,7 +15,7 @@ from support.programs import program
 from sanic_reaper import cli, platform
 from sanic_reaper.commands import ps
 from sanic_reaper.commands.picture import Line
-from sanic_reaper.state.view import Stray
+from sanic_reaper.state.strays import Stray
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -27,8 +27,8 @@ def stray(monkeypatch):
         stray = Stray("run", (4711, 1), "Shop", "/srv", os.geteuid())
         stray.processes[identify(process.pid)] = "bears this run's mark"
         monkeypatch.setattr(ps, "unseen", lambda table, known: [])  # those of this machine
-        monkeypatch.setattr(ps.view, "servers", lambda *_: [])
-        monkeypatch.setattr(ps.view, "strays", lambda table, uids, known: [stray])
+        monkeypatch.setattr(ps.elsewhere.discovery, "servers", lambda *_: [])
+        monkeypatch.setattr(ps.strays, "strays", lambda table, uids, known: [stray])
         yield process.pid
 
 

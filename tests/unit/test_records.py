@@ -19,8 +19,8 @@ from sanic_reaper import platform, state
 from sanic_reaper.commands import ps
 from sanic_reaper.report.account import Account
 from sanic_reaper.report.text import Text
-from sanic_reaper.state import health, records, statedir, sweeping, view
-from sanic_reaper.state.view import Server
+from sanic_reaper.state import discovery, health, records, statedir, sweeping
+from sanic_reaper.state.server import Server
 from sanic_reaper.worker import metrics, status
 
 KINDS = [*records._NEEDED, "weather"]
@@ -177,12 +177,12 @@ def test_one_bad_file_costs_that_file_alone(place):
     (place / "folder.state").mkdir()
     os.mkfifo(place / "pipe.state")
     (place / "link.state").symlink_to("good.state")
-    unread: list[view.Unread] = []
-    assert [server.run for server in view.servers([os.geteuid()], unread)] == ["good"]
+    unread: list[discovery.Unread] = []
+    assert [server.run for server in discovery.servers([os.geteuid()], unread)] == ["good"]
     said = {Path(one.path).stem: str(one) for one in unread}
     assert set(said) == {"newer", "liar", "huge", "noise"}
     assert said["newer"].endswith("(2); this one reads 1")
-    assert sweeping.leftovers(view.servers([os.geteuid()]), {}, []) == []
+    assert sweeping.leftovers(discovery.servers([os.geteuid()]), {}, []) == []
 
 
 def test_the_one_that_beats_is_believed(place, tmp_path, monkeypatch):
@@ -194,27 +194,27 @@ def test_the_one_that_beats_is_believed(place, tmp_path, monkeypatch):
         (where / "run.beat").write_text(beat)
     for order in ([place, other], [other, place]):
         monkeypatch.setattr(statedir, "places", lambda uid, order=order: list(map(str, order)))
-        [server] = view.servers([os.geteuid()])
+        [server] = discovery.servers([os.geteuid()])
         assert server.directory == str(other)
 
 
 def test_of_another_user_only_so_much_is_read(place, monkeypatch):
     for number in range(8):
         leave(place, f"run{number}")
-    monkeypatch.setattr(view, "MOST_RUNS", 5)
-    assert len(view.servers([os.geteuid()])) == 8, "one's own are all read"
-    monkeypatch.setattr(view, "MOST_FILES", 5)
-    assert len(view.servers([os.geteuid()])) <= 5
+    monkeypatch.setattr(discovery, "MOST_RUNS", 5)
+    assert len(discovery.servers([os.geteuid()])) == 8, "one's own are all read"
+    monkeypatch.setattr(discovery, "MOST_FILES", 5)
+    assert len(discovery.servers([os.geteuid()])) <= 5
 
 
 def test_one_file_that_is_longer_than_that_is_not_looked_into(place):
     """Each of its records would cost a look at the process table."""
     leave(place, "long")
-    room = view.Room(os.geteuid())
+    room = discovery.ReadingLimit(os.geteuid())
     room.bytes = 50
-    assert list(view._in_directory(str(place), room, [])) == []
+    assert list(discovery._in_directory(str(place), room, [])) == []
     room.bytes = 5000
-    assert [one.run for one in view._in_directory(str(place), room, [])] == ["long"]
+    assert [one.run for one in discovery._in_directory(str(place), room, [])] == ["long"]
 
 
 def test_a_server_of_another_version_is_named_by_each_command(place, tmp_path):

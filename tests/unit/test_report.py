@@ -26,7 +26,7 @@ from sanic_reaper.report.record import record
 from sanic_reaper.report.text import LINES, STEPS, WORKERS, Text
 from sanic_reaper.report.words import duration
 from sanic_reaper.state import statedir
-from sanic_reaper.state.view import Server
+from sanic_reaper.state.server import Server
 
 T = 1000.0
 """When the servers of these tests have begun, on the monotonic clock."""

@@ -14,7 +14,7 @@ from support.programs import program
 from support.written import a_server
 
 from sanic_reaper import platform, state
-from sanic_reaper.state import statedir, sweeping, view
+from sanic_reaper.state import discovery, server, statedir, sweeping
 
 DAY = 86400.0
 WORKER = "Sanic-Server-0-0"
@@ -47,7 +47,7 @@ def leave(place: Path, run: str, app: str = "Shop", directory: str = "/srv", **f
 
 def forget(place: Path) -> set[str]:
     """Start the shop; return which runs are still told of."""
-    sweeping._forget_old("Shop", "/srv", view.servers([os.geteuid()]))
+    sweeping._forget_old("Shop", "/srv", discovery.servers([os.geteuid()]))
     assert {path.stem for path in place.iterdir()} == {path.stem for path in place.glob("*.state")}
     return {path.stem for path in place.glob("*.state")}
 
@@ -84,8 +84,8 @@ ELSEWHERE = {
     [
         ((0, 0), False),
         ((3 * DAY, 60), False),
-        ((view.GONE_AFTER / 2, DAY), False),
-        ((view.GONE_AFTER + 60, view.GONE_AFTER + 60), True),
+        ((server.GONE_AFTER / 2, DAY), False),
+        ((server.GONE_AFTER + 60, server.GONE_AFTER + 60), True),
         ((-2 * DAY, -2 * DAY), True),  # the clock was set back
     ],
     ids=["fresh", "its beat is", "its state is", "silent", "in the future"],
@@ -107,10 +107,10 @@ def test_a_server_that_has_given_up_being_root_lives(uid):
     with program(code) as main:
         identity = identify(main.pid)
         fields = {**a_server().fields, "pid": str(main.pid), "start": str(identity.start)}
-        server = view.Server(uid, "/nowhere", [("server", fields)])
-        assert server.lives is (uid == 0)
-        assert not server.is_gone
-        assert sweeping.leftovers([server], platform.table(), []) == []
+        left = server.Server(uid, "/nowhere", [("server", fields)])
+        assert left.lives is (uid == 0)
+        assert not left.is_gone
+        assert sweeping.leftovers([left], platform.table(), []) == []
 
 
 def test_who_lives_is_not_touched(place):
@@ -123,7 +123,7 @@ def test_who_lives_is_not_touched(place):
 def test_what_is_not_understood_is_left_alone(place):
     leave(place, "newer", version=state.VERSION + 1)
     (place / "broken.state").write_text("server\tpid=none\n")
-    sweeping._forget_old("Shop", "/srv", view.servers([os.geteuid()]))
+    sweeping._forget_old("Shop", "/srv", discovery.servers([os.geteuid()]))
     assert (place / "newer.state").exists()
     assert (place / "broken.state").exists()
 
@@ -186,9 +186,9 @@ def test_what_nobody_has_understood_for_long_goes(place):
     leave(place, "newer", version=state.VERSION + 1)
     for end in (state.STATE, state.BEAT):
         os.utime(place / f"older{end}", (time.time() - 8 * DAY,) * 2)
-    unread: list[view.Unread] = []
+    unread: list[discovery.Unread] = []
     # Other places may hold other servers of this user.
-    here = {server.directory for server in view.servers([os.geteuid()], unread)}
+    here = {server.directory for server in discovery.servers([os.geteuid()], unread)}
     assert str(place) not in here
     unread = [one for one in unread if Path(one.path).parent == place]
     sweeping._forget_fragments(unread)

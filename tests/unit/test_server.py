@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.written import a_server
 
-from sanic_reaper.state.view import Server
+from sanic_reaper.state.server import Server
 
 
 def test_a_kind_of_record_that_is_not_known_does_not_hide_the_rest():

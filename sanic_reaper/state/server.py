@@ -1,38 +1,35 @@
-"""The servers of this machine, as somebody sees them who is none of them: from what they have left
-in their users' directories, and from the process table.
+"""One run of one server, as another process sees it: what main and the watchdog have recorded,
+corrected by the process table.
 
 Nothing here imports Sanic, or anything else that takes long: a probe calls it every few seconds.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from functools import cache
-from itertools import islice
 
 from .. import platform, state
 from ..model import lifecycle
 from ..model.kills import STARTED_BY_MAIN
-from ..tree import marked, ownership
+from ..model.roles import MAIN, PROCESS, WATCHDOG, WORKER, title
+from ..tree import ownership
 from ..tree.process import Handle
 from ..tree.remains import is_detached, is_marked
-from ..untrusted import printable
-from . import records, statedir
+from . import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..platform.base import Identity, Row
     from . import Fields
 
 STALE = 5.0
-"""Seconds without a beat after which main's loop is said to stand still. It beats each second."""
+"""Seconds without a beat after which main's loop counts as stuck. It beats once a second."""
 
 
 GONE_AFTER = 600.0
-"""Seconds without a beat after which a server that can't be seen from here is taken for gone."""
+"""Seconds without a beat after which a server of another PID namespace counts as gone."""
 
 
 class Member:
@@ -41,16 +38,16 @@ class Member:
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
         self.identity = records.identity_of(fields)
-        self.role = fields.get("role", "process")
+        self.role = fields.get("role", PROCESS)
         self.name = fields.get("name", "?")
         self.state = self.recorded
         """Its state: what main has recorded, and since `Server.observe` also what the kernel says.
         """
         self.imported: float | None = None
         self.up: float | None = None
-        """When its start was over,"""
+        """When its start was over, on the monotonic clock."""
         self.ready: float | None = None
-        """and when its background work was done too. On the monotonic clock."""
+        """When its background work was done too, on the monotonic clock."""
         self.handlers: list[Fields] = []
         self.standstills: list[Fields] = []
 
@@ -66,7 +63,7 @@ class Member:
 
     @property
     def title(self) -> str:
-        return f"{self.role} {self.name}" if self.role != self.name else self.role
+        return title(self.role, self.name)
 
 
 class Server:
@@ -162,7 +159,7 @@ class Server:
     @property
     def is_here(self) -> bool:
         """Whether its pids mean something to us: the same boot, the same PID namespace."""
-        return (self.fields.get("boot"), self.fields.get("namespace")) == _here()
+        return (self.fields.get("boot"), self.fields.get("namespace")) == here()
 
     @property
     def lives(self) -> bool:
@@ -188,19 +185,19 @@ class Server:
 
     @property
     def watchdog_lives(self) -> bool:
-        """Whether somebody is at work who ends what is left."""
+        """Whether the watchdog lives, which kills what is left."""
         return self.is_here and any(
-            member.role == "watchdog" and _lives(member.identity, self.uid)
+            member.role == WATCHDOG and _lives(member.identity, self.uid)
             for member in self.members.values()
         )
 
     @property
     def workers(self) -> list[Member]:
-        """Those that have not ended, and have not been told to."""
+        """The workers that have not exited, and were not told to stop."""
         return [
             one
             for one in self.members.values()
-            if one.role == "worker"
+            if one.role == WORKER
             and one.recorded not in lifecycle.LEAVING
             and one.state not in lifecycle.LEAVING
         ]
@@ -231,14 +228,14 @@ class Server:
             member.state = lifecycle.observed(member.recorded, alive, halted)
 
     def turns(self, now: float) -> bool:
-        """Whether main's loop does."""
+        """Whether main's loop turns."""
         return self.beat is not None and now - self.beat < STALE
 
     def belongs(self, table: Mapping[int, Row]) -> dict[Identity, str]:
-        """Its living processes but main, with the evidence that they are: see `ownership`."""
+        """The living processes of the server but main, each with the evidence: see `ownership`."""
         if not self.is_here:
             return {}
-        roots = {self.main: "main"}
+        roots = {self.main: MAIN}
         recorded = {
             identity: STARTED_BY_MAIN
             for identity in self.members
@@ -268,7 +265,8 @@ class Server:
 
 
 @cache
-def _here() -> tuple[str, str]:
+def here() -> tuple[str, str]:
+    """This boot of the machine, and this PID namespace."""
     return state.boot(), state.namespace()
 
 
@@ -281,229 +279,3 @@ def _lives(identity: Identity, uid: int) -> bool:
     """Whether a process lives that a file of this user's tells of. It is to be that user's, or
     anybody could say so of any process; but a server of root's may have given up being root."""
     return Handle(*identity, None).alive() and uid in (0, platform.uid(identity[0]))
-
-
-# -- finding them -------------------------------------------------------------------------------
-
-
-MOST_FILES = 10_000
-"""Entries of a user's directory that are looked at."""
-
-MOST_RUNS = 100
-"""Runs of another user's that are read,"""
-
-MOST_BYTES = 4 * 1024 * 1024
-"""and bytes of their files: what a user writes shall not keep root busy, or fill its memory."""
-
-
-FRESH = 60.0
-"""Seconds since its last sign of life for which a server of another version counts as running."""
-
-
-class Unread:
-    """A state file that could not be understood.
-
-    Args:
-        uid: the user in whose directory it lies.
-        path: where that is.
-        why: for people to read.
-        age: seconds since its server has last shown a sign of life. `None`: unknown.
-    """
-
-    def __init__(self, uid: int, path: str, why: str, age: float | None) -> None:
-        self.uid, self.path, self.why, self.age = uid, path, why, age
-
-    @property
-    def seems_alive(self) -> bool:
-        """Whether somebody writes beside that file, as a running server does each second."""
-        return self.age is not None and self.age < FRESH
-
-    def __str__(self) -> str:
-        return f"{self.path} is not understood: {self.why}"
-
-
-def servers(uids: Iterable[int] | None = None, unread: list[Unread] | None = None) -> list[Server]:
-    """Every run of which something can be read, the oldest first.
-
-    Args:
-        uids: whose; those that this process may see, where none are given.
-        unread: is given the files of servers that can't be understood.
-    """
-    found: dict[tuple[int, str], Server] = {}
-    for uid in statedir.users() if uids is None else uids:
-        room = Room(uid)
-        for path in statedir.places(uid):
-            for server in _in_directory(path, room, [] if unread is None else unread):
-                key = (uid, server.run)
-                if key not in found or _is_fresher(server, found[key]):
-                    found[key] = server
-    return sorted(found.values(), key=lambda server: server.began)
-
-
-def _is_fresher(one: Server, other: Server) -> bool:
-    """A main that can't write to its directory any more goes on in another one."""
-    return (one.beat or 0.0) > (other.beat or 0.0)
-
-
-class Room:
-    """How much of a user's files is read: all of our own."""
-
-    def __init__(self, uid: int) -> None:
-        self.uid = uid
-        is_own = uid == os.geteuid()
-        self.runs = MOST_FILES if is_own else MOST_RUNS
-        self.bytes = MOST_FILES * statedir.LONGEST if is_own else MOST_BYTES
-
-
-def load(path: str, uid: int, run: str) -> Server:
-    """One server, of which it is known where it has left word of itself; or did, before it had to
-    go elsewhere.
-
-    Raises:
-        OSError: there is nothing that could be read, or believed.
-    """
-    found, failure = None, None
-    for user, place in _where_it_may_be(path, uid):
-        try:
-            server = _load_from(place, user, run)
-        except OSError as error:
-            failure = failure or error
-            continue
-        if server.turns(time.monotonic()):
-            return server
-        if found is None or _is_fresher(server, found):
-            found = server
-    if found is None:
-        raise failure or OSError("there is no place")
-    return found
-
-
-def _where_it_may_be(path: str, uid: int) -> Iterator[tuple[int, str]]:
-    yield uid, path
-    for user in dict.fromkeys((uid, os.geteuid())):  # main may have given up being root
-        for place in statedir.places(user):
-            if (user, place) != (uid, path):
-                yield user, place
-
-
-def _load_from(path: str, uid: int, run: str) -> Server:
-    """Raises: OSError."""
-    directory = statedir.open_directory(path, uid)
-    try:
-        return _read(directory, path, Room(uid), run)
-    except ValueError as error:
-        raise OSError(f"{path}/{run}{state.STATE} is not to be understood: {error}") from error
-    finally:
-        os.close(directory)
-
-
-def _in_directory(path: str, room: Room, unread: list[Unread]) -> Iterator[Server]:
-    try:
-        directory = statedir.open_directory(path, room.uid)
-    except OSError:
-        return
-    try:
-        for run in runs_in(directory):
-            room.runs -= 1
-            if room.runs < 0 or room.bytes < 0:
-                return
-            try:
-                yield _read(directory, path, room, run)
-            except OSError:
-                continue  # no longer there, or no file of its user's
-            except ValueError as error:
-                file = printable(f"{path}/{run}{state.STATE}")
-                age = _silence(directory, run)
-                unread.append(Unread(room.uid, file, str(error), age))
-    finally:
-        os.close(directory)
-
-
-def runs_in(directory: int) -> list[str]:
-    """The ids of the runs of which there is a state file in an open directory."""
-    with os.scandir(directory) as entries:
-        names = [entry.name for entry in islice(entries, MOST_FILES)]
-    return [
-        name.removesuffix(state.STATE)
-        for name in names
-        if name.endswith(state.STATE) and not name.startswith(".")
-    ]
-
-
-def _read(directory: int, path: str, room: Room, run: str) -> Server:
-    """Raises: OSError, ValueError."""
-
-    def content(end: str) -> bytes:
-        found = statedir.read(directory, run + end)
-        room.bytes -= len(found)
-        if room.bytes < 0:
-            raise OSError(f"user {room.uid} has written more than is read of another user")
-        return found
-
-    def content_if_there(end: str) -> bytes:
-        try:
-            return content(end)
-        except FileNotFoundError:
-            return b""
-
-    beat = records.moment(content_if_there(state.BEAT))
-    written = state.parse(content(state.STATE))
-    log = state.parse(content_if_there(state.END))
-    kin = state.parse(content_if_there(state.KIN))
-    server = Server(room.uid, path, written, log, kin, beat)
-    if server.run != run:
-        raise ValueError("it tells of another run")
-    server.observe(platform.row)
-    server.silent_for = _silence(directory, run)
-    return server
-
-
-def _silence(directory: int, run: str) -> float | None:
-    """Seconds since main has last written something."""
-    ages = (statedir.age_of(directory, run + end) for end in (state.BEAT, state.STATE))
-    return min((age for age in ages if age is not None), default=None)
-
-
-class Stray:
-    """What is left of a run that no file tells of, by the marks that it bears."""
-
-    def __init__(self, run: str, main: Identity, app: str, directory: str, uid: int) -> None:
-        self.run, self.main, self.app, self.directory = run, main, app, directory
-        self.uid = uid
-        self.processes: dict[Identity, str] = {}
-
-
-def strays(
-    table: Mapping[int, Row], uids: Iterable[int | None], known: set[tuple[int, str]]
-) -> list[Stray]:
-    """Processes whose marks say that their main is one that is gone.
-
-    Args:
-        uids: whose processes are looked at.
-        known: runs that a file tells of: its user, its id.
-    """
-    wanted = set(uids)
-    found: dict[str, Stray] = {}
-    for row in table.values():
-        uid = platform.uid(row.pid)
-        if not row.alive or uid is None or uid not in wanted:
-            continue
-        environ = platform.environ(row.pid)
-        run, main = marked.run_of(environ), marked.main_of(environ)
-        if not run or (uid, run) in known or main is None or row.start < main.identity[1]:
-            continue
-        if not _is_stray(row, main):
-            continue
-        new = Stray(run, main.identity, main.app, main.directory, uid)
-        stray = found.setdefault(f"{uid}:{run}", new)
-        stray.processes[row.identity] = "bears this run's mark"
-    return list(found.values())
-
-
-def _is_stray(row: Row, main: marked.Main) -> bool:
-    """Whether main is known to be gone: of a process of another PID namespace, or one that a main
-    of another namespace has started (a container's own `unshare`), the mark's pid says nothing."""
-    _, here = _here()
-    if main.namespace not in ("", here) or state.namespace(row.pid) != here:
-        return False
-    return not Handle(*main.identity, None).alive()
