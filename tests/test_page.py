@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sanic_reaper.report.account import Account
 from sanic_reaper.report.page import page
+from sanic_reaper.report.run_report import RunReport
 from sanic_reaper.state.server import Server
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -119,7 +119,7 @@ def measured(folder: Path, html: str, width: int) -> dict:
 @needs_browser
 @pytest.mark.parametrize("width", [360, 800, 1600])
 def test_nothing_is_cut_off(tmp_path, width):
-    html = page(Account(Server(0, "/run/x", records()), T + 50, lives=False))
+    html = page(RunReport(Server(0, "/run/x", records()), T + 50, lives=False))
     found = measured(tmp_path, html, width)
     assert found["cut"] == []
     assert found["wide"] <= width
@@ -128,7 +128,7 @@ def test_nothing_is_cut_off(tmp_path, width):
 
 @needs_browser
 def test_control_what_is_too_wide_is_found(tmp_path):
-    html = page(Account(Server(0, "/run/x", records()), T + 50, lives=False))
+    html = page(RunReport(Server(0, "/run/x", records()), T + 50, lives=False))
     wide = html.replace("<main>", '<main><p style="width:900px">wide</p>')
     found = measured(tmp_path, wide, 800)
     assert found["wide"] > 800

@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ..report.account import Account
+from ..report.run_report import RunReport
 from ..state.server import Server
 from . import elsewhere
 from .streams import complain
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         complain(f"sanic-reaper: {_none(found, chosen.app)}")
         elsewhere.complain_of_unseen(found, "sanic-reaper report")
         return NOTHING_FOUND
-    account = Account(server, time.monotonic(), server.lives, server.is_here)
-    return _show(account, chosen)
+    report = RunReport(server, time.monotonic(), server.lives, server.is_here)
+    return _show(report, chosen)
 
 
 def build_parser() -> ArgumentParser:
@@ -80,19 +80,19 @@ def _none(found: Sequence[Server], app: str | None) -> str:
     return f"no run of {app!r}" + (f"; there are: {others}" if others else "")
 
 
-def _show(account: Account, chosen: Namespace) -> int:
+def _show(report: RunReport, chosen: Namespace) -> int:
     if chosen.json:
         from ..report.record import record
 
-        print_json("report", record(account))
+        print_json("report", record(report))
     elif chosen.html:
         from ..report.page import page
 
-        return _write(chosen.html, page(account).encode("utf-8", "replace"))
+        return _write(chosen.html, page(report).encode("utf-8", "replace"))
     else:
         from ..report.text import Text
 
-        _print(str(Text(account, painter(), chosen.full)))
+        _print(str(Text(report, painter(), chosen.full)))
     sys.stdout.flush()
     return 0
 

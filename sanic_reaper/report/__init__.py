@@ -1,1 +1,1 @@
-"""What became of a server, from its files: `account` finds it out, the others show it."""
+"""What became of a server, from its files: `report` finds it out, the others show it."""

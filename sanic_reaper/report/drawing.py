@@ -1,4 +1,4 @@
-"""Where things stand in a time line. Pure: an `Account` in, percentages of a width out.
+"""Where things stand in a time line. Pure: an `RunReport` in, percentages of a width out.
 
 Percentages, since a time line is as wide as whoever looks at it has room: nothing is scaled, so
 letters and marks keep their size on a phone.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .account import Account, Mark, Process
+from .process import Mark, Process
+from .run_report import RunReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,41 +69,41 @@ class Tick(NamedTuple):
     label: str
 
 
-def windows(account: Account) -> list[Window]:
+def windows(report: RunReport) -> list[Window]:
     """The whole run; and its start and its stop, where they are too short to be seen in it."""
-    began, until = account.began, max(account.until, account.began + 0.01)
+    began, until = report.began, max(report.until, report.began + 0.01)
     whole = Window("run", "The whole run", began, until, began, "the start")
     found = [whole]
-    start = _end_of_start(account)
+    start = _end_of_start(report)
     if start is not None and 0 < start - began < SHARE * (until - began):
         end = min(until, began + 1.08 * (start - began))
         found.append(Window("start", "The start", began, end, began, "the start"))
-    stop = account.died if account.died is not None else account.stop
+    stop = report.died if report.died is not None else report.stop
     if stop is not None and 0 < until - stop < SHARE * (until - began):
         before = max(began, stop - max(0.08 * (until - stop), 0.01))
-        origin = "main's death" if account.died is not None else "the stop"
-        title = "After main's death" if account.died is not None else "The stop"
+        origin = "main's death" if report.died is not None else "the stop"
+        title = "After main's death" if report.died is not None else "The stop"
         found.append(Window("stop", title, before, until, stop, origin))
     return found
 
 
-def _end_of_start(account: Account) -> float | None:
+def _end_of_start(report: RunReport) -> float | None:
     """When it served; or when the last of its first workers was ready, if that is not much later:
     background work may take hours.
     """
-    served = account.served
+    served = report.served
     if served is None:
         return None
-    limit = account.began + 4 * (served - account.began)
-    ready = [one.ready for one in account.first_workers if one.ready is not None]
+    limit = report.began + 4 * (served - report.began)
+    ready = [one.ready for one in report.first_workers if one.ready is not None]
     return max([served, *(moment for moment in ready if moment <= limit)])
 
 
-def rows(account: Account, window: Window) -> list[Row]:
+def rows(report: RunReport, window: Window) -> list[Row]:
     """Those processes that lived in it."""
     return [
         Row(process, list(_bars(process, window)), list(_points(process, window)))
-        for process in account.processes
+        for process in report.processes
         if process.began <= window.ended and process.until >= window.began
     ]
 

@@ -6,7 +6,7 @@ from .words import DATE, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .account import Account
+    from .run_report import RunReport
 
 _ENTITIES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": " ", "\t": " "}
@@ -26,6 +26,6 @@ def or_dash(value: object) -> str:
     return DASH if value is None else str(value)
 
 
-def style_of(account: Account) -> str:
+def style_of(report: RunReport) -> str:
     """How a moment of the run is written: with the date where it may be another day's."""
-    return DATE if account.seconds > 43200 else "%H:%M:%S"
+    return DATE if report.seconds > 43200 else "%H:%M:%S"

@@ -1,4 +1,4 @@
-"""The account of a run as one page that needs nothing else: no network, no script.
+"""The report of a run as one page that needs nothing else: no network, no script.
 
 It is well-formed XML as well, so that a test can take it apart. All that comes from the run (names,
 places, reasons) goes through `esc`.
@@ -7,24 +7,25 @@ places, reasons) goes through `esc`.
 from __future__ import annotations
 
 from . import tables
-from .account import Account, Process, fate, first_line
 from .drawing import Row, Tick, Window, place, rows, ticks, windows
 from .markup import DASH, ENTITIES_OF_LINES, esc, or_dash, style_of
+from .process import Process, fate, first_line
+from .run_report import RunReport
 from .style import CSS
 from .words import (
     DATE,
     ZONED,
-    Told,
+    EventLine,
     clock,
     counts,
     duration,
+    event_lines,
     how_it_stands,
     how_it_started,
     losses,
     made_with,
     parts,
     printable,
-    told,
 )
 
 LEGEND = (
@@ -61,17 +62,17 @@ LONG = 12
 """Rows from which on the axis stands below them as well."""
 
 
-def page(account: Account) -> str:
+def page(report: RunReport) -> str:
     """The whole document."""
-    title = f"{esc(account.app)} [{account.pid}] - sanic-reaper report"
+    title = f"{esc(report.app)} [{report.pid}] - sanic-reaper report"
     body = [
-        _header(account),
-        _happened(account),
-        _legend(account),
-        *(_time_line(account, window) for window in windows(account)),
-        tables.starts(account),
-        tables.table(account),
-        _footer(account),
+        _header(report),
+        _happened(report),
+        _legend(report),
+        *(_time_line(report, window) for window in windows(report)),
+        tables.starts(report),
+        tables.table(report),
+        _footer(report),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
@@ -98,37 +99,37 @@ _PATTERNS = (
 # -- the head -------------------------------------------------------------------------------------
 
 
-def _header(account: Account) -> str:
-    lost = losses(account)
-    colour = ("lossy" if lost else "good") if account.is_in_order else "bad"
+def _header(report: RunReport) -> str:
+    lost = losses(report)
+    colour = ("lossy" if lost else "good") if report.is_in_order else "bad"
     facts = [
-        ("Started", clock(account.wall(account.began), ZONED)),
-        ("Up" if account.lives else "Ran", duration(account.seconds)),
+        ("Started", clock(report.wall(report.began), ZONED)),
+        ("Up" if report.lives else "Ran", duration(report.seconds)),
         (
             "Serving after",
-            "never" if account.served is None else duration(account.served - account.began),
+            "never" if report.served is None else duration(report.served - report.began),
         ),
-        ("Exit code", "none yet" if account.lives else or_dash(account.code)),
-        ("Main", str(account.pid)),
-        ("Workers wanted", str(account.wanted)),
-        ("Address", account.address or DASH),
-        ("Start method", account.method or "default"),
-        ("Host", account.host or DASH),
-        ("Versions", made_with(account) or DASH),
+        ("Exit code", "none yet" if report.lives else or_dash(report.code)),
+        ("Main", str(report.pid)),
+        ("Workers wanted", str(report.wanted)),
+        ("Address", report.address or DASH),
+        ("Start method", report.method or "default"),
+        ("Host", report.host or DASH),
+        ("Versions", made_with(report) or DASH),
     ]
-    took = account.seconds_of_stop
-    if account.outcome == "killed":
-        facts.insert(3, ("Nothing left after", _seconds(account.gone, account.died)))
+    took = report.seconds_of_stop
+    if report.outcome == "killed":
+        facts.insert(3, ("Nothing left after", _seconds(report.gone, report.died)))
     elif took is not None:
         facts.insert(3, ("Stop took", duration(took)))
     cells = "".join(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in facts)
     stuck = "<p><strong>Main's loop does not turn: this may be old.</strong></p>"
-    stands, comma, rest = how_it_stands(account).partition(", ")
+    stands, comma, rest = how_it_stands(report).partition(", ")
     return (
-        f'<header><p class="kind">sanic-reaper report</p><h1>{esc(account.app)}</h1>'
+        f'<header><p class="kind">sanic-reaper report</p><h1>{esc(report.app)}</h1>'
         f'<p class="outcome {colour}"><b>{esc(stands)}</b>{esc(comma + rest)}'
         f"{f'; <b>{esc(lost)}</b>' if lost else ''}</p>"
-        f"{stuck if account.is_stuck else ''}<dl>{cells}</dl></header>"
+        f"{stuck if report.is_stuck else ''}<dl>{cells}</dl></header>"
     )
 
 
@@ -136,9 +137,9 @@ def _seconds(ended: float | None, began: float | None) -> str:
     return "not known" if ended is None or began is None else duration(ended - began)
 
 
-def _legend(account: Account) -> str:
-    kinds = {one.kind for process in account.processes for one in process.segments}
-    marks = {one.kind for process in account.processes for one in process.marks}
+def _legend(report: RunReport) -> str:
+    kinds = {one.kind for process in report.processes for one in process.segments}
+    marks = {one.kind for process in report.processes for one in process.marks}
     if "recycled" in marks:
         marks.add("replaced")
     if marks & {"crashloop", "killed"}:
@@ -161,16 +162,16 @@ def _legend(account: Account) -> str:
 # -- time lines -----------------------------------------------------------------------------------
 
 
-def _time_line(account: Account, window: Window) -> str:
-    found, marks = rows(account, window), ticks(window)
-    stop = account.died if account.died is not None else account.stop
-    moments = [moment for moment in (account.served, stop) if moment is not None]
+def _time_line(report: RunReport, window: Window) -> str:
+    found, marks = rows(report, window), ticks(window)
+    stop = report.died if report.died is not None else report.stop
+    moments = [moment for moment in (report.served, stop) if moment is not None]
     at = [place(window, one) for one in moments if window.began < one < window.ended]
     grid = "".join(_line(tick.x, "grid") for tick in marks) + "".join(_line(x, "now") for x in at)
-    began, ended = account.wall(window.began), account.wall(window.ended)
+    began, ended = report.wall(window.began), report.wall(window.ended)
     style = DATE if ended - began > 43200 else "%H:%M:%S"
-    drawn = "".join(_row(row, window, grid, account) for row in found)
-    hidden = len(account.processes) - len(found)
+    drawn = "".join(_row(row, window, grid, report) for row in found)
+    hidden = len(report.processes) - len(found)
     left_out = f"; not there then, and left out: {hidden}" if hidden else ""
     return (
         f'<section class="chart" aria-labelledby="{window.key}"><h2 id="{window.key}">'
@@ -199,14 +200,14 @@ def _axis(marks: list[Tick]) -> str:
     return f'<svg width="100%" height="16" aria-hidden="true">{"".join(shown)}</svg>'
 
 
-def _row(row: Row, window: Window, grid: str, account: Account) -> str:
+def _row(row: Row, window: Window, grid: str, report: RunReport) -> str:
     process = row.process
     depth = "root" if process.role == "main" else "leaf" if process.before is None else "again"
     kind = "" if process.role in _OBVIOUS else f"<i>{esc(process.role)}</i> "
     starts = window.key == "start"
-    end = _short_start(process) if starts else _short_end(process, account)
+    end = _short_start(process) if starts else _short_end(process, report)
     is_bad = process.did_not_start if starts else process.was_hurt
-    drawn = svg(row, grid, f"{process.title}: {summary(process, account)}")
+    drawn = svg(row, grid, f"{process.title}: {summary(process, report)}")
     return (
         f'<li class="row {depth}"><span class="who">{kind}<b>{esc(process.name)}</b> '
         f'<span class="pid">{process.pid}</span></span>'
@@ -251,19 +252,19 @@ def _short_start(process: Process) -> str:
     return "not up" if seconds is None else f"up after {duration(seconds)}"
 
 
-def _short_end(process: Process, account: Account) -> str:
+def _short_end(process: Process, report: RunReport) -> str:
     if process.killed:
         return "killed" if process.killer != "watchdog" else "killed by watchdog"
     if process.ended is None:
-        return process.state if account.lives and process.role != "main" else ""
+        return process.state if report.lives and process.role != "main" else ""
     if process.exit_code is None:
         return "died" if process.role == "main" else "ended"
     return first_line(fate(process)).split(",")[0].split(":")[0]
 
 
-def summary(process: Process, account: Account) -> str:
+def summary(process: Process, report: RunReport) -> str:
     """A row in words, for who does not see it."""
-    parts_ = [f"{process.role}, from {duration(max(0.0, process.began - account.began))} after"]
+    parts_ = [f"{process.role}, from {duration(max(0.0, process.began - report.began))} after"]
     parts_[0] += f" the start, for {duration(process.until - process.began)}"
     if process.is_worker:
         parts_.append(first_line(how_it_started(process)))
@@ -274,18 +275,18 @@ def summary(process: Process, account: Account) -> str:
 # -- what happened, and the tables ----------------------------------------------------------------
 
 
-def _happened(account: Account) -> str:
-    start, between, stop = parts(account)
-    lines = [*told(account, start), *told(account, between), *told(account, stop)]
-    lines += told(account, account.log)
+def _happened(report: RunReport) -> str:
+    start, between, stop = parts(report)
+    lines = [*event_lines(report, start), *event_lines(report, between), *event_lines(report, stop)]
+    lines += event_lines(report, report.log)
     numbers = "".join(
         f"<div><dt>{esc(words)}</dt><dd>{number}</dd></div>"
-        for words, number in counts(account)
+        for words, number in counts(report)
         if number
     )
     if numbers:
         numbers = f'<dl class="counts">{numbers}</dl>'
-    listed = "".join(_happening(one, account) for one in lines)
+    listed = "".join(_event_of(one, report) for one in lines)
     empty = "<p>Nothing: no worker died, none had to be killed.</p>"
     return (
         '<section aria-labelledby="events"><h2 id="events">What happened</h2>'
@@ -295,9 +296,9 @@ def _happened(account: Account) -> str:
     )
 
 
-def _happening(one: Told, account: Account) -> str:
-    moment = account.wall(one.time)
-    style = style_of(account)
+def _event_of(one: EventLine, report: RunReport) -> str:
+    moment = report.wall(one.time)
+    style = style_of(report)
     first, _, rest = one.words.partition("\n")
     words = f"{f'<i>{esc(one.who)}</i> ' if one.who else ''}{esc(first)}"
     if rest:
@@ -307,6 +308,6 @@ def _happening(one: Told, account: Account) -> str:
     return f'<li><time>{esc(clock(moment, style))}</time>{name}<div class="what">{words}</div></li>'
 
 
-def _footer(account: Account) -> str:
-    facts = [f"run {account.run}", f"user {account.uid}", account.directory]
+def _footer(report: RunReport) -> str:
+    facts = [f"run {report.run}", f"user {report.uid}", report.directory]
     return f"<footer><p>{esc(', '.join(filter(None, facts)))}</p></footer>"

@@ -1,8 +1,9 @@
-"""The account of a run as data: what `sanic-reaper report --json` prints. See docs/commands.md."""
+"""The report of a run as data: what `sanic-reaper report --json` prints. See docs/commands.md."""
 
 from __future__ import annotations
 
-from .account import Account, Happening, Process, fate
+from .process import Process, fate
+from .run_report import Event, RunReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,45 +11,45 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def record(account: Account) -> dict[str, Any]:
+def record(report: RunReport) -> dict[str, Any]:
     """Moments are seconds since the epoch, durations seconds; what is not known is None."""
 
     def at(moment: float | None) -> float | None:
-        return None if moment is None else round(account.wall(moment), 3)
+        return None if moment is None else round(report.wall(moment), 3)
 
     return {
         "server": {
-            "app": account.app,
-            "run": account.run,
-            "pid": account.pid,
-            "uid": account.uid,
-            "directory": account.directory,
-            "start_method": account.method,
-            "address": account.address,
-            "host": account.host,
-            "versions": account.versions,
-            "workers_wanted": account.wanted,
-            "workers_killed": account.workers_killed,
-            "workers_died": account.workers_died,
-            "outcome": account.outcome,
-            "exit_code": account.code,
-            "reason": account.words,
-            "is_stuck": account.is_stuck,
-            "began": at(account.began),
-            "serving_at": at(account.served),
-            "stop_at": at(account.stop),
-            "ended_at": at(account.over),
-            "main_died_at": at(account.died),
-            "nothing_left_at": at(account.gone if account.died is not None else account.over),
-            "up_seconds": round(account.seconds, 3),
-            "stop_seconds": _rounded(account.seconds_of_stop),
+            "app": report.app,
+            "run": report.run,
+            "pid": report.pid,
+            "uid": report.uid,
+            "directory": report.directory,
+            "start_method": report.method,
+            "address": report.address,
+            "host": report.host,
+            "versions": report.versions,
+            "workers_wanted": report.wanted,
+            "workers_killed": report.workers_killed,
+            "workers_died": report.workers_died,
+            "outcome": report.outcome,
+            "exit_code": report.code,
+            "reason": report.words,
+            "is_stuck": report.is_stuck,
+            "began": at(report.began),
+            "serving_at": at(report.served),
+            "stop_at": at(report.stop),
+            "ended_at": at(report.over),
+            "main_died_at": at(report.died),
+            "nothing_left_at": at(report.gone if report.died is not None else report.over),
+            "up_seconds": round(report.seconds, 3),
+            "stop_seconds": _rounded(report.seconds_of_stop),
         },
-        "processes": [_process(one, at) for one in account.processes],
-        "events": [_event(one, at) for one in account.events],
+        "processes": [_process(one, at) for one in report.processes],
+        "events": [_event(one, at) for one in report.events],
         "watchdog": [
-            {"time": at(one.time), "level": one.level, "text": one.words} for one in account.log
+            {"time": at(one.time), "level": one.level, "text": one.words} for one in report.log
         ],
-        "counters": dict(account.counters),
+        "counters": dict(report.counters),
     }
 
 
@@ -91,7 +92,7 @@ def _process(process: Process, at: Callable[[float | None], float | None]) -> di
     }
 
 
-def _event(one: Happening, at: Callable[[float | None], float | None]) -> dict[str, Any]:
+def _event(one: Event, at: Callable[[float | None], float | None]) -> dict[str, Any]:
     return {
         "time": at(one.time),
         "name": one.name,

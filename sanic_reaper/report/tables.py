@@ -4,8 +4,9 @@ are shown, and the rest is folded away.
 
 from __future__ import annotations
 
-from .account import Account, Process, fate, first_line
 from .markup import DASH, esc, or_dash, style_of
+from .process import Process, fate, first_line
+from .run_report import RunReport
 from .words import clock, duration, how_it_started, steps
 
 TYPE_CHECKING = False
@@ -20,8 +21,8 @@ PROCESSES = 10
 """Rows of the table. Of more those of ordinary workers are folded away."""
 
 
-def starts(account: Account) -> str:
-    workers = [one for one in account.workers if steps(one, one.until)]
+def starts(report: RunReport) -> str:
+    workers = [one for one in report.workers if steps(one, one.until)]
     if not workers:
         return ""
     remarks: dict[Process, str] = {}
@@ -66,14 +67,14 @@ def _start(worker: Process, remark: str) -> str:
     )
 
 
-def table(account: Account) -> str:
-    processes = account.processes
+def table(report: RunReport) -> str:
+    processes = report.processes
     rest = [one for one in processes if _is_ordinary(one)] if len(processes) > PROCESSES else []
     shown = [one for one in processes if one not in rest]
-    folded = _folded(f"{len(rest)} more workers, without incident", _rows(rest, account))
+    folded = _folded(f"{len(rest)} more workers, without incident", _rows(rest, report))
     return (
         '<section aria-labelledby="table"><h2 id="table">All processes</h2>'
-        f"{_rows(shown, account)}{folded if rest else ''}</section>"
+        f"{_rows(shown, report)}{folded if rest else ''}</section>"
     )
 
 
@@ -87,25 +88,25 @@ def _folded(summary: str, inner: str) -> str:
 
 NONE = ' class="none"'
 
-_COLUMNS = ("Process", "Role", "Began", "Ready", "Told to stop", "Ended", "Requests", "End")
+_COLUMNS = ("Process", "Role", "Began", "Ready", "EventLine to stop", "Ended", "Requests", "End")
 """Of the table. On a narrow screen each stands before its value."""
 
 
-def _rows(processes: Iterable[Process], account: Account) -> str:
+def _rows(processes: Iterable[Process], report: RunReport) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
-    body = "".join(_process(one, account) for one in processes)
-    zone = clock(account.wall(account.began), "%z")
+    body = "".join(_process(one, report) for one in processes)
+    zone = clock(report.wall(report.began), "%z")
     return (
         f"<table><caption>Times of day, {esc(zone)}, as everywhere on this page.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _process(process: Process, account: Account) -> str:
-    style = style_of(account)
+def _process(process: Process, report: RunReport) -> str:
+    style = style_of(report)
 
     def at(moment: float | None) -> str:
-        return DASH if moment is None else clock(account.wall(moment), style)
+        return DASH if moment is None else clock(report.wall(moment), style)
 
     before = f" <i>in place of {process.before.pid}</i>" if process.before is not None else ""
     cells = [

@@ -1,15 +1,17 @@
-"""The account of a run as text: to be read on a terminal, at three in the morning."""
+"""The report of a run as text: to be read on a terminal, at three in the morning."""
 
 from __future__ import annotations
 
-from .account import Account, Process, fate
+from .process import Process, fate
+from .run_report import RunReport
 from .words import (
     DATE,
     ZONED,
-    Told,
+    EventLine,
     clock,
     counts,
     duration,
+    event_lines,
     how_it_stands,
     how_it_started,
     losses,
@@ -17,7 +19,6 @@ from .words import (
     parts,
     printable,
     steps,
-    told,
 )
 
 TYPE_CHECKING = False
@@ -54,11 +55,11 @@ class Text:
 
     def __init__(
         self,
-        account: Account,
+        report: RunReport,
         paint: Callable[[str, str], str] = plain,
         full: bool = False,
     ) -> None:
-        self._account = account
+        self._account = report
         self._paint = paint
         self._full = full
 
@@ -69,32 +70,32 @@ class Text:
     # -- sections ---------------------------------------------------------------------------------
 
     def _header(self) -> Iterator[str]:
-        account, paint = self._account, self._paint
-        facts = [f"main [{account.pid}]", account.address, account.method, account.directory]
+        report, paint = self._account, self._paint
+        facts = [f"main [{report.pid}]", report.address, report.method, report.directory]
         where = _one_line("  ".join(filter(None, facts)))
-        yield f"{paint(_one_line(account.app), 'bold')}  {where}"
-        lost = losses(account)
-        colour = ("yellow" if lost else "green") if account.is_in_order else "red"
-        stands = paint(self._words(how_it_stands(account)), colour)
+        yield f"{paint(_one_line(report.app), 'bold')}  {where}"
+        lost = losses(report)
+        colour = ("yellow" if lost else "green") if report.is_in_order else "red"
+        stands = paint(self._words(how_it_stands(report)), colour)
         if lost:
             stands += f"; {paint(lost, 'red')}"
         yield (
-            f"started {clock(account.wall(account.began), ZONED)}, "
-            f"{'up' if account.lives else 'ran'} {duration(account.seconds)}; {stands}"
+            f"started {clock(report.wall(report.began), ZONED)}, "
+            f"{'up' if report.lives else 'ran'} {duration(report.seconds)}; {stands}"
         )
-        ran_on = ", ".join(filter(None, (account.host, made_with(account))))
+        ran_on = ", ".join(filter(None, (report.host, made_with(report))))
         if ran_on:
             yield f"on {_one_line(ran_on)}"
-        if account.is_stuck:
+        if report.is_stuck:
             yield paint("main's loop does not turn: what stands here may be old", "red")
 
     def _start(self) -> Iterator[str]:
-        account = self._account
-        if account.served is not None:
-            yield self._title("START", f"serving after {duration(account.served - account.began)}")
+        report = self._account
+        if report.served is not None:
+            yield self._title("START", f"serving after {duration(report.served - report.began)}")
         else:
             yield self._title("START", "has never served")
-        shown, left_out = _most(account.first_workers, _weight_of_start, self._limit(WORKERS))
+        shown, left_out = _most(report.first_workers, _weight_of_start, self._limit(WORKERS))
         for worker in shown:
             yield from self._start_of(worker)
         if left_out:
@@ -103,7 +104,7 @@ class Text:
                 f"  and {len(left_out)} more, up after {duration(min(times))} "
                 f"to {duration(max(times))} (--full)"
             )
-        yield from self._lines(told(account, parts(account)[0]))
+        yield from self._lines(event_lines(report, parts(report)[0]))
 
     def _start_of(self, worker: Process) -> Iterator[str]:
         words = self._words(how_it_started(worker))
@@ -121,9 +122,9 @@ class Text:
             yield from (f"      {line}" for line in self._reason(worker.failure))
 
     def _between(self) -> Iterator[str]:
-        account = self._account
-        lines = told(account, parts(account)[1])
-        if account.served is None:
+        report = self._account
+        lines = event_lines(report, parts(report)[1])
+        if report.served is None:
             return
         if not lines:
             yield self._title("MEANWHILE", "nothing to tell")
@@ -135,17 +136,16 @@ class Text:
         yield from self._lines(lines)
 
     def _stop(self) -> Iterator[str]:
-        account = self._account
-        if account.outcome == "killed":
+        report = self._account
+        if report.outcome == "killed":
             yield from self._after_main()
-        elif account.stop is not None:
-            took = account.seconds_of_stop
+        elif report.stop is not None:
+            took = report.seconds_of_stop
             words = f"{duration(took)}" if took is not None else "since the stop"
             yield self._title("STOP", words)
-            yield from self._ends(account.stop)
-            yield from self._lines(
-                [one for one in told(account, parts(account)[2]) if one.event == "orphan.killed"]
-            )
+            yield from self._ends(report.stop)
+            lines = event_lines(report, parts(report)[2])
+            yield from self._lines([one for one in lines if one.event == "orphan.killed"])
 
     def _ends(self, stop: float) -> Iterator[str]:
         there = [one for one in self._account.processes if one.ended is None or one.ended >= stop]
@@ -165,31 +165,31 @@ class Text:
         return f"  {after:>11}  {title}  {self._red(words, process.was_hurt)}"
 
     def _after_main(self) -> Iterator[str]:
-        account = self._account
-        assert account.died is not None
-        took = account.seconds_of_stop
+        report = self._account
+        assert report.died is not None
+        took = report.seconds_of_stop
         if took is None:
             words = "the watchdog has left no word: it was killed too, or could not write"
-        elif account.gone is not None:
+        elif report.gone is not None:
             words = f"nothing was left after {duration(took)}"
         else:
             words = f"not over, as far as the watchdog has written ({duration(took)})"
         yield self._title("AFTER MAIN'S DEATH", words)
-        for line in account.log:
-            after = "+" + duration(max(0.0, line.time - account.died))
+        for line in report.log:
+            after = "+" + duration(max(0.0, line.time - report.died))
             is_bad = line.level in ("WARNING", "ERROR")
             yield f"  {after:>11}  {self._red(self._words(line.words), is_bad)}"
 
     def _counts(self) -> Iterator[str]:
-        account = self._account
-        found = [f"{words} {number}" for words, number in counts(account) if number]
-        served = sum(one.requests or 0 for one in account.workers)
-        if any(one.requests is not None for one in account.workers):
+        report = self._account
+        found = [f"{words} {number}" for words, number in counts(report) if number]
+        served = sum(one.requests or 0 for one in report.workers)
+        if any(one.requests is not None for one in report.workers):
             found.insert(0, f"requests {served} (as far as workers have told)")
-        still = account.counters.get("blocked_seconds", 0.0)
+        still = report.counters.get("blocked_seconds", 0.0)
         if still >= 1:
             found.append(f"event loops stood still {duration(still)}")
-        if not found and not any(one.was_hurt for one in account.processes):
+        if not found and not any(one.was_hurt for one in report.processes):
             found.append("nothing died, nothing was killed")
         if found:
             yield self._title("COUNTS", "; ".join(found))
@@ -202,13 +202,13 @@ class Text:
     def _red(self, text: str, is_bad: bool) -> str:
         return self._paint(text, "red") if is_bad else text
 
-    def _lines(self, lines: Sequence[Told]) -> Iterator[str]:
-        account = self._account
-        day = clock(account.wall(account.began), "%Y-%m-%d")
+    def _lines(self, lines: Sequence[EventLine]) -> Iterator[str]:
+        report = self._account
+        day = clock(report.wall(report.began), "%Y-%m-%d")
         width = max((len(one.name) for one in lines), default=0)
         widest = min(40, max((len(one.who) for one in lines), default=0))
         for one in lines:
-            moment = account.wall(one.time)
+            moment = report.wall(one.time)
             same = clock(moment, "%Y-%m-%d") == day
             at = clock(moment) if same else clock(moment, DATE)
             first, *rest = self._reason(one.words)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from .account import OUTCOMES, Account, Happening, Process, fate, first_line, killer
+from .process import Process, fate, first_line, killer
+from .run_report import OUTCOMES, Event, RunReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,21 +52,21 @@ ZONED = f"{DATE} %z"
 """With the time zone, in which all other moments of the report are too."""
 
 
-def how_it_stands(account: Account) -> str:
+def how_it_stands(report: RunReport) -> str:
     """How the run has ended, or what it is at: half a sentence."""
-    outcome, words = account.outcome, first_line(account.words)
-    if outcome == "serving" and account.served is not None:
-        return f"serving since {clock(account.wall(account.served), DATE)}"
+    outcome, words = report.outcome, first_line(report.words)
+    if outcome == "serving" and report.served is not None:
+        return f"serving since {clock(report.wall(report.served), DATE)}"
     if outcome in ("starting", "stopping"):
         return outcome
     if outcome == "killed":
-        assert account.died is not None
-        at = clock(account.wall(account.died), DATE)
+        assert report.died is not None
+        at = clock(report.wall(report.died), DATE)
         while_ = {"starting": " while it started", "stopping": " while it stopped"}
-        return f"main died at {at}{while_.get(account.phase, '')}, without a stop of its own"
+        return f"main died at {at}{while_.get(report.phase, '')}, without a stop of its own"
     if outcome == "unknown":
         return "how it ended is not known: the machine was restarted, or it is another container's"
-    took = account.seconds_of_stop
+    took = report.seconds_of_stop
     parts = [OUTCOMES[outcome]]
     if outcome == "ended" and words:
         parts.append(words)
@@ -73,15 +74,15 @@ def how_it_stands(account: Account) -> str:
         parts = [words.replace("stopping on", "stopped on", 1)]
     if took is not None:
         parts.append(f"the stop took {duration(took)}")
-    if account.code is not None:
-        parts.append(f"exit code {account.code}")
+    if report.code is not None:
+        parts.append(f"exit code {report.code}")
     return ", ".join(parts)
 
 
-def losses(account: Account) -> str:
+def losses(report: RunReport) -> str:
     """Who was lost, to stand beside how the run has ended. "": nobody."""
     found = []
-    for number, verb in ((account.workers_killed, "killed"), (account.workers_died, "died")):
+    for number, verb in ((report.workers_killed, "killed"), (report.workers_died, "died")):
         if number:
             workers = f"{number} worker{'' if number == 1 else 's'}"
             was = "" if verb == "died" else "was " if number == 1 else "were "
@@ -89,10 +90,10 @@ def losses(account: Account) -> str:
     return ", ".join(found)
 
 
-def made_with(account: Account) -> str:
+def made_with(report: RunReport) -> str:
     """The versions of what has run, in one phrase."""
     names = {"reaper": "sanic-reaper", "sanic": "Sanic", "python": "Python"}
-    return ", ".join(f"{names[key]} {version}" for key, version in account.versions.items())
+    return ", ".join(f"{names[key]} {version}" for key, version in report.versions.items())
 
 
 def steps(process: Process, until: float) -> list[tuple[float, str, str, str]]:
@@ -141,37 +142,37 @@ def breakdown(process: Process) -> str:
     return ", ".join(found[:4]) + (f", and {len(found) - 4} more" if len(found) > 4 else "")
 
 
-class Told:
+class EventLine:
     """A line of what has happened, for people."""
 
-    def __init__(self, happening: Happening, name: str, words: str) -> None:
-        self.time = happening.time
-        self.event = happening.name
+    def __init__(self, event: Event, name: str, words: str) -> None:
+        self.time = event.time
+        self.event = event.name
         self.name = name
-        self.who = f"{happening.process} [{happening.pid}]" if happening.pid else ""
+        self.who = f"{event.process} [{event.pid}]" if event.pid else ""
         self.words = words
-        self.is_bad = happening.name in _BAD or happening.level in ("WARNING", "ERROR")
+        self.is_bad = event.name in _BAD or event.level in ("WARNING", "ERROR")
 
 
 _BAD = ("worker.died", "worker.killed", "worker.crashloop", "worker.blocked", "start.failed")
 
 
-def told(account: Account, happenings: Iterable[Happening]) -> list[Told]:
+def event_lines(report: RunReport, events: Iterable[Event]) -> list[EventLine]:
     """What is worth a line: a start that is followed by its end of the matter is not."""
-    happenings = list(happenings)
-    final = {one.pid for one in happenings if one.name in ("worker.replaced", "worker.recycled")}
-    final.update(one.pid for one in account.first_workers)  # whose starts are told by themselves
-    by_pid = {one.pid: one for one in account.processes}
+    events = list(events)
+    final = {one.pid for one in events if one.name in ("worker.replaced", "worker.recycled")}
+    final.update(one.pid for one in report.first_workers)  # whose starts are told by themselves
+    by_pid = {one.pid: one for one in report.processes}
     lines = []
-    for one in happenings:
+    for one in events:
         if one.name == "worker.started" or (one.name == "worker.ready" and one.pid in final):
             continue
         process = by_pid.get(one.pid)
-        lines.append(Told(one, NAMES.get(one.name, one.name), _words(one, process)))
+        lines.append(EventLine(one, NAMES.get(one.name, one.name), _words(one, process)))
     return lines
 
 
-def _words(one: Happening, process: Process | None) -> str:
+def _words(one: Event, process: Process | None) -> str:
     up = _up(process) if process is not None else ""
     if one.name == "worker.ready":
         return f"{up}: {breakdown(process)}" if process is not None and up else "up"
@@ -184,23 +185,23 @@ def _words(one: Happening, process: Process | None) -> str:
     return one.words.replace(f"the event loop of {one.process} [{one.pid}]", "its event loop", 1)
 
 
-def parts(account: Account) -> tuple[list[Happening], list[Happening], list[Happening]]:
+def parts(report: RunReport) -> tuple[list[Event], list[Event], list[Event]]:
     """What happened in the start, in between, and from the stop on."""
-    start: list[Happening] = []
-    between: list[Happening] = []
-    stop: list[Happening] = []
-    ending = account.stop if account.stop is not None else account.died
-    for one in account.events:
+    start: list[Event] = []
+    between: list[Event] = []
+    stop: list[Event] = []
+    ending = report.stop if report.stop is not None else report.died
+    for one in report.events:
         if ending is not None and one.time >= ending:
             stop.append(one)
-        elif account.served is None or one.time < account.served:
+        elif report.served is None or one.time < report.served:
             start.append(one)
         else:
             between.append(one)
     return start, between, stop
 
 
-def counts(account: Account) -> list[tuple[str, int]]:
+def counts(report: RunReport) -> list[tuple[str, int]]:
     """How often each event was, that a reader may ask for."""
     wanted = (
         ("died", "worker.died"),
@@ -211,7 +212,7 @@ def counts(account: Account) -> list[tuple[str, int]]:
         ("slow to start", "worker.slow"),
         ("left behind, and ended", "orphan.killed"),
     )
-    return [(words, int(account.counters.get(name, 0))) for words, name in wanted]
+    return [(words, int(report.counters.get(name, 0))) for words, name in wanted]
 
 
 def printable(text: str) -> str:

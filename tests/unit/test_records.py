@@ -17,7 +17,7 @@ from support.written import NOW, a_server
 
 from sanic_reaper import platform, state
 from sanic_reaper.commands import ps
-from sanic_reaper.report.account import Account
+from sanic_reaper.report.run_report import RunReport
 from sanic_reaper.report.text import Text
 from sanic_reaper.state import discovery, health, records, statedir, sweeping
 from sanic_reaper.state.server import Server
@@ -56,7 +56,7 @@ def use(server: Server) -> None:
     samples = [line.rpartition(" ")[2] for line in lines if line and not line.startswith("#")]
     assert not any(math.isinf(float(sample)) for sample in samples)
     json.dumps(status.document(server, now), allow_nan=False)
-    str(Text(Account(server, now, server.lives, server.is_here), full=True))
+    str(Text(RunReport(server, now, server.lives, server.is_here), full=True))
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,4 +1,4 @@
-"""The report, without a server: records in, an account, a drawing and a page out."""
+"""The report, without a server: records in, an report, a drawing and a page out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from support.programs import said_by
 
 from sanic_reaper import cli, state
 from sanic_reaper.commands.terminal import SCHEMA
-from sanic_reaper.report.account import OUTCOMES, Account, fate
 from sanic_reaper.report.drawing import TICKS, place, rows, tick_label, ticks, windows
 from sanic_reaper.report.page import page
+from sanic_reaper.report.process import fate
 from sanic_reaper.report.record import record
+from sanic_reaper.report.run_report import OUTCOMES, RunReport
 from sanic_reaper.report.text import LINES, STEPS, WORKERS, Text
 from sanic_reaper.report.words import duration
 from sanic_reaper.state import statedir
@@ -117,8 +118,8 @@ END = [
 ]
 
 
-def account(records=RECORDS, end=(), now=T + 50, lives=False, is_here=True, beat=None) -> Account:
-    return Account(Server(0, "/run/x", records, end, beat=beat), now, lives, is_here)
+def report(records=RECORDS, end=(), now=T + 50, lives=False, is_here=True, beat=None) -> RunReport:
+    return RunReport(Server(0, "/run/x", records, end, beat=beat), now, lives, is_here)
 
 
 SAID = {
@@ -132,7 +133,7 @@ SAID = {
     "unknown": "; how it ended is not known",
 }
 
-# -- the account ----------------------------------------------------------------------------------
+# -- the report ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -154,14 +155,14 @@ SAID = {
     ],
 )
 def test_how_it_ended(record, lives, is_here, end, outcome):
-    found = account([record, MAIN], end, lives=lives, is_here=is_here, beat=T + 2)
+    found = report([record, MAIN], end, lives=lives, is_here=is_here, beat=T + 2)
     assert found.outcome == outcome
     assert set(SAID) == set(OUTCOMES)
     assert SAID[outcome] in str(Text(found)).splitlines()[1]
 
 
 def test_the_story_of_a_stopped_server():
-    found = account()
+    found = report()
     assert (found.seconds, found.seconds_of_stop) == pytest.approx((33.1, 3.1))
     first, second = found.workers
     assert second.before is first
@@ -177,12 +178,12 @@ def test_the_story_of_a_stopped_server():
 
 
 def test_main_that_was_killed():
-    found = account([KILLED, MAIN, *HELPERS[:1], *FIRST, SECOND[0]], END)
+    found = report([KILLED, MAIN, *HELPERS[:1], *FIRST, SECOND[0]], END)
     assert found.died == T + 40
     assert found.seconds_of_stop == pytest.approx(1)
     assert [one.kind for one in found.processes[0].marks] == ["died"]
     alive = process(5, "worker", WORKER, T + 20.1)
-    found = account([KILLED, MAIN, alive], END)
+    found = report([KILLED, MAIN, alive], END)
     [worker] = found.workers
     assert worker.ended == T + 40.5, "the watchdog has seen its end"
     assert fate(worker) == "killed by the watchdog: is stuck"
@@ -194,21 +195,21 @@ def test_main_that_was_killed():
 
 
 def test_main_and_watchdog_that_were_killed():
-    text = str(Text(account([KILLED, MAIN, *FIRST], beat=T + 25)))
+    text = str(Text(report([KILLED, MAIN, *FIRST], beat=T + 25)))
     assert "the watchdog has left no word" in text
 
 
 def test_a_watchdog_that_is_not_at_its_end():
-    text = str(Text(account([KILLED, MAIN], END[:-1])))
+    text = str(Text(report([KILLED, MAIN], END[:-1])))
     assert "AFTER MAIN'S DEATH  not over, as far as the watchdog has written (0.50 s)" in text
 
 
 def test_a_server_that_ended_by_itself_says_why():
     record = server(phase="stopped", code=75, words="a worker did not start")
-    found = account([record, MAIN])
+    found = report([record, MAIN])
     assert "; a worker did not start, exit code 75" in str(Text(found))
     served = {**record[1], "began_serving": str(T + 1)}
-    found = account([("server", served), MAIN])
+    found = report([("server", served), MAIN])
     assert "; ended by itself, a worker did not start, exit code 75" in str(Text(found))
 
 
@@ -217,7 +218,7 @@ def test_an_event_loop_that_stands_still_at_this_moment():
     blocked = {"state": "blocked", "since": T + 40}
     for more, until in (({}, T + 50), ({"asked": T + 45}, T + 45)):
         worker = process(4, "worker", WORKER, T, **blocked, **more)
-        [found] = account([KILLED, MAIN, worker, of("start", 4, ready=T + 5)], lives=True).workers
+        [found] = report([KILLED, MAIN, worker, of("start", 4, ready=T + 5)], lives=True).workers
         [one] = [segment for segment in found.segments if segment.kind == "blocked"]
         assert (one.began, one.ended) == (T + 40, until)
 
@@ -225,7 +226,7 @@ def test_an_event_loop_that_stands_still_at_this_moment():
 def test_what_has_happened_to_a_process_that_is_forgotten_is_told_all_the_same():
     """Of the dead the server keeps the last; of what has happened, more."""
     long_ago = event(T + 9, "worker.died", WORKER, 4, reason=f"{WORKER} [4] has died: by SIGKILL")
-    found = account([KILLED, MAIN, long_ago], lives=True)
+    found = report([KILLED, MAIN, long_ago], lives=True)
     assert f"died  {WORKER} [4]  has died: by SIGKILL" in str(Text(found))
     assert not found.processes[0].marks, "that is nothing that main has left behind"
 
@@ -238,7 +239,7 @@ def test_a_worker_that_was_added_while_the_server_served():
         event(T + 20, "worker.started", "Sanic-Server-1-0", 6),
         event(T + 23, "worker.ready", "Sanic-Server-1-0", 6),
     ]
-    text = str(Text(account([KILLED, MAIN, *FIRST[:2], *added], lives=True)))
+    text = str(Text(report([KILLED, MAIN, *FIRST[:2], *added], lives=True)))
     words = "Sanic-Server-1-0 [6]  up after 3.00 s: import 1.00 s, load 1.50 s"
     assert words in text.partition("MEANWHILE")[2]
     assert "started  Sanic" not in text, "its start is told with its end"
@@ -247,11 +248,11 @@ def test_a_worker_that_was_added_while_the_server_served():
 def test_of_all_that_happened_meanwhile_the_last_is_told():
     records = [KILLED, MAIN]
     records += [event(T + 10 + n, "orphan.killed", f"child-{n}", 500 + n) for n in range(LINES + 3)]
-    text = str(Text(account(records, lives=True)))
+    text = str(Text(report(records, lives=True)))
     assert "  3 earlier ones are left out (--full)" in text
     assert "child-2 " not in text
     assert all(f"child-{n} " in text for n in range(3, LINES + 3))
-    full = str(Text(account(records, lives=True), full=True))
+    full = str(Text(report(records, lives=True), full=True))
     assert full.count("left behind") == LINES + 3
     assert "are left out" not in full
 
@@ -262,15 +263,15 @@ def test_a_start_that_failed_and_was_tried_again():
     )
     broken = of("handler", 4, name="load", began=T + 1, ended=T + 2, failed=1)
     again = [process(5, "worker", WORKER, T + 3), of("start", 5, imported=T + 4, ready=T + 5)]
-    text = str(Text(account([KILLED, MAIN, failed, broken, *again], lives=True)))
+    text = str(Text(report([KILLED, MAIN, failed, broken, *again], lives=True)))
     assert "not started" in text
     assert "load failed (+2 lines: --full)" in text
     assert "Traceback" not in text
-    assert "Traceback" in str(Text(account([KILLED, MAIN, failed, broken, *again]), full=True))
+    assert "Traceback" in str(Text(report([KILLED, MAIN, failed, broken, *again]), full=True))
 
 
 def test_the_text_of_a_run():
-    text = str(Text(account()))
+    text = str(Text(report()))
     assert text.startswith("Shop  main [1]")
     assert "stopped on SIGTERM, the stop took 3.10 s, exit code 0" in text
     assert "START  serving after 5.00 s" in text
@@ -294,31 +295,31 @@ def test_the_text_of_many_workers_is_short():
         many += [process(pid, "worker", name, T, **fields), of("start", pid, ready=ready)]
         for number in range(30):
             many.append(of("handler", pid, name=f"h{number}", began=T, ended=T + number / 20))
-    text = str(Text(account(many)))
+    text = str(Text(report(many)))
     assert text.count("Sanic-Server-") == 2 * WORKERS
     assert f"and {200 - WORKERS} more" in text
     assert f"and {30 - STEPS} more" in text
     assert "Sanic-Server-42-0" in text.partition("STOP")[2], "whoever was hurt is shown"
     assert len(text.splitlines()) < 120
-    assert str(Text(account(many), full=True)).count("Sanic-Server-") == 400
+    assert str(Text(report(many), full=True)).count("Sanic-Server-") == 400
 
 
 def test_colours_only_where_they_are_wanted():
-    assert "<red>" not in str(Text(account()))
-    painted = str(Text(account(), lambda text, colour: f"<{colour}>{text}</{colour}>"))
+    assert "<red>" not in str(Text(report()))
+    painted = str(Text(report(), lambda text, colour: f"<{colour}>{text}</{colour}>"))
     assert "<red>killed by the watchdog: did not end in time</red>" in painted
 
 
 def test_nothing_in_a_name_speaks_to_the_terminal():
     evil = "\x1b]0;owned\x07\x9b31m\u202e"
     records = [server(app=evil), MAIN, process(4, "worker", evil, T)]
-    text = str(Text(account(records, lives=True)))
+    text = str(Text(report(records, lives=True)))
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert "owned" in text
 
 
 def test_the_record_is_all_json():
-    found = record(account())
+    found = record(report())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["server"]["began"] == 1000000000 + T
     assert found["server"]["stop_seconds"] == pytest.approx(3.1)
@@ -330,7 +331,7 @@ def test_each_key_of_the_record_is_documented():
     document = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
     section = document.partition("### What `report --json` prints")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)`", section))
-    found = record(account())
+    found = record(report())
     handler = next(one["handlers"][0] for one in found["processes"] if one["handlers"])
     standstill = {"began": 0, "ended": 0}
     for keys in (found, found["server"], found["processes"][0], found["events"][0]):
@@ -361,10 +362,10 @@ def test_durations(seconds, words):
 def test_a_short_run_has_one_time_line_and_a_long_one_three():
     brief = server(phase="stopped", began_serving=T + 5, began_stopping=T + 5.5,
                    began_stopped=T + 6)  # fmt: skip
-    assert [one.key for one in windows(account([brief, MAIN]))] == ["run", "stop"]
+    assert [one.key for one in windows(report([brief, MAIN]))] == ["run", "stop"]
     long = server(phase="stopped", began_serving=T + 2, began_stopping=T + 864000,
                   began_stopped=T + 864003)  # fmt: skip
-    whole, start, stop = windows(account([long, MAIN, *HELPERS, *FIRST]))
+    whole, start, stop = windows(report([long, MAIN, *HELPERS, *FIRST]))
     assert start.ended - start.began < 10
     assert stop.ended - stop.began < 4
     assert whole.ended - whole.began == pytest.approx(864003)
@@ -373,7 +374,7 @@ def test_a_short_run_has_one_time_line_and_a_long_one_three():
 
 
 def test_the_rows_of_a_window_are_those_that_lived_in_it():
-    found = account()
+    found = report()
     _, start, stop = windows(found)
     assert 5 not in [row.process.pid for row in rows(found, start)]
     assert 4 not in [row.process.pid for row in rows(found, stop)]
@@ -404,7 +405,7 @@ def test_labels_of_ticks(seconds, step, label):
 
 @given(st.floats(0.01, 1e9), st.floats(0, 1))
 def test_there_are_a_few_ticks_at_different_labels(seconds, zero):
-    window = windows(account([STOPPED, MAIN]))[0]
+    window = windows(report([STOPPED, MAIN]))[0]
     window = window._replace(ended=T + seconds, zero=T + zero * seconds)
     found = ticks(window)
     assert 1 <= len(found) <= TICKS + 2
@@ -421,7 +422,7 @@ def tree(html: str) -> ElementTree.Element:
 
 
 def test_the_page_shows_each_process_and_says_the_same_in_words():
-    html = page(account())
+    html = page(report())
     found = tree(html)
     images = [one for one in found.iter("svg") if one.get("role") == "img"]
     assert images
@@ -435,13 +436,13 @@ def test_the_page_shows_each_process_and_says_the_same_in_words():
 
 
 def test_what_happened_comes_first():
-    titles = [one.text for one in tree(page(account())).iter("h2")]
+    titles = [one.text for one in tree(page(report())).iter("h2")]
     assert titles[:2] == ["What happened", "The whole run"]
 
 
 def test_host_versions_and_one_clock_with_its_zone():
     facts = {"host": "web-1", "reaper": "0.1.0", "sanic": "25.12.1", "python": "3.13.1"}
-    found = account([server(**facts), MAIN], lives=True)
+    found = report([server(**facts), MAIN], lives=True)
     zone = time.strftime("%z", time.localtime(found.wall(T)))
     for text in (" ".join(tree(page(found)).itertext()), str(Text(found))):
         assert "web-1" in text
@@ -466,7 +467,7 @@ def many_workers(number, slow=()):
 
 
 def test_of_many_workers_the_slowest_and_the_median_are_told_and_the_rest_is_folded_away():
-    found = tree(page(account(many_workers(12))))
+    found = tree(page(report(many_workers(12))))
     starts = found.find(".//section[@aria-labelledby='starts']")
     shown = [" ".join(one.itertext()) for one in starts.findall("div/div/h3")]
     assert [one.split()[0] for one in shown] == ["Sanic-Server-11-0", "Sanic-Server-6-0"]
@@ -480,7 +481,7 @@ def test_of_many_workers_the_slowest_and_the_median_are_told_and_the_rest_is_fol
 
 
 def test_of_a_few_workers_each_is_told():
-    found = tree(page(account(many_workers(3))))
+    found = tree(page(report(many_workers(3))))
     assert len(found.findall(".//div[@class='start']")) == 3
     assert not found.findall(".//section[@aria-labelledby='starts']/details")
     assert len(found.findall(".//section[@aria-labelledby='table']/table/tbody/tr")) == 4
@@ -511,7 +512,7 @@ def test_the_headline_tells_of_the_workers_that_were_lost(case):
         ("counter", {"name": name, "role": "worker", "cause": cause, "value": str(value)})
         for name, cause, value in counted
     ]
-    found = account([*many_workers(1), *counters])
+    found = report([*many_workers(1), *counters])
     [outcome] = [one for one in tree(page(found)).iter("p") if "outcome" in one.get("class", "")]
     assert outcome.get("class") == f"outcome {kind}"
     assert "".join(outcome.itertext()).endswith(f"; {words}" if words else "exit code 0")
@@ -524,7 +525,7 @@ def test_the_headline_tells_of_the_workers_that_were_lost(case):
 
 def test_those_whom_the_watchdog_killed_when_main_was_gone_are_among_them():
     records = [KILLED, MAIN, *SECOND]
-    assert account(records, END).workers_killed == 1
+    assert report(records, END).workers_killed == 1
 
 
 @pytest.mark.parametrize(
@@ -540,13 +541,13 @@ def test_those_whom_the_watchdog_killed_when_main_was_gone_are_among_them():
 def test_the_legend_tells_what_each_mark_means(name, legend):
     """Two that look the same have one line, and what is not on the page has none."""
     worker = process(4, "worker", WORKER, T)
-    html = page(account([KILLED, MAIN, worker, event(T + 9, name, WORKER, 4)], lives=True))
+    html = page(report([KILLED, MAIN, worker, event(T + 9, name, WORKER, 4)], lives=True))
     [shown] = [one for one in tree(html).iter("ul") if one.get("class") == "legend"]
     assert [one.tail for one in shown.iter("svg") if one.find(".//path") is not None] == legend
 
 
 def test_the_page_needs_nothing_from_anywhere():
-    html = page(account())
+    html = page(report())
     assert not re.search(r"https?:|src=|@import|<script|<link|url\((?!#)", html)
 
 
@@ -562,7 +563,7 @@ def test_what_comes_from_the_run_is_text():
         event(T + 1, "worker.died", EVIL, 4, reason=f"{EVIL}\n{EVIL}"),
         event(T + 1, EVIL, EVIL, 4, reason=EVIL),
     ]
-    html = page(account(records))
+    html = page(report(records))
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     found = tree(html)
@@ -575,7 +576,7 @@ def test_what_comes_from_the_run_is_text():
 def test_two_hundred_processes():
     many = [STOPPED, MAIN]
     many += [process(pid, "worker", f"S-{pid}", T + 1, ended=T + 9) for pid in range(2, 202)]
-    html = page(account(many))
+    html = page(report(many))
     assert len(tree(html).findall(".//ul[@class='rows']/li")) >= 201
     assert len(html) < 1_000_000
 
@@ -613,7 +614,7 @@ def any_records(draw):
 @settings(max_examples=200, deadline=None)
 @given(any_records(), st.booleans(), st.booleans())
 def test_whatever_stands_in_a_file_can_be_shown(records, lives, is_here):
-    found = account(*records, lives=lives, is_here=is_here, beat=T + 1)
+    found = report(*records, lives=lives, is_here=is_here, beat=T + 1)
     shown = tree(page(found))
     assert len(shown.findall(".//ul[@class='rows']")) == len(windows(found))
     for rect in shown.iter("rect"):
