@@ -6,10 +6,6 @@ module, so it imports nothing.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .platform.base import Identity
-
 MOST_PID = 2**22
 """The highest pid that Linux gives (PID_MAX_LIMIT, include/linux/threads.h).
 
@@ -53,7 +49,7 @@ def pid(text: str) -> int:
     return whole(text, 1, MOST_PID)
 
 
-def identity(number: str, start: str) -> Identity:
+def identity(number: str, start: str) -> tuple[int, int]:
     """Parse a pid and a creation time.
 
     Raises:

@@ -122,7 +122,7 @@ class RunReport:
         self.processes = self._processes(server.members.values())
         self.events = sorted(self._read_events(server.events), key=lambda one: one.time)
         for process in self.processes:
-            add_segments(process, self)
+            add_segments(process, self.served, self.stop)
         # Of processes the last ones are kept alone, and the counts end with main.
         self.workers_killed = max(
             _count(server, "worker.killed", KILLS),

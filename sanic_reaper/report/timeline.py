@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .process import Process
-    from .run_report import RunReport
 
 
-def add_segments(process: Process, report: RunReport) -> None:
-    """Fill in its segments, the broad ones first, and how it ended."""
+def add_segments(process: Process, served: float | None, stopped: float | None) -> None:
+    """Give a process its segments, the broad ones first, and the mark of its end.
+
+    Args:
+        served: when the server began to serve. `None`: it never did.
+        stopped: when the server began to stop. `None`: it never did.
+    """
     if process.is_worker:
         process.segments = list(_of_worker(process))
     elif process.role == MAIN:
-        process.segments = list(_of_main(process, report))
+        process.segments = list(_of_main(process, served, stopped))
     else:
         process.segments = [Segment("running", process.began, process.until, "running")]
     if process.ended is not None and (process.killed or (process.exit_code or 0) < 0):
@@ -27,10 +31,10 @@ def add_segments(process: Process, report: RunReport) -> None:
         process.marks.append(Mark("died", process.ended, fate(process)))
 
 
-def _of_main(process: Process, report: RunReport) -> Iterator[Segment]:
+def _of_main(process: Process, served: float | None, stopped: float | None) -> Iterator[Segment]:
     last = process.until
-    stop = last if report.stop is None else min(report.stop, last)
-    served = stop if report.served is None else min(report.served, stop)
+    stop = last if stopped is None else min(stopped, last)
+    served = stop if served is None else min(served, stop)
     yield Segment("starting", process.began, served, "the start")
     if stop > served:
         yield Segment("serving", served, stop, "serving")
