@@ -46,7 +46,7 @@ async def compare(handler: Callable[..., Any], limit: float, rounds: int) -> lis
     """The seconds of a call without and with us, in turn."""
     receiver, sender = Pipe(duplex=False)
     start = Startup(0.0, time.monotonic())
-    start.tell = Reports(sender, start.where).send
+    start.send = Reports(sender, start.where).send
     place = describe(handler)
     found: list[list[float]] = [[], []]
     for _ in range(rounds):

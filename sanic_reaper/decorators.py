@@ -14,8 +14,7 @@ from .compat.sanic_app import App
 from .log import log
 from .model.exit_codes import BAD_CONFIGURATION
 from .untrusted import LONGEST_DURATION
-from .worker import startup
-from .worker.handlers import Background, Handler, describe
+from .worker.handlers import BackgroundOptions, DecoratedHandler, describe, options_of
 
 F = TypeVar("F", bound="Callable[..., Any]")
 """A handler keeps its type: what becomes of it is called with the same arguments."""
@@ -96,7 +95,7 @@ def background(
         handler = _handler("background", function)
         if handler.timeout is not None:
             raise TypeError("@background takes its limit itself: @background(timeout=...)")
-        handler.background = Background(limit, ready_when_done)
+        handler.background = BackgroundOptions(limit, ready_when_done)
         return cast(F, handler)
 
     return decorate if function is None else decorate(function)
@@ -111,7 +110,7 @@ def _seconds(decorator: str, value: Any) -> float:
     return float(min(value, LONGEST_DURATION))
 
 
-def _handler(decorator: str, function: Any) -> Handler:
+def _handler(decorator: str, function: Any) -> DecoratedHandler:
     if not callable(function) or inspect.isclass(function) or not _takes_an_app(function):
         raise TypeError(
             f"@{decorator} belongs on a before_server_start handler, "
@@ -122,7 +121,7 @@ def _handler(decorator: str, function: Any) -> Handler:
             f"@{decorator} stands above the decorator that registers {describe(function)}, "
             f"and so has no effect on it; put it below, next to the function"
         )
-    return function if isinstance(function, Handler) else Handler(function)
+    return function if isinstance(function, DecoratedHandler) else DecoratedHandler(function)
 
 
 def _takes_an_app(function: Callable[..., Any]) -> bool:
@@ -153,7 +152,7 @@ def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
     """
     for app in Sanic._app_registry.values() if apps is None else apps:
         for event, listener in sanic_listeners.registered(app):
-            handler = startup.noted(listener)
+            handler = options_of(listener)
             if handler is None:
                 continue
             decorator = "startup_timeout" if handler.background is None else "background"

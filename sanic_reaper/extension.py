@@ -32,7 +32,7 @@ from .log import log
 from .marks import RUN
 from .tree.process import children_of
 from .worker import hooks, starts
-from .worker.startup import Record
+from .worker.handler_runner import Record
 
 if TYPE_CHECKING:
     from .events import Event
@@ -207,7 +207,7 @@ class ReaperHandle(starts.Starts):
         start = starts.of(self._app)
         if start is None:
             return not self._app.config.get("REAPER_ENABLED", True)
-        return start.ready
+        return start.is_ready
 
     @overload
     def on(self, event: Hook, /) -> Hook: ...

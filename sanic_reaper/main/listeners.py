@@ -21,7 +21,7 @@ from ..log import log
 from ..worker import handlers
 from ..worker.alarm import Alarm
 from ..worker.explanations import AWAITING, BLOCKING, Frame, report
-from ..worker.stepping import Run
+from ..worker.stepping import HandlerRun
 from .signals import StopRequested, StopSignals
 from .startup import stack_of
 
@@ -74,7 +74,7 @@ class MainListeners:
                     has_begun = True
                     result = _call(listener, app, loop)
                     if isawaitable(result):
-                        watch.run = Run(_awaited(result))
+                        watch.run = HandlerRun(_awaited(result))
                         loop.run_until_complete(_awaited(watch.run))
             except StopRequested:
                 if not handlers.is_internal(listener):
@@ -99,7 +99,7 @@ class _Slow:
     """A listener that may turn out to be slow."""
 
     def __init__(self, event: str, place: handlers.Place) -> None:
-        self.run: Run | None = None
+        self.run: HandlerRun | None = None
         """Its coroutine, once it is known that it is one."""
         self._event = event
         self._place = place
@@ -110,7 +110,7 @@ class _Slow:
         """In a signal handler."""
         how, frames = BLOCKING, _interrupted()
         if self.run is not None and not self.run.is_running:
-            how, frames = AWAITING, self.run.awaiting()
+            how, frames = AWAITING, self.run.awaited_frames()
         elif self.run is None:
             how = "blocking main"
         name, seconds = self._place.name, time.monotonic() - self._began

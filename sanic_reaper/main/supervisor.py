@@ -25,9 +25,10 @@ from ..model.roles import HELPER, PROCESS, SERVICE, WATCHDOG, WORKER
 from ..platform.base import Identity
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, send_to, start_of
-from ..worker import startup
+from ..worker import handlers
 from ..worker.entry import Orders
 from ..worker.guard import TERMINAL_SIGNALS
+from ..worker.startup import now
 from . import advice, aftermath, inheritance, preflight
 from .children import reap_adopted
 from .control import Control
@@ -81,7 +82,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     settings = preflight.with_threshold(settings, is_set, sanic_main.threshold())
     if said := advice.for_interpreter(sys.implementation.name):
         log.warning("%s", said)
-    startup.refuse_misplaced()
+    handlers.refuse_misplaced()
     preflight.refuse_taken_routes(app, settings.endpoint)
     run = environment.begin_run()
     main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
@@ -404,7 +405,7 @@ class Supervisor:
 
     @contextmanager
     def starting(self, process: WatchedProcess) -> Iterator[Orders]:
-        began = startup.now()
+        began = now()
         reports, report = Pipe(duplex=False) if process.is_server else (None, None)
         try:
             with self._without_hooks(process), self.signals.held_back():

@@ -1,4 +1,4 @@
-"""One alarm clock for a process, which may be wound for several handlers at once."""
+"""The alarm clock of a process, set for several handlers at once."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from typing import Any, ClassVar
 
 from .guard import alarm_in
 
-# The functions beneath those of `signal`, and the plain number: it looks for each handler among the
-# members of an enumeration, and fails to find it, for 8 microseconds a time.
+# `_signal` and a plain number: `signal.signal` looks for each handler among the members of an
+# enumeration and does not find it, which takes 8 microseconds each time.
 _ALARM = int(signal.SIGALRM)
 _set_handler, _get_handler = _signal.signal, _signal.getsignal
 
 
 class Alarm:
-    """The process's own alarm clock, for one handler. It interrupts system calls and locks.
+    """The alarm clock of the process, set for one handler. It interrupts system calls and locks.
+
+    There is one clock, and with several apps several handlers run at once: the clock is set to the
+    earliest of their moments. A thread was rejected: it could wake a coroutine, and interrupt
+    nothing.
 
     Args:
-        seconds: until it rings. 0: never.
-        ring: called then, in a signal handler.
-
-    There is one clock, and with several apps there are several handlers at once: it is set to the
-    next of their moments. A thread was the alternative: it could wake a coroutine, and interrupt
-    nothing.
+        seconds: seconds until the alarm. 0: never.
+        ring: called at the alarm, in a signal handler.
     """
 
-    _set: ClassVar[list[Alarm]] = []
-    _before: ClassVar[Any] = None
+    _pending: ClassVar[list[Alarm]] = []
+    """The alarms that are set."""
+    _previous: ClassVar[Any] = None
+    """The handler of SIGALRM before the first of them."""
     interrupted: ClassVar[FrameType | None] = None
-    """What the alarm has interrupted, while it rings."""
+    """The frame that the alarm has interrupted, while `ring` runs."""
 
     def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -44,35 +46,35 @@ class Alarm:
     def __enter__(self) -> None:
         if self._seconds and threading.current_thread() is threading.main_thread():
             self._at = time.monotonic() + self._seconds
-            if not Alarm._set:
-                Alarm._before = _set_handler(_ALARM, Alarm._handle)
-            Alarm._set.append(self)
-            Alarm._wind()
+            if not Alarm._pending:
+                Alarm._previous = _set_handler(_ALARM, Alarm._handle)
+            Alarm._pending.append(self)
+            Alarm._set_clock()
 
     @staticmethod
     def _handle(signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        due = [alarm for alarm in Alarm._set if now >= alarm._at]
+        due = [alarm for alarm in Alarm._pending if now >= alarm._at]
         for alarm in due:
             alarm._at = float("inf")  # once
-        Alarm._wind()
+        Alarm._set_clock()
         Alarm.interrupted = frame
-        with ExitStack() as rings:  # whose ring may raise, in the handler that runs now
+        with ExitStack() as rings:  # a ring may raise, and the next one must be called all the same
             rings.callback(setattr, Alarm, "interrupted", None)
             for alarm in due:
                 rings.callback(alarm._ring)
 
     @staticmethod
-    def _wind() -> None:
-        at = min((alarm._at for alarm in Alarm._set), default=float("inf"))
+    def _set_clock() -> None:
+        at = min((alarm._at for alarm in Alarm._pending), default=float("inf"))
         seconds = max(at - time.monotonic(), 0.001) if at < float("inf") else 0.0
         alarm_in(seconds)
 
     def __exit__(self, *_: object) -> None:
-        if self not in Alarm._set:
+        if self not in Alarm._pending:
             return
-        Alarm._set.remove(self)
-        if _get_handler(_ALARM) == Alarm._handle:  # the user may have his own by now
-            Alarm._wind()
-            if not Alarm._set:
-                _set_handler(_ALARM, Alarm._before)
+        Alarm._pending.remove(self)
+        if _get_handler(_ALARM) == Alarm._handle:  # the user may have installed another handler
+            Alarm._set_clock()
+            if not Alarm._pending:
+                _set_handler(_ALARM, Alarm._previous)

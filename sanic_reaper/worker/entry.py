@@ -106,7 +106,7 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
 def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Reports]:
     start = Startup(orders.handler_timeout, orders.began)
     reports = Reports(connection, start.where)
-    start.tell = reports.send
+    start.send = reports.send
     starts.take_over(start)
     sanic_server.on_early_end(start.fail_early)
     return start, reports

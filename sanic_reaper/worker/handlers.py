@@ -1,16 +1,20 @@
-"""What a start handler is called in a log, and what its user has said of it."""
+"""The name of a start handler in the log, and the options that its decorators set."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ..compat.sanic_app import App
 
 
 class Place(NamedTuple):
-    """Something in the user's code: a handler, or a line that one sits in."""
+    """A place in the user's code: a handler, or a line in it."""
 
     name: str
     file: str
@@ -21,16 +25,18 @@ class Place(NamedTuple):
 
 
 class StartupTimeout(TimeoutError):
-    """A handler of `before_server_start` or `after_server_start`, or work in the background, took
-    longer than it may.
+    """A handler of `before_server_start` or `after_server_start`, or background work, reached its
+    limit.
 
-    Raised inside it, so that its `finally` blocks run.
+    Raised inside the handler, so that its `finally` blocks run.
 
     Attributes:
-        place: the handler.
-        limit: the seconds that it had.
-        source: who set the limit: `@startup_timeout`, `@background` or `REAPER_HANDLER_TIMEOUT`.
-        blocked: whether it blocked the event loop at that moment; else it awaited something.
+        place: name and line of the handler.
+        limit: its limit in seconds.
+        source: where the limit is set: `@startup_timeout`, `@background` or
+            `REAPER_HANDLER_TIMEOUT`, with the number.
+        blocked: whether the handler blocked the event loop at its limit. If not, it awaited
+            something.
     """
 
     def __init__(self, place: Place, limit: float, source: str) -> None:
@@ -42,30 +48,34 @@ class StartupTimeout(TimeoutError):
 
 
 EXEMPT = "reaper_exempt"
-"""What a route says that answers during background work too:
+"""Attribute of a route's `ctx` that lets the route answer during background work:
 `@app.get("/health", ctx_reaper_exempt=True)`."""
 
 
-class Background(NamedTuple):
+class BackgroundOptions(NamedTuple):
+    """The arguments of `@background`."""
+
     timeout: float
-    """Seconds that it may take. 0: no limit."""
+    """Limit of the work in seconds. 0: no limit."""
     ready_when_done: bool
-    """Whether requests are turned away until it is done."""
+    """Whether requests are turned away until the work is done."""
 
 
-class Handler:
-    """A handler with what its user has said of it. Called, it is the handler and nothing more."""
+class DecoratedHandler:
+    """A handler with the options that its decorators set. A call of it calls the handler."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__wrapped__ = function
         functools.update_wrapper(self, function)
         self.timeout: float | None = None
-        self.background: Background | None = None
+        """The limit in seconds that `@startup_timeout` sets. `None`: it does not stand there."""
+        self.background: BackgroundOptions | None = None
+        """The arguments of `@background`. `None`: it does not stand there."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.__wrapped__(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Handler:
+    def __get__(self, instance: object, owner: type | None = None) -> DecoratedHandler:
         if instance is None:
             return self
         bound = copy.copy(self)
@@ -73,8 +83,25 @@ class Handler:
         return bound
 
 
+def options_of(listener: Any) -> DecoratedHandler | None:
+    """The options that decorators of the Reaper have set for a listener, if there are any."""
+    while not isinstance(listener, DecoratedHandler):
+        # A partial of the decorated handler, or a wrapper of the user's around it.
+        listener = getattr(listener, "func", None) or getattr(listener, "__wrapped__", None)
+        if listener is None:
+            return None
+    return listener
+
+
+def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
+    """`decorators.refuse_misplaced`, if the module of the decorators is loaded at all."""
+    decorators = sys.modules.get("sanic_reaper.decorators")
+    if decorators is not None:
+        decorators.refuse_misplaced(apps)
+
+
 def describe(listener: Any) -> Place:
-    """What a handler is called: by its own name and line, not by those of what wraps it."""
+    """Name and line of a handler itself, and not of what wraps it."""
     function = unwrapped(listener)
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", None) or type(function).__name__
@@ -85,23 +112,26 @@ def describe(listener: Any) -> Place:
 
 
 def is_async(listener: Any) -> bool:
-    """Whether what is called first is a coroutine function; beneath it there may be what it will.
+    """Whether the outermost function of a listener is a coroutine function.
 
-    A wrapper that runs a coroutine function by `asyncio.run` is a function.
+    What that function wraps does not count: a wrapper that runs a coroutine function by
+    `asyncio.run` is a function.
     """
     return inspect.iscoroutinefunction(unwrapped(listener, to_the_bottom=False))
 
 
 def unwrapped(listener: Any, to_the_bottom: bool = True) -> Any:
-    """The function beneath partials, methods and callable objects.
+    """The function inside partials, methods and callable objects.
 
     Args:
-        to_the_bottom: beneath the user's own wrappers too.
+        to_the_bottom: whether to unwrap the user's own wrappers too.
     """
     for _ in range(100):
         if isinstance(listener, functools.partial):
             listener = listener.func
-        elif isinstance(listener, Handler) or (to_the_bottom and hasattr(listener, "__wrapped__")):
+        elif isinstance(listener, DecoratedHandler) or (
+            to_the_bottom and hasattr(listener, "__wrapped__")
+        ):
             listener = listener.__wrapped__
         elif inspect.ismethod(listener):
             listener = listener.__func__
@@ -113,13 +143,14 @@ def unwrapped(listener: Any, to_the_bottom: bool = True) -> Any:
 
 
 def is_internal(listener: Any) -> bool:
-    """Whether it is of Sanic's, sanic-ext's or ours: of no interest to the user.
+    """Whether a listener belongs to Sanic, sanic-ext or the Reaper, and so not to the user.
 
-    A client of sanic-testing sends its request in a listener: that is no part of a start.
+    One of sanic-testing is internal too: a test client sends its request in a listener, and that is
+    no part of a start.
     """
     return package_of(listener) in ("sanic", "sanic_ext", "sanic_testing", "sanic_reaper")
 
 
 def package_of(listener: Any) -> str:
-    """The top-level package that it comes from. "": unknown."""
+    """The top-level package that a listener comes from. "": unknown."""
     return (getattr(unwrapped(listener), "__module__", None) or "").partition(".")[0]

@@ -22,7 +22,7 @@ def instrument() -> None:
 
 async def _before_start(app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
     start = starts.begin(app)
-    if start is not None and start.supervised:
+    if start is not None and start.is_supervised:
         _warn_if_not_extended(app)
     await (run_listeners() if start is None else start.before(app, run_listeners))
 

@@ -1,6 +1,6 @@
-"""In debug mode: asyncio's line about a slow callback names the user's handler, not our file.
+"""In debug mode: asyncio's line about a slow callback names the user's handler.
 
-asyncio describes a task by the outermost coroutine, and around a start that one is ours.
+asyncio describes a task by its outermost coroutine. During a start that coroutine is the Reaper's.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 import logging
 
 from .explanations import PACKAGE
-from .stepping import NOWHERE, Run
+from .stepping import NOWHERE, HandlerRun
 
-OTHERS = "Sanic's part of the start, or an extension's,"
-"""What has held the loop if no handler of the user's has."""
+NOT_THE_USERS = "Sanic's part of the start, or an extension's,"
+"""What has blocked the event loop if it was no handler of the user's."""
 
 
-def name_them() -> None:
-    """For all of this process's life. A second call changes nothing."""
+def name_handlers() -> None:
+    """Do so from now on, for as long as this process lives. A second call changes nothing."""
     logging.getLogger("asyncio").addFilter(_name)
 
 
 def _name(record: logging.LogRecord) -> bool:
-    """`Executing %s took %.3f seconds`, with the handler that has just held the loop."""
+    """Put the handler that has just blocked the loop into `Executing %s took %.3f seconds`."""
     args = record.args
     if isinstance(args, tuple) and len(args) == 2 and PACKAGE in str(args[0]):
-        place, Run.last_long = Run.last_long, NOWHERE  # the next line is about another one
-        what = OTHERS if place is NOWHERE else f"start handler {place}"
+        place, HandlerRun.last_blocking = HandlerRun.last_blocking, NOWHERE  # once
+        what = NOT_THE_USERS if place is NOWHERE else f"start handler {place}"
         record.args = (what, args[1])
     return True

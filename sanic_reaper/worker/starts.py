@@ -12,7 +12,8 @@ import time
 
 from ..compat import sanic_app, sanic_listeners
 from ..compat.sanic_app import App
-from .startup import Startup, refuse_misplaced
+from .handlers import refuse_misplaced
+from .startup import Startup
 
 
 class Starts:
@@ -57,9 +58,9 @@ class OwnStart(Startup):
         return self._finishes and not sanic_app.in_test_mode()
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         is_up = self._is_through and not self.awaits_listeners
-        return is_up and (self.background is None or self.background.ready)
+        return is_up and (self.background is None or self.background.is_ready)
 
 
 def begin(app: App) -> Startup | None:
@@ -72,7 +73,7 @@ def begin(app: App) -> Startup | None:
         SystemExit: a setting has a bad value, or a handler is misplaced. In a worker main has seen
             to that.
     """
-    if _of_worker is not None and _of_worker.takes(app):
+    if _of_worker is not None and _of_worker.covers(app):
         return _of_worker
     starts = starts_of(app)
     if starts is None:
@@ -100,7 +101,7 @@ def of(app: App) -> Startup | None:
 def note_import(app: App) -> None:
     """In a worker: Sanic begins to set up an app."""
     if _of_worker is not None:
-        _of_worker.note_import()
+        _of_worker.on_imported()
 
 
 def take_over(startup: Startup) -> None:

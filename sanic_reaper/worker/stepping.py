@@ -1,6 +1,4 @@
-"""One handler of a start, run step by step: what a step takes is seen, and its limit reaches it in
-any of them.
-"""
+"""Runs one handler step by step: each step is timed, and a limit reaches the handler anywhere."""
 
 from __future__ import annotations
 
@@ -18,20 +16,23 @@ if TYPE_CHECKING:
     from .explanations import Frame
 
 NOWHERE = Place("?", "", 0)
-
+"""The place of what has no name."""
 
 BLOCKED = 0.1
-"""Seconds that a handler may hold the event loop before somebody is told."""
+"""Seconds that a step may take before the handler is reported as blocking the event loop."""
 
 
 async def call_with(handler: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function or a coroutine function."""
     result = handler(*args, **kwargs)
     return await result if inspect.isawaitable(result) else result
 
 
-async def outcome(awaitable: Awaitable[Any]) -> BaseException | None:
-    """What it raises. A task that raises `SystemExit` would end the event loop, and with it all
-    that is to be said of it."""
+async def error_of(awaitable: Awaitable[Any]) -> BaseException | None:
+    """Await something, and return what it raises.
+
+    For tasks: a task that raises `SystemExit` ends the event loop, and nothing more is logged.
+    """
     try:
         await awaitable
     except BaseException as error:
@@ -39,36 +40,38 @@ async def outcome(awaitable: Awaitable[Any]) -> BaseException | None:
     return None
 
 
-class Run:
-    """One handler, run step by step in the task that awaits this.
+class HandlerRun:
+    """One handler, run step by step in the task that awaits this object.
 
     Args:
         coroutine: the handler.
-        timeout: what to raise inside it at its limit, if it has one.
-        place: what it is called, and where it stands.
+        timeout: what to raise inside the handler at its limit. `None`: no limit.
+        place: name and line of the handler.
     """
 
-    last_long: ClassVar[Place] = NOWHERE
-    """The one whose step was the last to hold the event loop for longer than `BLOCKED`."""
+    last_blocking: ClassVar[Place] = NOWHERE
+    """The handler whose step was the latest to hold the event loop for longer than `BLOCKED`."""
 
     def __init__(
         self, coroutine: Any, timeout: StartupTimeout | None = None, place: Place = NOWHERE
     ) -> None:
         self.place = place
         self.began = time.monotonic()
-        self.longest = 0.0
+        self.longest_step = 0.0
+        """Seconds of the longest step."""
         self.is_running = False
+        """Whether a step runs now. If not, the handler awaits something."""
         self._coroutine = coroutine
         self._timeout = timeout
         self._expired = False
         self._future: Any = None
-        """What its task waits for."""
+        """What the task waits for."""
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __await__(self) -> Generator[Any, None, Any]:
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
-        with Alarm(self._timeout.limit if self._timeout else 0.0, self._expire):
+        with Alarm(self._timeout.limit if self._timeout else 0.0, self._on_alarm):
             step: Callable[[], Any] = lambda: self._coroutine.send(None)  # noqa: E731
             while True:
                 began = time.perf_counter()
@@ -80,9 +83,9 @@ class Run:
                 finally:
                     self.is_running = False
                     took = time.perf_counter() - began
-                    self.longest = max(self.longest, took)
+                    self.longest_step = max(self.longest_step, took)
                     if took > BLOCKED:
-                        Run.last_long = self.place
+                        HandlerRun.last_blocking = self.place
                 self._future = awaited
                 try:
                     yield awaited
@@ -90,13 +93,13 @@ class Run:
                     self._coroutine.close()
                     raise
                 except BaseException as error:
-                    thrown = self._what_was_meant(error)
+                    thrown = self._translated(error)
                     step = lambda: self._coroutine.throw(thrown)  # noqa: B023, E731
                 else:
                     step = lambda: self._coroutine.send(None)  # noqa: E731
 
-    def _what_was_meant(self, error: BaseException) -> BaseException:
-        """A cancellation of ours is the timeout, in the words that asyncio understands."""
+    def _translated(self, error: BaseException) -> BaseException:
+        """The timeout, if an error is the cancellation by which `_wake` has reported it."""
         if not self._expired or not isinstance(error, asyncio.CancelledError):
             return error
         self._expired = False
@@ -105,8 +108,8 @@ class Run:
         assert self._timeout is not None
         return self._timeout
 
-    def _expire(self) -> None:
-        """In a signal handler."""
+    def _on_alarm(self) -> None:
+        """Raise the timeout inside the handler. Called in a signal handler."""
         assert self._timeout is not None
         if self.is_running:
             self._timeout.blocked = True
@@ -116,7 +119,7 @@ class Run:
         self._loop.call_soon_threadsafe(self._wake)
 
     def expire(self, timeout: StartupTimeout) -> None:
-        """Raise it inside the handler now, which awaits something: we are another task."""
+        """Raise `timeout` inside the handler, which awaits something. Called in another task."""
         self._timeout, self._expired = timeout, True
         self._wake()
 
@@ -124,13 +127,13 @@ class Run:
         if self._expired and self._task is not None:
             self._task.cancel()
 
-    def awaiting(self) -> list[Frame]:
-        """The lines in which it and what it awaits are suspended, innermost first."""
+    def awaited_frames(self) -> list[Frame]:
+        """The lines in which the handler and what it awaits are suspended, innermost first."""
         found: list[Frame] = []
         awaited, future = self._coroutine, self._future
         while awaited is not None and len(found) < 100:
             frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-            if frame is None:  # the iterator of a future, which does not tell whose it is
+            if frame is None:  # the iterator of a future, which does not name its owner
                 if not isinstance(future, asyncio.Task):
                     break
                 awaited, future = future.get_coro(), getattr(future, "_fut_waiter", None)

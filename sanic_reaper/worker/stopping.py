@@ -18,8 +18,9 @@ from ..compat import sanic_server
 from ..compat.sanic_app import App
 from ..log import log
 from .draining import Draining
+from .finishing import CANCEL_GRACE
 from .guard import alarm_in, arm, main_lives
-from .startup import CANCELLED, Startup
+from .startup import Startup
 
 if TYPE_CHECKING:
     from .entry import Orders
@@ -81,9 +82,9 @@ class ProcessStop:
         Of a start that was cut short nobody needs what they do. A listener that awaits a thread can
         be cancelled, its thread can't, and often that thread is why the start took so long.
         """
-        if self.start is not None and self.start.was_cut_short and not self._orphaned:
+        if self.start is not None and self.start.was_cancelled and not self._orphaned:
             signal.signal(signal.SIGALRM, self._leave_threads)
-            alarm_in(CANCELLED)
+            alarm_in(CANCEL_GRACE)
 
     def _leave_threads(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:

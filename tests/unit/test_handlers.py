@@ -14,8 +14,14 @@ from sanic_reaper import StartupTimeout, background, startup_timeout
 from sanic_reaper.decorators import refuse_misplaced
 from sanic_reaper.untrusted import LONGEST_DURATION
 from sanic_reaper.worker.explanations import is_ours, is_user_code
-from sanic_reaper.worker.handlers import Handler, Place, describe, is_async, is_internal
-from sanic_reaper.worker.startup import noted
+from sanic_reaper.worker.handlers import (
+    DecoratedHandler,
+    Place,
+    describe,
+    is_async,
+    is_internal,
+    options_of,
+)
 
 
 def sync(app):
@@ -60,7 +66,7 @@ def test_a_decorated_method_is_bound():
     service = Service()
     assert service.decorated("app") == (service, "app")
     assert service.decorated.timeout == 3
-    assert isinstance(Service.decorated, Handler)
+    assert isinstance(Service.decorated, DecoratedHandler)
 
 
 def test_what_was_said_is_kept():
@@ -76,8 +82,8 @@ def test_what_was_said_is_kept():
     [sync, coroutine, with_loop, Service().method, Service(), functools.partial(with_loop, loop=1)],
 )
 def test_every_kind_of_handler_is_taken(function):
-    assert isinstance(startup_timeout(1)(function), Handler)
-    assert isinstance(background(function), Handler)
+    assert isinstance(startup_timeout(1)(function), DecoratedHandler)
+    assert isinstance(background(function), DecoratedHandler)
 
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -259,8 +265,8 @@ def test_whether_a_handler_is_a_coroutine_function_is_up_to_what_is_called_first
 def test_what_was_said_is_found_beneath_partials_and_wrappers(decorate):
     handler = decorate(sync)
     for listener in (handler, functools.partial(handler), wrapping(handler)):
-        assert noted(listener) is handler
-    assert noted(wrapping(sync)) is None
+        assert options_of(listener) is handler
+    assert options_of(wrapping(sync)) is None
 
 
 def test_a_wrapper_of_itself():
@@ -298,7 +304,7 @@ def test_whose_code_it_is():
 
     import sanic.app
 
-    package = Path(inspect.getfile(Handler)).parent
+    package = Path(inspect.getfile(DecoratedHandler)).parent
     assert is_user_code(__file__)
     assert is_user_code("/srv/app/main.py")
     for other in (asyncio.__file__, sanic.app.__file__, "<frozen importlib>", "<string>"):

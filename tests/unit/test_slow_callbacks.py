@@ -9,7 +9,7 @@ import pytest
 from sanic_reaper.worker import slow_callbacks
 from sanic_reaper.worker.explanations import PACKAGE
 from sanic_reaper.worker.handlers import Place
-from sanic_reaper.worker.stepping import NOWHERE, Run
+from sanic_reaper.worker.stepping import NOWHERE, HandlerRun
 
 
 def said(task: str) -> str:
@@ -21,14 +21,14 @@ def said(task: str) -> str:
 
 @pytest.fixture(autouse=True)
 def nobody_before(monkeypatch):
-    monkeypatch.setattr(Run, "last_long", NOWHERE)
+    monkeypatch.setattr(HandlerRun, "last_blocking", NOWHERE)
 
 
 OURS = f"<Task coro=<before() at {PACKAGE}hooks.py:25>>"
 
 
 def test_the_handler_is_named():
-    Run.last_long = Place("connect", "/app.py", 7)
+    HandlerRun.last_blocking = Place("connect", "/app.py", 7)
     assert said(OURS) == "Executing start handler connect (/app.py:7) took 0.500 seconds"
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_handler_of_the_users_is_not_called_one():
 
 
 def test_a_handler_is_not_blamed_for_the_next_one():
-    Run.last_long = Place("connect", "/app.py", 7)
+    HandlerRun.last_blocking = Place("connect", "/app.py", 7)
     said(OURS)
     assert "connect" not in said(OURS)
 

@@ -1,4 +1,4 @@
-"""`Run`: each step of a handler is seen, and a limit reaches it wherever it is. In this process."""
+"""`HandlerRun`: each step of a handler is timed, and a limit reaches the handler anywhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from contextlib import suppress
 import pytest
 
 from sanic_reaper.worker.explanations import explain, innermost
+from sanic_reaper.worker.handler_runner import Record
 from sanic_reaper.worker.handlers import Place, StartupTimeout
-from sanic_reaper.worker.startup import Record, Startup
-from sanic_reaper.worker.stepping import Run, call_with
+from sanic_reaper.worker.startup import Startup
+from sanic_reaper.worker.stepping import HandlerRun, call_with
 
 LIMIT = 0.1
 PLACE = Place("handler", __file__, 1)
@@ -45,7 +46,7 @@ def perform(loop, handler, limit=0.0):
     runs = []
 
     async def main():
-        runs.append(Run(call_with(handler, None), timeout(limit) if limit else None))
+        runs.append(HandlerRun(call_with(handler, None), timeout(limit) if limit else None))
         return await runs[0]
 
     return loop.run_until_complete(main()), runs[0]
@@ -139,7 +140,7 @@ def test_a_handler_that_is_in_time_gives_what_it_gives(loop):
 
     value, run = perform(loop, answer, 5)
     assert value == "value"
-    assert run.longest < 0.1
+    assert run.longest_step < 0.1
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -153,7 +154,7 @@ def test_two_at_once_have_a_limit_each(loop, first):
     async def limited(name):
         began = time.perf_counter()
         with suppress(StartupTimeout):
-            await Run(awaiting_sleep(None), timeout(limits[name]))
+            await HandlerRun(awaiting_sleep(None), timeout(limits[name]))
         took[name] = time.perf_counter() - began
 
     async def main():
@@ -170,9 +171,9 @@ def test_a_limit_that_comes_while_another_handler_blocks(loop):
     """It is raised in its own handler, not in the one that happens to run."""
 
     async def main():
-        blocking = Run(call_with(lambda app: time.sleep(0.3) or "went on", None), timeout(5))
+        blocking = HandlerRun(call_with(lambda app: time.sleep(0.3) or "went on", None), timeout(5))
         return await asyncio.gather(
-            Run(awaiting_sleep(None), timeout()), _awaited(blocking), return_exceptions=True
+            HandlerRun(awaiting_sleep(None), timeout()), _awaited(blocking), return_exceptions=True
         )
 
     limited, other = loop.run_until_complete(main())
@@ -212,7 +213,7 @@ def test_a_limit_inside_the_handlers_own(loop):
 
 def test_a_cancellation_from_elsewhere_stays_one(loop):
     async def main():
-        task = asyncio.ensure_future(_awaited(Run(awaiting_sleep(None), timeout(5))))
+        task = asyncio.ensure_future(_awaited(HandlerRun(awaiting_sleep(None), timeout(5))))
         await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -245,7 +246,7 @@ def test_the_longest_step_is_measured(loop):
         time.sleep(0.02)
 
     _, run = perform(loop, steps)
-    assert 0.05 < run.longest < 0.14
+    assert 0.05 < run.longest_step < 0.14
 
 
 def test_where_it_awaits(loop):
@@ -256,10 +257,10 @@ def test_where_it_awaits(loop):
         await inner()
 
     async def main():
-        run = Run(outer(None))
+        run = HandlerRun(outer(None))
         task = asyncio.ensure_future(_awaited(run))
         await asyncio.sleep(0.05)
-        frames = run.awaiting()
+        frames = run.awaited_frames()
         await task
         return frames
 
@@ -275,7 +276,9 @@ def test_a_handler_in_another_thread_has_no_limit():
 
     async def main():
         results.append(
-            await Run(call_with(lambda app: time.sleep(0.2) or "went on", None), timeout(0.05))
+            await HandlerRun(
+                call_with(lambda app: time.sleep(0.2) or "went on", None), timeout(0.05)
+            )
         )
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
@@ -398,11 +401,11 @@ def test_the_lines_in_which_a_handler_waits(policy, handler, names):
     """Through the tasks that it waits for; a group of them says nothing of its members."""
 
     async def look():
-        run = Run(handler())
+        run = HandlerRun(handler())
         task = asyncio.ensure_future(call_with(lambda: run))
         for _ in range(10):  # each task needs its turn: time proves nothing of that
             await asyncio.sleep(0)
-        found = run.awaiting()
+        found = run.awaited_frames()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -417,7 +420,7 @@ def test_the_lines_in_which_a_handler_waits(policy, handler, names):
 
 USER = ("/srv/app.py", 3, "load")
 LIBRARY = (asyncio.__file__, 7, "run")
-OURS = (Run.__init__.__code__.co_filename, 9, "step")
+OURS = (HandlerRun.__init__.__code__.co_filename, 9, "step")
 
 
 @pytest.mark.parametrize(
@@ -442,17 +445,17 @@ def test_a_handler_of_a_librarys_sits_in_its_own_file():
 
 
 def test_without_main_nobody_is_told():
-    assert not Startup(0, 0).supervised
-    assert Startup(0, 0).tell("anything") is False
+    assert not Startup(0, 0).is_supervised
+    assert Startup(0, 0).send("anything") is False
 
 
 def test_two_handlers_of_one_name_are_told_apart(caplog):
     """By their places, and only they."""
     start = Startup(0.0, time.monotonic())
-    start.note_import()
+    start.on_imported()
     for name, line in (("setup", 3), ("connect", 7), ("setup", 12)):
         start.records.append(Record(name, "app.py", line, 1.0, 0.0, None, app="App"))
     with caplog.at_level("DEBUG", logger="sanic.root"):
-        start._summarise(time.monotonic())
+        start._log_summary(time.monotonic())
     assert "setup (app.py:3) 1.00 s (of App), connect 1.00 s (of App), " in caplog.text
     assert "setup (app.py:12) 1.00 s" in caplog.text

@@ -1,0 +1,68 @@
+"""The log lines about a worker's start: where the time went, what a stop has cancelled. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from .finishing import CANCEL_GRACE
+from .handlers import Place
+from .stepping import BLOCKED
+
+if TYPE_CHECKING:
+    from .handler_runner import Record
+
+
+def time_parts(
+    records: Sequence[Record],
+    primary: str | None,
+    imported: float | None,
+    rest: float,
+    extensions: float,
+) -> list[str]:
+    """Where the time of a start went. The parts add up to the whole.
+
+    Args:
+        records: the handlers that have run.
+        primary: name of the primary app. Only the time of its handlers is taken from `rest`, for
+            those of secondary apps run beside them.
+        imported: seconds of the import. `None`: not known.
+        rest: seconds since the import.
+        extensions: seconds of `rest` that listeners of Sanic Extensions took.
+    """
+    parts = [] if imported is None else [f"import {imported:.2f} s"]
+    places = {Place(*record[:3]) for record in records}
+    names = [place.name for place in places]
+    for record in records:
+        mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
+        if primary is not None and record.app == primary:
+            rest -= record.seconds
+        else:
+            mark = f" (of {record.app}){mark}"
+        at = f" ({os.path.basename(record.file)}:{record.line})"
+        called = record.name + (at if names.count(record.name) > 1 else "")
+        parts.append(f"{called} {record.seconds:.2f} s{mark}")
+    if extensions >= 0.005:
+        rest -= extensions
+        parts.append(f"extensions {extensions:.2f} s")
+    parts.append(f"Sanic {max(rest, 0.0):.2f} s")
+    return parts
+
+
+def left_behind(name: str, pid: int, places: Iterable[Place]) -> tuple[object, ...]:
+    """The line, with its arguments, about handlers that swallow their cancellation."""
+    return (
+        "%s [%d] stops before its start is complete, and leaves behind what has not ended "
+        "%g s after it was cancelled: %s",
+        *(name, pid, CANCEL_GRACE, ", ".join(map(str, places))),
+    )
+
+
+def cancelled(name: str, pid: int, records: Iterable[Record]) -> tuple[object, ...]:
+    """The line, with its arguments, about handlers that a stop has cancelled."""
+    places = ", ".join(f"{Place(*one[:3])}, after {one.seconds:.2f} s" for one in records)
+    return (
+        "%s [%d] stops before its start is complete; cancelled: %s",
+        *(name, pid, places or "its after_server_start listeners"),
+    )
