@@ -17,7 +17,7 @@ from support.programs import program, said_by
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 if sys.platform == "linux":
-    from sanic_reaper.platform import fallback, linux
+    from sanic_reaper.platform import fallback, linux, linux_proc
 
     BACKENDS = [linux, fallback]
     backends = pytest.mark.parametrize("backend", BACKENDS, ids=["linux", "fallback"])
@@ -125,7 +125,7 @@ def test_a_file_is_read_to_its_end(tmp_path, size):
     content = os.urandom(size)
     (tmp_path / "file").write_bytes(content)
     before = os.listdir("/proc/self/fd")
-    assert linux._read(f"{tmp_path}/file") == content
+    assert linux_proc._read(f"{tmp_path}/file") == content
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -149,7 +149,7 @@ def test_all_children_of_one_that_has_many():
         rows = linux.table().values()
         children = {row.pid for row in rows if row.ppid == process.pid}
         assert len(children) == number
-        assert set(linux._children(process.pid)) == children
+        assert set(linux_proc._children(process.pid)) == children
         assert set(linux.subtree([process.pid])) == children | {process.pid}
 
 
@@ -173,7 +173,7 @@ def test_an_environment_that_fills_a_page_is_read():
 
 
 def test_of_a_file_that_turns_out_empty_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(linux, "_read", lambda path, at=None: b"")
+    monkeypatch.setattr(linux_proc, "_read", lambda path, at=None: b"")
     assert linux.row(os.getpid()) is None
     assert linux.resident(os.getpid()) == 0
     assert linux.cpu_seconds(2**22 - 1) == 0.0  # of one that is there the kernel has a clock
@@ -208,7 +208,7 @@ def test_how_many_the_oom_killer_has_ended(monkeypatch, case):
             raise FileNotFoundError(path)
         return files[path].encode()
 
-    monkeypatch.setattr(linux, "_read", read)
+    monkeypatch.setattr(linux_proc, "_read", read)
     assert linux.oom_kills() == expected
 
 
