@@ -30,22 +30,26 @@ class Command:
 
 COMMANDS = {
     "ps": Command(
-        "sanic_reaper.commands.ps", "the running servers, their processes, and what each is doing"
+        "sanic_reaper.commands.ps",
+        "the running servers, their processes, and what each is doing",
     ),
     "dump": Command(
-        "sanic_reaper.commands.dump", "the Python stacks of a worker, now, whoever holds the GIL"
+        "sanic_reaper.commands.dump",
+        "the Python stacks of a worker, even if C code holds the GIL",
     ),
     "sweep": Command(
-        "sanic_reaper.commands.sweep", "what is left of servers whose main is gone: show and end it"
+        "sanic_reaper.commands.sweep", "list and kill leftover processes of servers that have died"
     ),
     "health": Command(
         "sanic_reaper.commands.health", "for probes: exit code 0 if a server is live, or ready"
     ),
     "report": Command(
-        "sanic_reaper.commands.report", "the last start and stop: who took how long, who was killed"
+        "sanic_reaper.commands.report",
+        "how long the last start and stop took, and who was killed",
     ),
     "demo": Command(
-        "sanic_reaper.demo", "hurt a real server, without and with the Reaper; count who is left"
+        "sanic_reaper.demo",
+        "kill a server, without and with the Reaper; count what is left",
     ),
     "run": Command("sanic_reaper.run", "run a command under an init; leave nothing of it behind"),
 }
@@ -54,12 +58,12 @@ USAGE = 2
 
 EXIT_CODES = """\
 exit codes:
-  0    all is well
-  1    the command found what should not be (demo: the Reaper left something behind)
-  2    the command could not do its work: wrong usage, or something is missing
+  0    success
+  1    the check failed: no server, an unhealthy one, or leftovers
+  2    the command could not run: wrong usage, or something is missing
   130  interrupted
-  141  nobody reads the output any more (`ps | head`)
-`run` has those of the command that it runs.
+  141  the reader of the output has exited (`ps | head`)
+`run` exits with the code of the command that it runs.
 """
 
 
@@ -104,11 +108,11 @@ def build_parser() -> ArgumentParser:
 
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
-    hint = "`sanic-reaper COMMAND --help` tells more."
+    hint = "`sanic-reaper COMMAND --help` shows the options of a command."
     parser = ArgumentParser(
         prog="sanic-reaper",
         usage="%(prog)s [--help | --version] COMMAND ...",
-        description="A Sanic server that leaves nothing behind.",
+        description="Inspect Sanic servers that use the Reaper, and kill leftover processes.",
         epilog=f"commands:\n{commands}\n\n{hint}\n\n{EXIT_CODES}",
         formatter_class=RawDescriptionHelpFormatter,
     )

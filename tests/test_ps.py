@@ -81,7 +81,7 @@ def test_a_server_that_serves(launch, method):
     said = server.ask("ps")
     assert said.code == 1
     first, second = said.text.splitlines()
-    assert first == "no server runs here"
+    assert first == "no server is running here"
     assert second.startswith(f"looked in {server.box.folder}/sanic-reaper, ")
 
 
@@ -209,7 +209,7 @@ def test_what_is_left_is_marked_as_orphans(launch):
     assert found["state"] == "orphaned"
     assert sorted(one["pid"] for one in found["processes"]) == sorted(orphans)
     assert all(one["orphan"] for one in found["processes"])
-    assert "is gone and left 2 orphans" in server.ask("ps").text
+    assert "has died and left 2 orphans" in server.ask("ps").text
 
 
 def test_without_a_place_to_write_only_the_view_is_lost(launch):
@@ -318,7 +318,7 @@ def test_a_server_whose_files_lie_elsewhere(launch):
     here = server.env["XDG_RUNTIME_DIR"]
     server.env["XDG_RUNTIME_DIR"] = str(server.box.tmp)
     said = server.ask("ps")
-    assert (said.code, "no server runs here" in said.text) == (1, True)
+    assert (said.code, "no server is running here" in said.text) == (1, True)
     assert f"(main {main}), and its files lie elsewhere" in said.text
     assert f": `XDG_RUNTIME_DIR={here} sanic-reaper ps`" in said.text
     [found] = server.ask("ps", "--json").data["unseen"]
@@ -330,7 +330,7 @@ def test_a_server_whose_files_lie_elsewhere(launch):
         hint = f"XDG_RUNTIME_DIR={here} sanic-reaper {command[0]}"
         assert (said.code, hint in said.text) == (1, True), said.text
     said = server.ask("dump")
-    assert "no server runs" in said.text
+    assert "no server is running" in said.text
     assert f"XDG_RUNTIME_DIR={here} sanic-reaper dump" in said.text
     server.env["XDG_RUNTIME_DIR"] = here
     assert server.ask("ps", "--json").data["unseen"] == []
@@ -350,7 +350,7 @@ def test_as_another_user(launch):
         asking = server.box.start(argv, env=env, output=output, cwd=Path("/"), uid=NOBODY)
         assert asking.exit_code(LONGEST) == 1
         said = output.read_text()
-        assert "no server runs" in said
+        assert "no server is running" in said
         assert f"/tmp/sanic-reaper-{NOBODY}, as user nobody" in said
         assert "user root runs 1 server, which only root can see: `sudo sanic-reaper" in said
     assert server.stop() == 0

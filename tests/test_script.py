@@ -88,7 +88,7 @@ def test_what_a_script_has_forked_before_its_server_is_no_leftover_of_it(launch,
     assert child is not None
     stop_and_wait(first, "after")
     assert first.exit_code() == 0
-    assert "nothing is left" in first.ask("sweep", "--yes", "--all-apps").text
+    assert "no leftover processes" in first.ask("sweep", "--yes", "--all-apps").text
     second = run_script(launch, "stuck at its end", subject, box=box)
     second.wait_serving()
     assert child.alive, second.describe()

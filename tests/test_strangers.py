@@ -165,7 +165,7 @@ def test_roots_health_judges_roots_servers(server):
     assert server.exit_code() == 0
     said = ask(server, "health", "--live")
     assert said.code == 1
-    assert f"no server runs as user 0; servers run as user {NOBODY}" in said.text
+    assert f"no server is running as user 0; servers are running as user {NOBODY}" in said.text
 
 
 def test_what_a_terminal_would_obey_is_shown_as_text(server):

@@ -160,14 +160,16 @@ def test_the_command(launch, new_box, files):
     assert all(process.alive for process in left), "nothing was agreed to"
     elsewhere = server.ask("sweep", "--yes", cwd=Path("/"))
     said = re.fullmatch(
-        "nothing is left by apps that were started in /\n"
-        r"(\d+) processes of other apps are left: `sanic-reaper sweep --all-apps`\n",
+        "no leftover processes of apps started in /\n"
+        r"(\d+) leftover processes of other apps: `sanic-reaper sweep --all-apps`\n",
         elsewhere.text,
     )
     assert said is not None, elsewhere
     assert (elsewhere.code, int(said[1]) >= len(left)) == (0, True)
     assert server.ask("sweep", "--json", cwd=Path("/")).data["others"] >= len(left)
-    assert server.ask("sweep", "--app", "Nobody").text.startswith("nothing is left by Nobody\n")
+    assert server.ask("sweep", "--app", "Nobody").text.startswith(
+        "no leftover processes of Nobody\n"
+    )
     assert all(process.alive for process in left)
 
     swept = server.ask("sweep", "--yes")
@@ -176,7 +178,7 @@ def test_the_command(launch, new_box, files):
     wait_until(lambda: not any(one.alive for one in left), 5, server.describe)
     assert can_bind(server.port)
     assert all(process.alive for process in others)
-    assert server.ask("sweep", "--all-apps").text == "nothing is left\n"
+    assert server.ask("sweep", "--all-apps").text == "no leftover processes\n"
     assert bystander.stop() == 0
 
 
@@ -198,7 +200,7 @@ def test_the_question(launch, terminal, answer, code):
     orphan(server)
     env = {**server.env, "NO_COLOR": "1"}
     asking = server.box.start([*COMMAND, "sweep"], output=terminal.path, env=env, cwd=SUBJECTS)
-    wait_until(lambda: b"end them? [y/N]" in terminal.shown, 20, lambda: terminal.shown.decode())
+    wait_until(lambda: b"kill them? [y/N]" in terminal.shown, 20, lambda: terminal.shown.decode())
     assert all(process.alive for process in left)
     terminal.type(answer)
     assert asking.exit_code(10) == code

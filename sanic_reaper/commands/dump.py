@@ -8,6 +8,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from ..model.roles import MAIN
 from ..model.stacks import described, frames_of
 from ..state import control
 from ..state.main_stack import ask_main
@@ -15,26 +16,24 @@ from ..state.server import Server
 from . import elsewhere
 from .terminal import NOTHING_FOUND, USAGE, print_json, printable, seconds
 
-MAIN = "main"
-"""The name that `ps` shows for main."""
-
 
 def main(arguments: Sequence[str]) -> int:
     parser = ArgumentParser(
         prog="sanic-reaper dump",
-        description="The Python stacks of a worker or of main, now, with the GIL held or not, "
-        "without ptrace.",
-        epilog=f"exit codes: 0 here it is; {NOTHING_FOUND} there is no such process, or it can't "
-        f"be asked; {USAGE} none was named, or several servers have one",
+        description="Show the Python stacks of a worker or of the main process as they are now, "
+        "without ptrace, even if C code holds the GIL.",
+        epilog=f"exit codes: 0 the stacks are shown; {NOTHING_FOUND} there is no such process, or "
+        f"it can't be asked; {USAGE} no process was named, or several servers have one of that "
+        "name",
     )
     parser.add_argument(
         "process",
         metavar="NAME|PID",
         nargs="?",
-        help=f"a worker, as `sanic-reaper ps` shows it, or `{MAIN}`; none: which there are",
+        help=f"a worker, as `sanic-reaper ps` names it, or `{MAIN}`; without: list the names",
     )
-    parser.add_argument("--app", help="the server's app, where several have such a process")
-    parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
+    parser.add_argument("--app", help="the app whose server is meant")
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
     options = parser.parse_args(arguments)
     known = elsewhere.servers()
     servers = [
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     # Whatever other users claim, where root asks: our own come first.
     own = [server for server in servers if server.uid == os.geteuid()]
     if options.process is None:
-        return _fail_with_names("which process?", own or servers, known, USAGE)
+        return _fail_with_names("name a process:", own or servers, known, USAGE)
     found = _having(own, options.process) or _having(servers, options.process)
     if not found:
         why = f"no running server has a worker {options.process};"
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(found) > 1:
         names = ", ".join(f"{server.app} [{server.main[0]}]" for server in found)
         why = f"several servers have {options.process}: {names}"
-        return _fail(f"{why}; choose one by --app, or give its pid", USAGE)
+        return _fail(f"{why}; choose one with --app, or give a pid", USAGE)
     return _show(found[0], options.process, options.json)
 
 
@@ -81,7 +80,7 @@ def _is_main(server: Server, wanted: str) -> bool:
 def _names(servers: list[Server]) -> str:
     """Who could be asked."""
     if not servers:
-        return "no server runs"
+        return "no server is running"
     of_each = [
         f"{server.app} [{server.main[0]}] has "
         + ", ".join([MAIN, *sorted({worker.name for worker in server.workers})])

@@ -41,7 +41,7 @@ def servers(uids: Iterable[int] | None = None) -> list[Server]:
     notes = [str(one) for one in running if one.uid == own]
     others = Counter(one.uid for one in running if one.uid != own)
     notes += [
-        f"of user {user(uid)} {number} state files are not understood"
+        f"{number} state files of user {user(uid)} are not understood"
         for uid, number in others.items()
     ]
     for note in map(printable, notes):
@@ -90,7 +90,7 @@ def hints(found: Sequence[Unseen], command: str) -> list[str]:
 def _count(why: str, name: str, number: int, command: str) -> str:
     servers = "1 server" if number == 1 else f"{number} servers"
     if why == unseen.CONTAINER:
-        place = "in another PID namespace (a container): run this command in there"
+        place = "in another PID namespace (a container): run the command in it"
         return f"user {name} runs {servers} {place}"
     who, how = (name, "sudo") if name == "root" else (f"{name} and root", f"sudo -u {name}")
     return f"user {name} runs {servers}, which only {who} can see: `{how} {command}`"

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         print_json("health", {"well": well, "servers": found, "unread": notes})
         return 0 if well else UNWELL
     if not found:
-        complain(f"no server runs{_elsewhere(uids, options.app)}")
+        complain(f"no server is running{_elsewhere(uids, options.app)}")
         complain(elsewhere.looked_in(uids))
         for line in _unseen():
             complain(line)
@@ -56,30 +56,31 @@ def main(arguments: Sequence[str]) -> int:
 def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sanic-reaper health",
-        description="Whether the server of this user is well. Where several run, all have to be.",
-        epilog=f"exit codes: 0 well; {UNWELL} not, or no server runs",
+        description="Check the server of this user, for a probe. If several are running, all must "
+        "pass.",
+        epilog=f"exit codes: 0 each server passes; {UNWELL} one does not, or no server is running",
     )
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument(
-        "--live", action="store_true", help="main's loop advances, and a worker answers"
+        "--live", action="store_true", help="the main process is not stuck, and a worker answers"
     )
     kind.add_argument(
         "--ready",
         action="store_true",
-        help="all workers that are wanted serve, and no background start is pending",
+        help="all configured workers serve, and none has background work left",
     )
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument(
         "--user",
         type=_uid,
         metavar="NAME|UID",
-        help="judge the servers of this user (as root; default: those of the user who asks)",
+        help="check the servers of this user (for root; default: your own)",
     )
     whose.add_argument(
-        "--all-users", action="store_true", help="judge the servers of every user (as root)"
+        "--all-users", action="store_true", help="check the servers of every user (for root)"
     )
-    parser.add_argument("--app", help="of this app alone")
-    parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
+    parser.add_argument("--app", help="check the server of this app only")
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
     return parser
 
 
@@ -119,4 +120,4 @@ def _elsewhere(uids: Sequence[int], app: str | None) -> str:
     if not having:
         return ""
     names = ", ".join(map(str, having))
-    return f" as user {uids[0]}; servers run as user {names}: see --user and --all-users"
+    return f" as user {uids[0]}; servers are running as user {names}: see --user and --all-users"

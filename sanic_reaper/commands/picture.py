@@ -7,7 +7,8 @@ import shlex
 import time
 
 from .. import platform
-from ..model import lifecycle
+from ..model import lifecycle, roles
+from ..model.roles import CHILD, MAIN
 from ..platform import Identity, Row
 from ..state.server import Member, Server
 from ..state.strays import Stray
@@ -27,7 +28,7 @@ class Line:
         self.depth = 0
         self.parent: int | None = None
         self.evidence = evidence
-        self.role = member.role if member else "child"
+        self.role = member.role if member else CHILD
         self.name = member.name if member else row.name
         self.age = platform.age(row.start)
         self.rss = platform.resident(row.pid)
@@ -115,7 +116,7 @@ class Picture:
         belongs = dict(server.belongs(table))
         lives = server.lives
         if lives:
-            belongs[server.main] = "main"
+            belongs[server.main] = MAIN
             belongs.update(_zombies_of(belongs, table))
         picture = cls(
             server.app,
@@ -197,13 +198,13 @@ class Picture:
         server = self.server
         if server is None:
             return (
-                f"main {self.main[0]} is gone and left {len(self.processes)} behind "
+                f"main process {self.main[0]} has died and left {self._orphans()} "
                 f"(in {printable(self.directory)}): {self._remedy()}"
             )
         if not self.lives:
             helped = server.watchdog_lives
-            more = "its watchdog is ending them" if helped else self._remedy()
-            return f"main {self.main[0]} is gone and left {len(self.processes)} orphans: {more}"
+            more = "its watchdog is killing them" if helped else self._remedy()
+            return f"main process {self.main[0]} has died and left {self._orphans()}: {more}"
         since = float(server.fields.get("since", self.now))
         words = f"{self.state} for {seconds(self.now - since)}"
         if self.state == "stuck":
@@ -213,8 +214,12 @@ class Picture:
         return f"{words}, {serving}, {address}, {server.fields.get('method') or 'fork'}"
 
     def _remedy(self) -> str:
-        """The command that does it: from any directory."""
-        return printable(f"`sanic-reaper sweep --app {shlex.quote(self.app)}` ends them")
+        """The command that kills the orphans, from any directory."""
+        return printable(f"`sanic-reaper sweep --app {shlex.quote(self.app)}` kills them")
+
+    def _orphans(self) -> str:
+        number = len(self.processes)
+        return "1 orphan" if number == 1 else f"{number} orphans"
 
     def _row(self, line: Line) -> tuple[str, ...]:
         indent = "  " * line.depth
@@ -301,8 +306,5 @@ def _tree(
     return found
 
 
-_ROLES = ("main", "watchdog", "service", "helper", "process", "worker", "child")
-
-
 def _order(line: Line) -> tuple[int, str, int]:
-    return _ROLES.index(line.role) if line.role in _ROLES else 9, line.name, line.row.pid
+    return roles.order(line.role), line.name, line.row.pid

@@ -26,14 +26,15 @@ SAMPLE = 0.1
 def main(arguments: Sequence[str]) -> int:
     parser = ArgumentParser(
         prog="sanic-reaper ps",
-        description="The running servers of this user (root: of all), and what is left of others.",
-        epilog=f"exit codes: 0 there is one; {NOTHING_FOUND} there is none",
+        description="Show the running servers of this user (as root: of every user), their "
+        "processes, and the leftover processes of servers whose main process has died.",
+        epilog=f"exit codes: 0 something is shown; {NOTHING_FOUND} there is no server",
     )
-    parser.add_argument("--watch", action="store_true", help="go on until interrupted")
+    parser.add_argument("--watch", action="store_true", help="repeat every 2 s until interrupted")
     parser.add_argument(
         "--json",
         action="store_true",
-        help="as data: docs/commands.md; with --watch an object a line",
+        help="print JSON (docs/commands.md); with --watch one object per line",
     )
     options = parser.parse_args(arguments)
     pictures, hidden = look()
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 def show(pictures: list[Picture], hidden: list[Unseen], clear: bool) -> None:
     blocks = [picture.lines() for picture in pictures]
     if not blocks:
-        blocks = [["no server runs here", elsewhere.looked_in(statedir.users())]]
+        blocks = [["no server is running here", elsewhere.looked_in(statedir.users())]]
     if hidden:
         blocks.append(elsewhere.hints(hidden, "sanic-reaper ps"))
     if clear and sys.stdout.isatty():

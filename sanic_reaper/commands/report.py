@@ -40,19 +40,22 @@ def main(arguments: Sequence[str]) -> int:
 def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sanic-reaper report",
-        description="The last start and stop of a server: who took how long, who was killed, why.",
+        description="Report on a run: how long its start and stop took, who was killed, and why.\n"
+        "Default: the most recently started run.",
         epilog=EXIT_CODES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--app", metavar="NAME", help="the last run of this app, not of any")
+    parser.add_argument("--app", metavar="NAME", help="the most recent run of this app")
     parser.add_argument(
-        "--full", action="store_true", help="each worker, each event, each line of a reason"
+        "--full", action="store_true", help="show each worker, each event, and reasons in full"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--html", metavar="FILE", help="write one page that needs nothing else; -: to stdout"
+        "--html",
+        metavar="FILE",
+        help="write one HTML page that needs no other file; `-` writes to stdout",
     )
-    form.add_argument("--json", action="store_true", help="the same as data; see docs/commands.md")
+    form.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
     return parser
 
 
@@ -75,9 +78,9 @@ def _began(server: Server) -> float:
 
 def _none(found: Sequence[Server], app: str | None) -> str:
     if app is None:
-        return "no server has left word"
+        return "no server has left files for a report"
     others = ", ".join(sorted({one.app for one in found}))
-    return f"no run of {app!r}" + (f"; there are: {others}" if others else "")
+    return f"no run of {app!r}" + (f"; there are runs of: {others}" if others else "")
 
 
 def _show(report: RunReport, chosen: Namespace) -> int:
@@ -128,7 +131,7 @@ def write_whole(path: str, content: bytes) -> None:
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise OSError("is no ordinary file; - writes to stdout")
+            raise OSError("not an ordinary file; `-` writes to stdout")
     draft = f"{path}.{os.getpid()}.draft"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:

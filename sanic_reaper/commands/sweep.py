@@ -29,21 +29,22 @@ DELETED = "this directory, which has been deleted"
 def main(arguments: Sequence[str]) -> int:
     parser = ArgumentParser(
         prog="sanic-reaper sweep",
-        description="What is left of servers whose main process is gone: shown, and ended with "
-        "--yes or after a question. What can't be proved to be of such a server is not touched.",
-        epilog=f"exit codes: 0 nothing is left (any more); {LEFT} something is; {USAGE} nobody "
-        "there to be asked",
+        description="List the leftover processes of servers whose main process has died, and kill "
+        "them: with --yes, or after a question. Processes that cannot be proved to belong to such "
+        "a server are neither listed nor killed.",
+        epilog=f"exit codes: 0 nothing is left; {LEFT} something is left; {USAGE} no terminal to "
+        "ask the question on",
     )
-    parser.add_argument("--yes", action="store_true", help="end it without a question")
+    parser.add_argument("--yes", action="store_true", help="kill them without a question")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--app",
         metavar="NAME",
-        help="of this app, wherever it was started (default: of the apps "
+        help="only leftovers of this app, wherever it was started (default: of the apps "
         "that were started in this directory)",
     )
-    which.add_argument("--all-apps", action="store_true", help="of every app")
-    parser.add_argument("--json", action="store_true", help="as data: docs/commands.md")
+    which.add_argument("--all-apps", action="store_true", help="leftovers of every app")
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
     options = parser.parse_args(arguments)
     table, uids = platform.table(), list(statedir.users())
     everything = leftovers(elsewhere.servers(uids), table, uids)
@@ -87,24 +88,24 @@ def _here() -> str | None:
 
 def _agrees() -> bool:
     if not sys.stdin.isatty():
-        complain("nobody is there to be asked: --yes ends them")
+        complain("no terminal to ask the question on: --yes kills them")
         raise SystemExit(USAGE)
-    return input("end them? [y/N] ").strip().lower() in ("y", "yes")
+    return input("kill them? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def show(
     found: list[Leftover], shown: list[dict[str, Any]], options: Namespace, others: int
 ) -> None:
-    """Args: others: how many processes are left of apps that were not asked for."""
+    """Args: others: number of leftover processes of apps that were not asked for."""
     if not found:
-        whose = "" if options.all_apps else f" by apps that were started in {_here() or DELETED}"
+        whose = "" if options.all_apps else f" of apps started in {_here() or DELETED}"
         if options.app is not None:
-            whose = f" by {options.app}"
-        print(printable(f"nothing is left{whose}"))
+            whose = f" of {options.app}"
+        print(printable(f"no leftover processes{whose}"))
     for leftover, data in zip(found, shown, strict=True):
-        more = ": its watchdog is ending them" if leftover.helped else ""
+        more = ": its watchdog is killing them" if leftover.helped else ""
         print(printable(f"{leftover.title}, in {leftover.directory}{more}"))
-        rows = [("PID", "NAME", "AGE", "RSS", "PORTS", "WHY IT IS ONE OF THEM")]
+        rows = [("PID", "NAME", "AGE", "RSS", "PORTS", "EVIDENCE")]
         rows += [
             (
                 str(one["pid"]),
@@ -118,12 +119,9 @@ def show(
         ]
         print("\n".join(columns(rows, right=frozenset((0, 2, 3)))))
     if others:
-        what = (
-            "1 process of another app is"
-            if others == 1
-            else f"{others} processes of other apps are"
-        )
-        print(f"{what} left: `sanic-reaper sweep --all-apps`")
+        one = "1 leftover process of another app"
+        what = one if others == 1 else f"{others} leftover processes of other apps"
+        print(f"{what}: `sanic-reaper sweep --all-apps`")
 
 
 def as_data(leftover: Leftover, table: Mapping[int, Row]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _adopt(report: Report) -> str:
     except OSError as error:
         report.say(
             "WARNING",
-            f"orphans do not come to us ({error.strerror}): a daemon is found only if it was seen "
+            f"orphans are not adopted ({error.strerror}): a daemon is found only if it was seen "
             "before it left, or has kept its environment",
         )
         return mark()
@@ -107,18 +107,17 @@ def build_parser() -> ArgumentParser:
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf"):
-            raise ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")
+            raise ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
         return value
 
     parser = ArgumentParser(
         prog="sanic-reaper run",
         usage="%(prog)s [--grace SECONDS] [--json] [--] COMMAND [ARGUMENT ...]",
-        description="Run COMMAND under an init of its own. It gets each signal that is sent to "
-        "`run`;\nall zombies are reaped; and when COMMAND ends, whatever it has started and left\n"
-        "behind is ended, daemons included. Made to be PID 1 of a container, the main\n"
-        "process of a service, or a line of a script.",
+        description="Run COMMAND under an init: pass signals on to it, reap zombies, and when\n"
+        "COMMAND exits, kill every process that it left behind, daemons included.\n"
+        "Use it as PID 1 of a container, as the main process of a service, or in a script.",
         epilog=f"{EXIT_CODES}\n"
-        "Once COMMAND has ended, one more SIGTERM or SIGINT cuts the grace short.",
+        "After COMMAND has exited, one more SIGTERM or SIGINT cuts the grace short.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -127,11 +126,11 @@ def build_parser() -> ArgumentParser:
         type=seconds,
         default=GRACE,
         metavar="SECONDS",
-        help="what COMMAND has left behind gets SIGTERM, and SIGKILL that long after COMMAND's "
-        "end (default: %(default)g; 0: SIGKILL at once)",
+        help="time between SIGTERM and SIGKILL for what COMMAND left behind "
+        "(default: %(default)g; 0: SIGKILL at once)",
     )
     parser.add_argument(
-        "--json", action="store_true", help="write the log as JSON, an object a line, on stderr"
+        "--json", action="store_true", help="write the log as JSON, one object per line, to stderr"
     )
     parser.add_argument("command", nargs=REMAINDER, metavar="COMMAND", help="what to run")
     return parser

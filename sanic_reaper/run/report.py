@@ -51,14 +51,14 @@ class Report:
     def end(
         self, command: str, pid: int, status: int, ended: int, left: int, seconds: float
     ) -> None:
-        """The last line; as text only where the command has left something behind."""
+        """The last line; as text only if the command left something behind."""
         if self._as_json:
             by_signal = signal.Signals(-status).name if status < 0 else None
             fields = {"name": command, "pid": pid, "code": exit_code(status), "signal": by_signal}
             more = {"ended": ended, "left": left, "seconds": round(seconds, 3)}
             self._write("end", "INFO", {**fields, **more})
         elif ended or left:
-            text = f"{command} [{pid}] has left processes behind: {ended} ended, {left} given up"
+            text = f"{command} [{pid}] left processes behind: {ended} killed, {left} given up"
             log("INFO", f"{text}; {seconds:.2f} s after its end")
 
     def _write(self, event: str, level: str, fields: dict[str, object]) -> None:

@@ -24,7 +24,7 @@ from sanic_reaper.tree.process import start_of
         ([a_server("1 serving")], [], 1, "no running server has a worker Sanic-Server-0-0"),
         ([a_server("1 serving")], [], 1, "] has main, Sanic-Server-1-0"),
         ([a_server("0 serving")], ["--app", "Bakery"], 1, "no running server"),
-        ([a_server("0 serving"), a_server("0 serving", app="Bakery")], [], 2, "give its pid"),
+        ([a_server("0 serving"), a_server("0 serving", app="Bakery")], [], 2, "give a pid"),
         ([a_server("0 serving"), a_server("0 serving", app="Bakery")], [], 2, "--app"),
         ([a_server("0 serving")], [], 1, "Sanic-Server-0-0 of Shop: "),
     ],
@@ -52,7 +52,7 @@ def test_no_stack(monkeypatch, capsys, servers, arguments, code, words):
 @pytest.mark.parametrize(
     ("servers", "words"),
     [
-        ([], "which process? no server runs"),
+        ([], "name a process: no server is running"),
         ([a_server("0 serving", "1 serving")], "has main, Sanic-Server-0-0, Sanic-Server-1-0"),
     ],
 )

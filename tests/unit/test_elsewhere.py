@@ -30,7 +30,7 @@ COMMAND = [word.encode() for word in _COMMAND]
             [Unseen(NOBODY, 7, CONTAINER, {})],
             [
                 "user nobody runs 1 server in another PID namespace (a container): "
-                "run this command in there"
+                "run the command in it"
             ],
         ),
         (

@@ -151,6 +151,6 @@ def test_all_have_to_be_well_and_each_that_is_not_is_told(monkeypatch, capsys, p
     lines = [f"{title}: {why}" for title, why in said.items() if why]
     told = error.splitlines()
     if not said:
-        assert told.pop(0) == "no server runs"
+        assert told.pop(0) == "no server is running"
         assert told.pop(0).startswith("looked in /")
     assert (out, told) == ("", lines)

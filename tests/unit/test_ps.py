@@ -36,8 +36,8 @@ def test_it_is_shown_with_the_directory_that_it_was_started_in(stray, capsys):
     assert cli.main(["ps"]) == 0
     head, _, row = capsys.readouterr().out.splitlines()
     assert head == (
-        "Shop  main 4711 is gone and left 1 behind (in /srv): "
-        "`sanic-reaper sweep --app Shop` ends them"
+        "Shop  main process 4711 has died and left 1 orphan (in /srv): "
+        "`sanic-reaper sweep --app Shop` kills them"
     )
     assert (row.split()[0], " child " in row) == (str(stray), True)
     assert ", orphan" in row

@@ -656,11 +656,11 @@ def test_no_run_is_said_with_where_was_looked(places, capsys):
     out, error = capsys.readouterr()
     assert out == ""
     first, second, *_ = error.splitlines()  # servers that can't be seen may follow
-    assert first == "sanic-reaper: no server has left word"
+    assert first == "sanic-reaper: no server has left files for a report"
     assert second.startswith(f"looked in {places}")
     leave(places, "Shop", 0)
     assert cli.main(["report", "--app", "Bakery"]) == 1
-    assert "there are: Shop" in capsys.readouterr().err
+    assert "there are runs of: Shop" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_gone_is_no_error(places):
@@ -713,7 +713,7 @@ def test_the_page_is_written_whole_and_to_ordinary_files_only(places, tmp_path, 
     before = sorted(os.listdir(tmp_path))
     for name in ("link", "pipe", "sanic-reaper"):
         assert cli.main(["report", "--html", str(tmp_path / name)]) == 2
-        assert "is no ordinary file" in capsys.readouterr().err
+        assert "not an ordinary file" in capsys.readouterr().err
     assert cli.main(["report", "--html", str(tmp_path / "nowhere" / "x")]) == 2
     assert sorted(os.listdir(tmp_path)) == before, "no draft is left"
 
