@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..model.roles import PROCESS, WORKER
 from .processes import (
     WatchedForkProcess,
     WatchedForkServerProcess,
@@ -49,7 +50,7 @@ class WatchedContext:
         process = self._class(*args, **kwargs)
         process._watcher = self._watcher
         # By the name a process of the user's could be taken for a worker, which it would never be.
-        process.reaper_role = "worker" if kwargs.get("target") is self._serve else "process"
+        process.reaper_role = WORKER if kwargs.get("target") is self._serve else PROCESS
         return process
 
     def __getattr__(self, name: str) -> Any:

@@ -21,6 +21,7 @@ from sanic_reaper import __version__
 from .. import state
 from ..log import log
 from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
+from ..model.roles import MAIN, WATCHDOG, WORKER
 from ..tree.process import Handle
 from .statefile import StateFile, fitting
 from .worker_state import state_of
@@ -98,7 +99,7 @@ class Story:
 
     def _note(self, process: WatchedProcess) -> None:
         if process.killed_for:
-            self.killed, self.killer = process.killed_for, "watchdog"
+            self.killed, self.killer = process.killed_for, WATCHDOG
         if process.pulse is not None:
             pulse = process.pulse
             self.requests = pulse.requests
@@ -222,7 +223,7 @@ class Journal:
         self.wanted = 0
         """How many workers are to serve."""
         self._facts = facts
-        self._stories: dict[Identity, Story] = {main: Story(main, "main", "main", began)}
+        self._stories: dict[Identity, Story] = {main: Story(main, MAIN, MAIN, began)}
         self._ended: deque[Story] = deque(maxlen=KEPT)
         self._events: deque[tuple[float, Event]] = deque(maxlen=KEPT)
         self._counts: Counter[Counted] = Counter()
@@ -281,7 +282,7 @@ class Journal:
         kind = event.name.partition(".")[0]
         known = (*self._stories.values(), *reversed(self._ended))  # it may be buried by now
         roles = (story.role for story in known if story.identity[0] == event.pid)
-        return next(roles, kind) if kind == "worker" else kind
+        return next(roles, kind) if kind == WORKER else kind
 
     def heed(self, word: str, rest: list[Any]) -> None:
         """What a worker reports: that its loop turns is no news."""
@@ -306,7 +307,7 @@ class Journal:
     def killed_by_main(self, pid: int, why: str) -> None:
         for identity, story in self._stories.items():
             if identity[0] == pid:
-                story.killed, story.killer = why, "main"
+                story.killed, story.killer = why, MAIN
 
     def conclude(self, code: int, words: str) -> None:
         """How the server ends."""

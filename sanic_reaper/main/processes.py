@@ -11,6 +11,7 @@ import signal
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
+from ..model.roles import WORKER
 from ..worker.entry import Orders, enter
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class WatchedProcess(BaseProcess):
 
     @property
     def is_server(self) -> bool:
-        return self.reaper_role == "worker"
+        return self.reaper_role == WORKER
 
     @property
     def method(self) -> str:

@@ -6,6 +6,7 @@ places, reasons) goes through `esc`.
 
 from __future__ import annotations
 
+from ..model.roles import HELPER, MAIN, SERVICE, WATCHDOG, WORKER
 from . import tables
 from .drawing import Row, Tick, Window, place, rows, ticks, windows
 from .markup import DASH, ENTITIES_OF_LINES, esc, or_dash, style_of
@@ -202,7 +203,7 @@ def _axis(marks: list[Tick]) -> str:
 
 def _row(row: Row, window: Window, grid: str, report: RunReport) -> str:
     process = row.process
-    depth = "root" if process.role == "main" else "leaf" if process.before is None else "again"
+    depth = "root" if process.role == MAIN else "leaf" if process.before is None else "again"
     kind = "" if process.role in _OBVIOUS else f"<i>{esc(process.role)}</i> "
     starts = window.key == "start"
     end = _short_start(process) if starts else _short_end(process, report)
@@ -238,7 +239,7 @@ def svg(row: Row, grid: str, title: str) -> str:
     )
 
 
-_OBVIOUS = ("main", "watchdog", "helper", "service", "worker")
+_OBVIOUS = (MAIN, WATCHDOG, HELPER, SERVICE, WORKER)
 """Roles that the name of a process tells."""
 
 _SHAPE = {"background": (14, 4), "running": (9, 4)}
@@ -254,11 +255,11 @@ def _short_start(process: Process) -> str:
 
 def _short_end(process: Process, report: RunReport) -> str:
     if process.killed:
-        return "killed" if process.killer != "watchdog" else "killed by watchdog"
+        return "killed" if process.killer != WATCHDOG else "killed by watchdog"
     if process.ended is None:
-        return process.state if report.lives and process.role != "main" else ""
+        return process.state if report.lives and process.role != MAIN else ""
     if process.exit_code is None:
-        return "died" if process.role == "main" else "ended"
+        return "died" if process.role == MAIN else "ended"
     return first_line(fate(process)).split(",")[0].split(":")[0]
 
 
@@ -304,7 +305,7 @@ def _event_of(one: EventLine, report: RunReport) -> str:
     if rest:
         more = printable(rest).translate(ENTITIES_OF_LINES)
         words = f"<details><summary>{words}</summary><pre>{more}</pre></details>"
-    name = f'<b class="{"bad" if one.is_bad else "plain"}">{esc(one.name or "watchdog")}</b>'
+    name = f'<b class="{"bad" if one.is_bad else "plain"}">{esc(one.name or WATCHDOG)}</b>'
     return f'<li><time>{esc(clock(moment, style))}</time>{name}<div class="what">{words}</div></li>'
 
 

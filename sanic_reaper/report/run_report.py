@@ -244,7 +244,7 @@ class RunReport:
                 _mark(process, event)
             elif event.name == "orphan.killed" and self.pid in by_pid:
                 by_pid[self.pid].marks.append(
-                    Mark("orphan", event.time, f"{event.process} is ended")
+                    Mark("orphan", event.time, f"{event.process} is killed")
                 )
             yield event
         for process in self.processes:

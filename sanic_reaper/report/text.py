@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..model.roles import MAIN, SERVICE, WATCHDOG
 from .process import Process, fate
 from .run_report import RunReport
 from .words import (
@@ -149,7 +150,7 @@ class Text:
 
     def _ends(self, stop: float) -> Iterator[str]:
         there = [one for one in self._account.processes if one.ended is None or one.ended >= stop]
-        there = [one for one in there if one.role not in ("main", "watchdog", "service")]
+        there = [one for one in there if one.role not in (MAIN, WATCHDOG, SERVICE)]
         there.sort(key=lambda one: one.until)
         shown, left_out = _most(there, _weight_of_end, self._limit(WORKERS))
         for process in shown:

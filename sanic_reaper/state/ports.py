@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from .. import platform
+from ..model.roles import CHILD
 from ..untrusted import printable
 from . import discovery, strays
 
@@ -195,7 +196,7 @@ def _describe(pid: int) -> str:
         if identity != server.main and identity not in server.belongs(table):
             continue
         member = server.members.get(identity)
-        title = member.title if member is not None else "child"
+        title = member.title if member is not None else CHILD
         if server.lives:
             return f"{words}: {title} of {server.app}, which runs in {server.fields['directory']}"
         return f"{words}: {title}, an orphan of {server.app}, whose main {server.main[0]} is gone"

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from .. import marks
 from ..compat import sanic_server
+from ..model.roles import WORKER
 from ..tree import birthmark
 from ..tree.process import start_of
 from . import hooks, starts
@@ -121,7 +122,7 @@ def _show_stack_on_abort() -> None:
 
 def _stop_for(orders: Orders) -> ProcessStop:
     """An Inspector is a server too: a KeyboardInterrupt in it would be logged as a failed one."""
-    if orders.role == "worker":
+    if orders.role == WORKER:
         return ServerStop(orders)
     if orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
         return ServerStop(orders, _INSPECTOR_PATIENCE)

@@ -12,6 +12,7 @@ from sanic_reaper import __version__
 
 from ..model.kills import KILLS
 from ..model.lifecycle import GONE, LIVING
+from ..model.roles import PROCESS, WORKER
 from ..tree import causes
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def exposition(server: Server, now: float) -> str:
 
 def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
     workers = [
-        one for one in server.members.values() if one.role == "worker" and one.state not in GONE
+        one for one in server.members.values() if one.role == WORKER and one.state not in GONE
     ]
     yield _gauge(
         "info",
@@ -92,7 +93,7 @@ def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
         "Processes that main had started and that had to be killed.",
         [
             ({"role": role, **labels}, number)
-            for role in ("worker", "process")
+            for role in (WORKER, PROCESS)
             for labels, number in _by_cause(server, ("worker.killed",), KILLS, role)
         ],
     )
@@ -130,7 +131,7 @@ def _total(server: Server, event: str) -> float:
 
 
 def _by_cause(
-    server: Server, events: tuple[str, ...], known: Iterable[str], role: str = "worker"
+    server: Server, events: tuple[str, ...], known: Iterable[str], role: str = WORKER
 ) -> list[Sample]:
     found = dict.fromkeys(known, 0.0)
     for (name, whose, cause), number in server.counts.items():

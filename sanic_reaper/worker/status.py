@@ -9,6 +9,7 @@ from __future__ import annotations
 from sanic_reaper import __version__
 
 from ..model.lifecycle import GONE
+from ..model.roles import WORKER
 from ..state import health
 
 TYPE_CHECKING = False
@@ -84,7 +85,7 @@ def _process(member: Member, now: float, clock: float) -> dict[str, object]:
         "began": None if began is None else _rounded(began + clock),
         "uptime_seconds": None if began is None else _rounded(now - began),
     }
-    if member.role == "worker":
+    if member.role == WORKER:
         found.update(_worker(member, began, now))
     return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +65,13 @@ def test_the_roles_of_a_list_have_an_order_and_an_unknown_one_comes_last():
 )
 def test_how_a_process_is_called(role, name, title):
     assert roles.title(role, name) == title
+
+
+def test_nobody_compares_a_role_with_a_literal():
+    """The names of the roles are in `roles`, and nowhere else."""
+    package = Path(roles.__file__).parents[1]
+    literal = re.compile(rf'role (?:==|!=|(?:not )?in) [("]+(?:{"|".join(roles.ROLES)})"')
+    assert len(list(package.rglob("*.py"))) > 100
+    for file in package.rglob("*.py"):
+        if "demo" not in file.parts:  # which looks at plain Sanic too, and has roles of its own
+            assert not literal.search(file.read_text()), file
