@@ -290,7 +290,7 @@ def test_nothing_is_left(job, without):
     assert one.wait_end() == 7
     assert len(one.lines("SIGTERM to sleep")) == len(names)
     assert len(one.lines("WARNING")) == (without in NO_SUBREAPER), one.output()
-    assert one.lines(f"{len(names)} killed, 0 given up")
+    assert one.lines(f"{len(names)} cleaned up, 0 given up")
 
 
 def test_without_it_all_is_left(job):
@@ -349,7 +349,7 @@ def test_more_than_there_are_descriptors(job, grace):
     assert one.wait_end() == 128 + SIGKILL
     assert len(one.lines("SIGTERM to sleep")) == 120
     assert len(one.lines("SIGKILL to sleep")) == (120 if ignored == "TERM" else 0)
-    assert one.lines("120 killed, 0 given up")
+    assert one.lines("120 cleaned up, 0 given up")
 
 
 def test_without_it_zombies_pile_up_in_a_container(job):
@@ -370,7 +370,7 @@ def test_who_looks_like_a_zombie_and_is_none(job):
     one.run.send(SIGTERM)
     assert one.wait_end() == 7
     assert one.lines("SIGTERM to sleep")
-    assert one.lines("1 killed, 0 given up")
+    assert one.lines("1 cleaned up, 0 given up")
 
 
 def first_in(box: Box) -> Process:
@@ -420,7 +420,7 @@ def test_helpers_that_do_not_exit_are_killed_and_reported(job):
     assert one.wait_end() == 7
     assert len(one.lines("SIGKILL to")) == 2
     assert not one.lines("SIGTERM to")
-    assert one.lines("left processes behind: 2 killed, 0 given up")
+    assert one.lines("left processes behind: 2 cleaned up, 0 given up")
 
 
 @pytest.mark.parametrize("what", ["child", "impostor"])
@@ -432,7 +432,7 @@ def test_who_has_the_command_line_of_a_helper_and_is_none_is_ended_like_the_rest
     one.run.send(SIGTERM)
     assert one.wait_end() == 7
     assert len(one.lines("SIGTERM to python")) == 1, one.output()
-    assert one.lines("left processes behind: 1 killed, 0 given up")
+    assert one.lines("left processes behind: 1 cleaned up, 0 given up")
 
 
 @pytest.mark.parametrize("grace", ["0", "0.5", "60"])
@@ -505,7 +505,7 @@ def test_a_child_whom_it_may_not_signal_is_named(job, new_box):
     [line] = one.lines("ERROR")
     assert f"sleep [{left.process.inner_pid}]" in line
     assert "whom we may not signal" in line
-    assert one.lines("1 killed, 1 given up")
+    assert one.lines("1 cleaned up, 1 given up")
 
 
 @pytest.mark.parametrize("without", ["", "prctl"])

@@ -215,7 +215,8 @@ class Picture:
 
     def _remedy(self) -> str:
         """The command that kills the orphans, from any directory."""
-        return printable(f"`sanic-reaper sweep --app {shlex.quote(self.app)}` kills them")
+        whom = "it" if len(self.processes) == 1 else "them"
+        return printable(f"`sanic-reaper sweep --app {shlex.quote(self.app)}` kills {whom}")
 
     def _orphans(self) -> str:
         number = len(self.processes)

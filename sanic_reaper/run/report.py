@@ -58,7 +58,7 @@ class Report:
             more = {"ended": ended, "left": left, "seconds": round(seconds, 3)}
             self._write("end", "INFO", {**fields, **more})
         elif ended or left:
-            text = f"{command} [{pid}] left processes behind: {ended} killed, {left} given up"
+            text = f"{command} [{pid}] left processes behind: {ended} cleaned up, {left} given up"
             log("INFO", f"{text}; {seconds:.2f} s after its end")
 
     def _write(self, event: str, level: str, fields: dict[str, object]) -> None:

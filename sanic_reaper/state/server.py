@@ -242,7 +242,7 @@ class Server:
             if identity != self.main and _is_in(table, identity)
         }
         recorded.update(
-            (identity, "seen by the watchdog as one of theirs")
+            (identity, "descends from a worker, by the watchdog's record")
             for identity in self.kin
             if _is_in(table, identity)
         )

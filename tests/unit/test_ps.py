@@ -37,7 +37,7 @@ def test_it_is_shown_with_the_directory_that_it_was_started_in(stray, capsys):
     head, _, row = capsys.readouterr().out.splitlines()
     assert head == (
         "Shop  main process 4711 has died and left 1 orphan (in /srv): "
-        "`sanic-reaper sweep --app Shop` kills them"
+        "`sanic-reaper sweep --app Shop` kills it"
     )
     assert (row.split()[0], " child " in row) == (str(stray), True)
     assert ", orphan" in row
