@@ -70,7 +70,7 @@ def records():
     )
     for pid in range(2, 14):
         who = {"pid": str(pid), "start": str(pid * 10)}
-        more = {"killed": "did not end in time"} if pid % 5 == 0 else {"exit_code": "0"}
+        more = {"killed": "did not stop in time"} if pid % 5 == 0 else {"exit_code": "0"}
         yield (
             "process",
             {

@@ -76,7 +76,7 @@ def test_a_slow_start_a_killed_worker_and_a_stop_that_one_held_up(launch, method
     assert heir["in_place_of"] == dead["pid"]
     [held_up] = [one for one in first if one["killed_by"]]
     assert held_up["killed_by"] == "watchdog"
-    assert held_up["killed_for"] == "did not end in time"
+    assert held_up["killed_for"] == "did not stop in time"
     assert held_up["told_to_stop_at"] == told["stop_at"]
     [other] = [one for one in first if one not in (dead, held_up)]
     assert other["exit_code"] == 0
@@ -84,7 +84,7 @@ def test_a_slow_start_a_killed_worker_and_a_stop_that_one_held_up(launch, method
 
     text = report(server)
     assert "stopped on SIGTERM" in text
-    assert "killed by the watchdog: did not end in time" in text
+    assert "killed by the watchdog: did not stop in time" in text
     assert "main died" not in text
     target = server.box.folder / "page.html"
     report(server, "--html", str(target))
@@ -115,7 +115,7 @@ def test_main_that_was_killed_and_what_the_watchdog_did_then(launch, method):
     assert ORPHAN_GRACE - 0.5 < told["stop_seconds"] < BOUND
     assert all(one["ended_at"] for one in workers_in(found)), "the watchdog has seen their ends"
     assert [one["killed_for"] for one in workers_in(found) if one["killed_by"]] == [
-        "did not end in time"
+        "did not stop in time"
     ]
     lines = [one["text"] for one in found["watchdog"]]
     assert "is gone; ending what it started" in lines[0]

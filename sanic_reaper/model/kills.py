@@ -19,9 +19,9 @@ NO_SIGNAL = 0
 KILLS: Mapping[str, str] = {
     "startup": "did not start in time",
     "hung": "its event loop stood still",
-    "replaced": "did not end when it was replaced",
-    "stop": "did not end in time",
-    "forced": "is not to drain",
+    "replaced": "did not stop in time after it was replaced",
+    "stop": "did not stop in time",
+    "forced": "the stop was forced",
 }
 """Why the watchdog kills a process that main has started: the cause, as events and metrics name it,
 and its words for the log."""

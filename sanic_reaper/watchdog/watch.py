@@ -475,7 +475,7 @@ class Watch:
             pass
         if not self._may_signal(member):
             return
-        why = f"{member.why} and is to show its stack"
+        why = f"{member.why}, asked for its stack"
         self._report_member("WARNING", signal.SIGABRT, member, why, member.since)
         self._signal(member.handle, signal.SIGABRT)
         self._signal(member.handle, signal.SIGCONT)

@@ -85,7 +85,7 @@ SECOND = [
         asked=T + 30,
         ended=T + 33,
         exit_code=-9,
-        killed="did not end in time",
+        killed="did not stop in time",
         killer="watchdog",
         state="ended",
     ),
@@ -98,7 +98,7 @@ EVENTS = [
     event(T + 20.1, "worker.started", WORKER, 5),
     event(T + 23, "worker.ready", WORKER, 5, seconds=2.9),
     event(T + 23, "worker.replaced", WORKER, 5, reason="the one before has died"),
-    event(T + 33, "worker.killed", WORKER, 5, reason="did not end in time"),
+    event(T + 33, "worker.killed", WORKER, 5, reason="did not stop in time"),
     event(T + 32, "orphan.killed", "sleep", 77, reason="descends from main"),
 ]
 STOPPED = server(
@@ -167,7 +167,7 @@ def test_the_story_of_a_stopped_server():
     first, second = found.workers
     assert second.before is first
     assert fate(first) == "by SIGKILL, somehow"
-    assert fate(second) == "killed by the watchdog: did not end in time"
+    assert fate(second) == "killed by the watchdog: did not stop in time"
     assert [one.kind for one in first.segments] == [
         "starting", "import", "handler", "background", "serving", "blocked",
     ]  # fmt: skip
@@ -279,7 +279,7 @@ def test_the_text_of_a_run():
     assert re.search(r"1\.00 s  warm +in the background", text)
     assert f"died      {WORKER} [4]  has died: by SIGKILL, somehow" in text
     assert "in place of [4], up after 2.90 s" in text
-    assert re.search(r"\+3\.00 s  worker .*killed by the watchdog: did not end in time", text)
+    assert re.search(r"\+3\.00 s  worker .*killed by the watchdog: did not stop in time", text)
     assert "orphan" not in text
     assert "left behind" in text
     assert max(map(len, text.splitlines())) < 160
@@ -307,7 +307,7 @@ def test_the_text_of_many_workers_is_short():
 def test_colours_only_where_they_are_wanted():
     assert "<red>" not in str(Text(report()))
     painted = str(Text(report(), lambda text, colour: f"<{colour}>{text}</{colour}>"))
-    assert "<red>killed by the watchdog: did not end in time</red>" in painted
+    assert "<red>killed by the watchdog: did not stop in time</red>" in painted
 
 
 def test_nothing_in_a_name_speaks_to_the_terminal():
@@ -430,7 +430,7 @@ def test_the_page_shows_each_process_and_says_the_same_in_words():
     [table] = [one for one in found.iter("table") if one.find("caption") is not None]
     assert len(table.findall("tbody/tr")) == 5
     words = " ".join(table.itertext())
-    assert "killed by the watchdog: did not end in time" in words
+    assert "killed by the watchdog: did not stop in time" in words
     for kind in ("import", "handler", "background", "serving", "blocked", "stopping"):
         assert any(one.get("class") == kind for one in found.iter("rect")), kind
 

@@ -149,7 +149,7 @@ def test_each_limit_has_a_chance_of_its_own():
             (-9, 1),
             "killed by SIGKILL, by the kernel's OOM killer (its cgroup counts one more)",
         ),
-        ((-9, 1, "did not end in time"), "killed by SIGKILL: did not end in time"),
+        ((-9, 1, "did not stop in time"), "killed by SIGKILL: did not stop in time"),
         ((-60,), "killed by signal 60"),
     ],
 )
