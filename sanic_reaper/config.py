@@ -2,7 +2,7 @@
 
 The reader, the messages about bad values, the list of keys, the `SANIC_REAPER_*` variables (Sanic
 makes keys of them) and the tables in the documents come from the rows. To add a setting, add a row,
-and use the attribute where it is meant. `python -m support.settings`, in `tests`, then writes the
+and use the attribute where it is meant. `python -m support.tables`, in `tests`, then writes the
 tables.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sanic.config import DEFAULT_CONFIG
-from support import settings
+from support import tables
 
 import sanic_reaper
 from sanic_reaper.config import KEYS, Settings
@@ -20,10 +20,10 @@ SUPERVISION = (ROOT / "docs" / "supervision.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
-@pytest.mark.parametrize("path", settings.documents(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", tables.documents(), ids=lambda path: path.name)
 def test_each_setting_has_the_row_that_the_code_has(path):
-    """`python -m support.settings`, in `tests`, writes them."""
-    assert settings.rewritten(path) == path.read_text()
+    """`python -m support.tables`, in `tests`, writes them."""
+    assert tables.rewritten(path) == path.read_text()
 
 
 def test_readme_has_each_setting_with_the_default_that_holds():

@@ -24,29 +24,67 @@ class Role:
     """A row of the table.
 
     Attributes:
+        meaning: what such a process is, in a sentence.
         plural: how the log calls several processes of the role.
-        stopped_by: who stops or kills such a process, and when.
         rank: the order in which the stop of a server reaches the roles, 1 first.
+        stopped_by: who stops such a process, and when, in a sentence.
     """
 
-    __slots__ = ("plural", "rank", "stopped_by")
+    __slots__ = ("meaning", "plural", "rank", "stopped_by")
 
-    def __init__(self, plural: str, rank: int, stopped_by: str) -> None:
+    def __init__(self, meaning: str, plural: str, rank: int, stopped_by: str) -> None:
+        self.meaning = meaning
         self.plural = plural
         self.rank = rank
         self.stopped_by = stopped_by
 
 
+_LATE = "The watchdog kills it if it is late."
+_LAST = "After the main process has died, the watchdog stops it."
+
 ROLES: Mapping[str, Role] = {
-    MAIN: Role("main processes", 3, "itself; the watchdog kills it at the deadline of the stop"),
-    WATCHDOG: Role("watchdogs", 6, "itself, when nothing is left to watch"),
-    SERVICE: Role(
-        "services", 5, "itself, when no process uses it; after main's death the watchdog"
+    MAIN: Role(
+        "The main process, which the script started.",
+        "main processes",
+        3,
+        f"It exits when the workers have exited. {_LATE}",
     ),
-    HELPER: Role("helpers", 4, "main, after the workers; after main's death the watchdog"),
-    PROCESS: Role("processes", 1, "main, with the workers; the watchdog kills it if it is late"),
-    WORKER: Role("workers", 1, "main; the watchdog kills it if it is late"),
-    CHILD: Role("children", 2, "the watchdog, when the worker that started it has exited"),
+    WATCHDOG: Role(
+        "The watchdog.",
+        "watchdogs",
+        6,
+        "It exits when nothing is left to watch.",
+    ),
+    SERVICE: Role(
+        "A process that `multiprocessing` starts for itself: resource tracker, fork server.",
+        "services",
+        5,
+        f"It exits when no process uses it. {_LAST}",
+    ),
+    HELPER: Role(
+        "A SyncManager of `multiprocessing`.",
+        "helpers",
+        4,
+        f"The main process shuts it down. {_LAST}",
+    ),
+    PROCESS: Role(
+        "A process that your code added with `app.manager.manage`.",
+        "processes",
+        1,
+        f"The main process stops it. {_LATE}",
+    ),
+    WORKER: Role(
+        "A worker.",
+        "workers",
+        1,
+        f"The main process stops it. {_LATE}",
+    ),
+    CHILD: Role(
+        "A process that a worker, or what it started, has started.",
+        "children",
+        2,
+        "The watchdog stops it when the process that started it has exited.",
+    ),
 }
 """Each role by its name, in the order in which `ps` shows them."""
 

@@ -1,6 +1,6 @@
-"""The tables of settings in the documents, made from the rows of `sanic_reaper.config`.
+"""The tables of the documents that are made from tables of the code: settings and roles.
 
-`python -m support.settings`, in `tests`, writes them anew. README has each setting; a page that
+`python -m support.tables`, in `tests`, writes them anew. README has each setting; a page that
 shows a few of them keeps those.
 """
 
@@ -10,21 +10,25 @@ import re
 from pathlib import Path
 
 from sanic_reaper.config import KEYS, TABLE, AfterGrace, Setting
+from sanic_reaper.model.roles import ROLES
 
+ROLE_HEAD = "| role | process | order in a stop | who stops it |\n|---|---|---|---|\n"
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 HEAD = "| key | value | default | meaning |\n|---|---|---|---|\n"
 _TABLE = re.compile(r"^\| key \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", re.MULTILINE)
+_ROLES = re.compile(r"^\| role \|.*\n\|[-|]+\|\n(?:\|.*\n)+", re.MULTILINE)
 
 
 def documents() -> list[Path]:
-    """Each document that has a table of settings."""
+    """Each document that has such a table."""
     paths = [README, *sorted(ROOT.glob("docs/**/*.md"))]
-    return [path for path in paths if "| `REAPER_" in path.read_text() and _tables(path)]
+    return [path for path in paths if _has_table(path.read_text())]
 
 
-def _tables(path: Path) -> list[str]:
-    return [found for found in _TABLE.findall(path.read_text()) if "`REAPER_" in found]
+def _has_table(text: str) -> bool:
+    has_settings = any("`REAPER_" in found for found in _TABLE.findall(text))
+    return has_settings or _ROLES.search(text) is not None
 
 
 def line_of(row: Setting) -> str:
@@ -49,7 +53,14 @@ def rewritten(path: Path) -> str:
         wanted = KEYS if path == README else [key for key in keys if key in lines]
         return HEAD + "".join(lines[key] for key in wanted)
 
-    return _TABLE.sub(table, path.read_text())
+    text = _TABLE.sub(table, path.read_text())
+    return _ROLES.sub(lambda _: ROLE_HEAD + "".join(map(line_of_role, ROLES)), text)
+
+
+def line_of_role(name: str) -> str:
+    """A role as a row of a table."""
+    role = ROLES[name]
+    return f"| `{name}` | {role.meaning} | {role.rank} | {role.stopped_by} |\n"
 
 
 if __name__ == "__main__":
