@@ -7,9 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast, overload
 
-from sanic import Sanic
-
-from .compat import sanic_listeners
+from .compat import sanic_app, sanic_listeners
 from .compat.sanic_app import App
 from .log import log
 from .model.exit_codes import BAD_CONFIGURATION
@@ -150,7 +148,7 @@ def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
     Raises:
         SystemExit: it is not. The one line that says so is in the log.
     """
-    for app in Sanic._app_registry.values() if apps is None else apps:
+    for app in sanic_app.apps() if apps is None else apps:
         for event, listener in sanic_listeners.registered(app):
             handler = options_of(listener)
             if handler is None:

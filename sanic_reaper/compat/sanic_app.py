@@ -22,14 +22,19 @@ def primary_name() -> str | None:
     return name
 
 
+def apps() -> list[App]:
+    """Every app of this process, as far as Sanic tells."""
+    return list(getattr(Sanic, "_app_registry", {}).values())
+
+
 def in_test_mode() -> bool:
     """Whether a client of sanic-testing has been made in this process."""
-    return bool(Sanic.test_mode)
+    return bool(getattr(Sanic, "test_mode", False))
 
 
 def is_secondary(app: App) -> bool:
     """Whether Sanic itself starts an app, beside the primary one: `_start_servers` notes it."""
-    return not app.state.primary
+    return not getattr(app.state, "primary", True)
 
 
 def end_with(code: int) -> None:
@@ -40,13 +45,15 @@ def end_with(code: int) -> None:
     caller is not run by it, under ASGI or by hand, nothing is changed: the exit code would be that
     of a later server.
     """
+    clean_up: Callable[[], None] | None = getattr(Sanic, "_cleanup_apps", None)
+    if clean_up is None:
+        return
     serve_single = Sanic.serve_single.__func__.__code__  # type: ignore[attr-defined]
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code is not serve_single:
         frame = frame.f_back
     if frame is None:
         return
-    clean_up: Callable[[], None] = Sanic._cleanup_apps
 
     def leave() -> None:
         Sanic._cleanup_apps = clean_up  # type: ignore[method-assign]

@@ -10,7 +10,6 @@ from functools import partial, wraps
 from typing import Any, TypeAlias
 
 from sanic import Sanic
-from sanic.models.futures import FutureListener
 
 from .sanic_app import App
 
@@ -22,9 +21,22 @@ Around: TypeAlias = "Callable[[App, Listeners], Awaitable[None]]"
 
 
 def listeners(app: App, event: str) -> list[Callable[..., Any]]:
-    """The live list of the listeners of a `main_process_*` event: `trigger_events` iterates it."""
-    found: list[Callable[..., Any]] = app.listeners[event]
+    """The live list of the listeners of a `main_process_*` event: `trigger_events` iterates it.
+
+    Returns:
+        An empty list that nobody knows, where Sanic has no such list.
+    """
+    found: list[Callable[..., Any]] = getattr(app, "listeners", {event: []})[event]
     return found
+
+
+def put_first(app: App, event: str, listener: Callable[..., Any]) -> None:
+    """Register a listener of a `main_process_*` event, to be called before all others."""
+    app.listener(event)(listener)
+    found = listeners(app, event)
+    if listener in found:
+        found.remove(listener)
+        found.insert(0, listener)
 
 
 def instrument_start(
@@ -36,19 +48,19 @@ def instrument_start(
     Every kind of server calls `Sanic._server_event` and looks it up on the instance; an instance
     has slots, so it is replaced in the class, once. A worker acks among the latter listeners.
     """
-    original: Callable[..., Awaitable[None]] = Sanic._server_event
-    if hasattr(original, "reaper_stands_around"):
+    original: Callable[..., Awaitable[None]] | None = getattr(Sanic, "_server_event", None)
+    if original is None or hasattr(original, "reaper_stands_around"):
         return
 
     arounds = {("init", "before"): before, ("init", "after"): after, ("shutdown", "before"): stop}
 
     @wraps(original)
-    async def _server_event(self: App, concern: str, action: str, loop: Any = None) -> None:
-        around = arounds.get((concern, action))
+    async def _server_event(self: App, *event: Any, **more: Any) -> None:
+        around = arounds.get(event[:2])
         if around is None:
-            await original(self, concern, action, loop)
+            await original(self, *event, **more)
         else:
-            await around(self, partial(original, self, concern, action, loop))
+            await around(self, partial(original, self, *event, **more))
 
     _server_event.reaper_stands_around = True  # type: ignore[attr-defined]
     Sanic._server_event = _server_event  # type: ignore[method-assign]
@@ -63,7 +75,9 @@ def before_routing(prepare: Callable[[App], None]) -> None:
 
     The coroutine stays Sanic's own: in debug mode asyncio prints where that of a slow task stands.
     """
-    original: Callable[[App], Coroutine[Any, Any, None]] = Sanic._startup
+    original: Callable[[App], Coroutine[Any, Any, None]] | None = getattr(Sanic, "_startup", None)
+    if original is None:
+        return
 
     @wraps(original)
     def _startup(self: App) -> Coroutine[Any, Any, None]:
@@ -86,9 +100,12 @@ def start_handlers(app: App, event: str) -> list[Any]:
 
     Args:
         event: `before_server_start` or `after_server_start`.
+
+    Returns:
+        As many as can be found.
     """
-    routes: Any = app.signal_router.routes
-    return [route for route in routes if route.ctx.definition == _SIGNALS[event]]
+    routes: Any = getattr(getattr(app, "signal_router", None), "routes", ())
+    return [route for route in routes if getattr(route.ctx, "definition", None) == _SIGNALS[event]]
 
 
 def listener_of(handler: Any) -> Any:
@@ -102,16 +119,23 @@ def is_registered(listener: Any) -> bool:
     No registry knows a blueprint before an app has it, so the garbage collector is asked who holds
     the listener. That takes 2 ms, and only where a decorator of ours is used.
     """
+    try:
+        from sanic.models.futures import FutureListener
+    except ImportError:
+        return False
     holders = gc.get_referrers(listener)
-    return any(isinstance(one, FutureListener) and one.listener is listener for one in holders)
+    return any(
+        isinstance(one, FutureListener) and getattr(one, "listener", None) is listener
+        for one in holders
+    )
 
 
 def registered(app: App) -> Iterator[tuple[str, Any]]:
     """What an app and its blueprints have been given by decorators: as what, and the function."""
     for part in (app, *app.blueprints.values()):
-        for listener in part._future_listeners:
+        for listener in getattr(part, "_future_listeners", ()):
             yield listener.event, listener.listener
-        for route in part._future_routes:
+        for route in getattr(part, "_future_routes", ()):
             yield "a request handler", route.handler
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from sanic import Sanic
 from sanic.http.constants import HTTP
 from sanic.log import error_logger
 
-from .sanic_app import App
+from .sanic_app import App, apps
 
 
 def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,6 +27,22 @@ def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]
     replaced: Callable[..., Any] = startup["WorkerManager"]
     startup["WorkerManager"] = factory
     return replaced
+
+
+def soften_kill(app: App, kill: Callable[[], None]) -> None:
+    """Where Sanic's own manager runs the workers: have it kill them, and nobody else.
+
+    When a start fails it kills whole process groups, with its own group whoever has launched it.
+    What cannot be replaced stays.
+    """
+    with suppress(Exception):
+        from sanic.exceptions import ServerKilled
+
+        def end() -> NoReturn:
+            kill()
+            raise ServerKilled
+
+        app.manager.kill = end  # type: ignore[method-assign]
 
 
 def app_being_served() -> App | None:
@@ -50,7 +67,8 @@ def routes_under(app: App, prefix: str) -> list[str]:
 
 def address(app: App) -> str:
     """Where the server listens, as far as the app was told: for people to read."""
-    info = app.state.server_info[0].settings if app.state.server_info else {}
+    infos = getattr(app.state, "server_info", [])
+    info = getattr(infos[0], "settings", {}) if infos else {}
     if info.get("unix"):
         return f"unix:{info['unix']}"
     return f"{info.get('host') or app.state.host}:{info.get('port') or app.state.port}"
@@ -59,9 +77,9 @@ def address(app: App) -> str:
 def addresses() -> list[tuple[str, int]]:
     """Where sockets are to be bound that are not yet: as `serve` will, a moment after this."""
     found = []
-    for app in Sanic._app_registry.values():
-        for info in app.state.server_info:
-            settings = info.settings
+    for app in apps():
+        for info in getattr(app.state, "server_info", ()):
+            settings = getattr(info, "settings", {})
             bound = settings.get("sock") or settings.get("unix")
             if not bound and settings.get("version") is not HTTP.VERSION_3 and settings.get("port"):
                 found.append((settings.get("host") or "127.0.0.1", settings["port"]))
@@ -72,7 +90,7 @@ def threshold() -> float | None:
     """Seconds that a worker may take to its ack by Sanic's own limit, in tenths of which
     `WorkerManager.THRESHOLD` counts. `None`: nobody has changed it.
     """
-    manager = vars(sys.modules["sanic.worker.manager"])["WorkerManager"]
+    manager = getattr(sys.modules.get("sanic.worker.manager"), "WorkerManager", None)
     tenths = getattr(manager, "THRESHOLD", _DEFAULT_THRESHOLD)
     is_number = isinstance(tenths, (int, float)) and not isinstance(tenths, bool)
     if not is_number or tenths == _DEFAULT_THRESHOLD:
@@ -88,16 +106,16 @@ _DEFAULT_THRESHOLD = 300
 
 def reloads() -> bool:
     """Whether files are watched, and workers started again when one changes."""
-    return any(app.state.auto_reload for app in Sanic._app_registry.values())
+    return any(getattr(app.state, "auto_reload", False) for app in apps())
 
 
 def age_of_a_complaint() -> float:
     """Seconds that sanic-ext's HealthMonitor looks back when it asks for a restart."""
-    module: Any = sys.modules.get("sanic_ext.extensions.health.monitor")
-    if module is None:
-        return 0.0
-    monitor = module.HealthMonitor
-    return float(monitor.MISSED_THRESHHOLD + monitor.REPORT_INTERVAL)
+    module = sys.modules.get("sanic_ext.extensions.health.monitor")
+    monitor = getattr(module, "HealthMonitor", None)
+    misspelt = getattr(monitor, "MISSED_THRESHHOLD", 0)
+    missed = getattr(monitor, "MISSED_THRESHOLD", misspelt)
+    return float(missed + getattr(monitor, "REPORT_INTERVAL", 0))
 
 
 def leave_serve(code: int) -> NoReturn:
@@ -126,7 +144,9 @@ def have_no_states() -> None:
     server has ended. Where no worker has been started 24.12 also takes its own first note for a
     worker's, and fails.
     """
-    owner: Any = next(cls for cls in Sanic.__mro__ if "_get_process_states" in vars(cls))
+    owner: Any = next((cls for cls in Sanic.__mro__ if "_get_process_states" in vars(cls)), None)
+    if owner is None:
+        return
     original = vars(owner)["_get_process_states"]
     if hasattr(original, "reaper_replaces"):
         return

@@ -12,15 +12,19 @@ from functools import partial, wraps
 from typing import Any, NamedTuple
 
 from sanic import Sanic
-from sanic.http.constants import Stage
-from sanic.http.http1 import Http
 
-from .sanic_app import App
+try:
+    from sanic.http.constants import Stage
+    from sanic.http.http1 import Http
+except ImportError:  # a Sanic of the future: clients are told less of a stop
+    Http = Stage = None  # type: ignore[assignment, misc]
+
+from .sanic_app import App, apps
 
 
 def substitute_worker_signals(
     set_up: Callable[[App, bool, bool, asyncio.AbstractEventLoop], None],
-    on_serving: Callable[[Callable[[], None] | None], None],
+    on_serving: Callable[[Callable[[], None] | None, asyncio.AbstractEventLoop], None],
     clean_up: Callable[[Callable[[], None]], None],
 ) -> None:
     """Replace how a worker sets up its signals, and learn when its loop starts to run for ever.
@@ -31,7 +35,8 @@ def substitute_worker_signals(
         set_up: receives Sanic's arguments: app, run_multiple, register_sys_signals, loop. The third
             is true: where there is a main process, Sanic takes nothing else (`prepare` of
             mixins/startup.py).
-        on_serving: receives the function with which Sanic ends the worker's connections, if any.
+        on_serving: receives the function with which Sanic ends the worker's connections, if any,
+            and the loop.
         clean_up: is called instead of that function, with it.
     """
     from sanic.server import runners
@@ -51,13 +56,13 @@ def substitute_worker_signals(
         cleanup: Callable[[], None] | None,
         *more: Any,
     ) -> None:
-        on_serving(cleanup)
+        on_serving(cleanup, loop)
         ending = partial(clean_up, cleanup) if cleanup is not None else None
         run_for_ever(loop, before_stop, after_stop, ending, *more)
 
-    vars(runners).update(
-        _setup_system_signals=_setup_system_signals, _run_server_forever=_run_server_forever
-    )
+    vars(runners).update(_run_server_forever=_run_server_forever)
+    if hasattr(runners, "_setup_system_signals"):
+        vars(runners).update(_setup_system_signals=_setup_system_signals)
     _let_stop_without_manager()
 
 
@@ -85,7 +90,7 @@ def what_it_serves(cleanup: Callable[[], None]) -> Serving:
         known = inspect.getclosurevars(cleanup).nonlocals
     servers = [known["http_server"]] if "http_server" in known else []
     connections = [known["connections"]] if "connections" in known else []
-    for app in Sanic._app_registry.values():
+    for app in apps():
         for info in app.state.server_info:
             secondary: Any = getattr(info, "server", None)  # its task closes it by itself
             if getattr(secondary, "connections", None) is not None:
@@ -165,13 +170,20 @@ def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:
     Each counts its requests in a dictionary of its own, unless `worker_serve` is given one.
 
     Returns:
-        The dictionary, whose `requests_count` is the sum.
+        The dictionary, whose `requests_count` is the sum. It stays 0 where Sanic takes no such
+        dictionary.
     """
-    counted: dict[str, int] = arguments.get("state") or {"requests_count": 0}
+    from sanic.worker.serve import worker_serve
+
+    if "state" not in worker_serve.__code__.co_varnames:
+        return {"requests_count": 0}
+    counted: dict[str, int] = arguments.get("state") or {}
+    counted.setdefault("requests_count", 0)
     arguments["state"] = counted
-    for infos in (arguments.get("server_info") or {}).values():
-        for info in infos:
-            info.settings["state"] = counted
+    with suppress(Exception):  # those of secondary apps are counted where they can be
+        for infos in (arguments.get("server_info") or {}).values():
+            for info in infos:
+                info.settings["state"] = counted
     return counted
 
 
@@ -205,11 +217,11 @@ def on_early_end(tell: Callable[[BaseException], None]) -> None:
 
     original = WorkerMultiplexer.terminate
 
-    def terminate(self: WorkerMultiplexer, early: bool = False) -> None:
+    def terminate(self: WorkerMultiplexer, early: bool = False, *args: Any, **kwargs: Any) -> None:
         error = sys.exc_info()[1]
         if early and error is not None:
             tell(error)
-        original(self, early)
+        original(self, early, *args, **kwargs)
 
     WorkerMultiplexer.terminate = terminate  # type: ignore[method-assign]
 
@@ -223,9 +235,9 @@ def before_stop(take: Callable[[App, bool], bool]) -> None:
     original = Sanic.stop
 
     @wraps(original)
-    def stop(self: App, terminate: bool = True, unregister: bool = False) -> None:
+    def stop(self: App, terminate: bool = True, *args: Any, **kwargs: Any) -> None:
         if not take(self, terminate):
-            original(self, terminate, unregister)
+            original(self, terminate, *args, **kwargs)
 
     Sanic.stop = stop  # type: ignore[method-assign, assignment]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import platform
 from ..platform import mark_of
-from ..tree.process import UNKNOWN, answers
+from ..tree.process import UNKNOWN, answers, children_of
 
 if TYPE_CHECKING:
     from ..platform.base import Identity
@@ -31,11 +31,23 @@ def managers() -> list[tuple[int, str]]:
     """
     return [
         (child.pid, child.name)
-        for child in list(multiprocessing.process._children)  # type: ignore[attr-defined]
-        if child._popen is not None
-        and child._popen.returncode is None  # or the pid may be another process's by now
-        and not hasattr(child, "reaper_role")
+        for child in _children()
+        if child.pid is not None and _is_running(child) and not hasattr(child, "reaper_role")
     ]
+
+
+def _is_running(child: Any) -> bool:
+    """Whether nobody has asked for its exit status: its pid may be another process's after that."""
+    if not hasattr(child, "_popen"):
+        return bool(child.is_alive())  # what is public asks for it itself
+    return child._popen is not None and child._popen.returncode is None
+
+
+def _children() -> list[Any]:
+    """What `multiprocessing` has started here and not joined."""
+    found = getattr(multiprocessing.process, "_children", None)
+    # What is public has the same children, and asks each of them for its exit status.
+    return list(multiprocessing.active_children() if found is None else found)
 
 
 def identity_of(pid: int) -> Identity | None:
@@ -54,7 +66,7 @@ def identity_of(pid: int) -> Identity | None:
 
 def multiprocessing_children() -> set[int]:
     """Every pid that `multiprocessing` in this process may wait for."""
-    children = list(multiprocessing.process._children)  # type: ignore[attr-defined]
+    children = _children()
     services = [*resource_tracker(), *fork_server()]
     return {child.pid for child in children} | {pid for pid, _ in services}
 
@@ -71,14 +83,15 @@ def at_exit(function: Callable[[], None]) -> None:
 def resource_tracker() -> list[tuple[int, str]]:
     """What `multiprocessing` runs for itself, and what it is called: it ends when the last process
     that uses it has."""
-    pid = getattr(multiprocessing.resource_tracker._resource_tracker, "_pid", None)
+    tracker = getattr(multiprocessing.resource_tracker, "_resource_tracker", None)
+    pid = getattr(tracker, "_pid", _tracker_pid)
     return [(pid, "resource tracker")] if pid else []
 
 
 def fork_server() -> list[tuple[int, str]]:
     """The same of the process that forks the workers, under that start method."""
     module = sys.modules.get("multiprocessing.forkserver")
-    pid = None if module is None else getattr(module._forkserver, "_forkserver_pid", None)
+    pid = getattr(getattr(module, "_forkserver", None), "_forkserver_pid", None)
     return [(pid, "fork server")] if pid else []
 
 
@@ -89,9 +102,9 @@ def do_not_wait_for_tracker() -> None:
     without a limit in `ResourceTracker.__del__`, and later releases for a second (gh-146313): a
     SyncManager that main could not shut down would hold main up until the watchdog kills it.
     """
-    tracker = type(multiprocessing.resource_tracker._resource_tracker)
+    tracker: Any = type(getattr(multiprocessing.resource_tracker, "_resource_tracker", None))
     if "__del__" in vars(tracker):
-        del tracker.__del__  # type: ignore[attr-defined,unused-ignore]
+        del tracker.__del__
 
 
 def ensure_temporary_directory() -> None:
@@ -112,7 +125,7 @@ def ensure_fork_server() -> None:
     """
     from multiprocessing import forkserver
 
-    wanted = getattr(forkserver._forkserver, "_preload_modules", [])
+    wanted = getattr(getattr(forkserver, "_forkserver", None), "_preload_modules", [])
     modules = [name for name in wanted if name not in ("__main__", FORK_SERVER_GUARD)]
     forkserver.set_forkserver_preload([FORK_SERVER_GUARD, *modules])
     forkserver.ensure_running()
@@ -133,19 +146,25 @@ def ensure_resource_tracker() -> None:
     would close whatever has the pipe's number, and wait for the tracker to exit: which it does not
     while another process has that pipe.
     """
-    global _tracker_mark
-    tracker: Any = multiprocessing.resource_tracker._resource_tracker
+    global _tracker_mark, _tracker_pid
+    tracker: Any = getattr(multiprocessing.resource_tracker, "_resource_tracker", None)
     fd = getattr(tracker, "_fd", None)
     if fd is not None and _tracker_mark is not None and mark_of(fd) != _tracker_mark:
         tracker._fd = tracker._pid = None
+    children = set() if hasattr(tracker, "_pid") else set(children_of(os.getpid()))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGQUIT})
     try:
         multiprocessing.resource_tracker.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if not hasattr(tracker, "_pid"):
+        _tracker_pid = next((pid for pid, _ in children_of(os.getpid()) - children), _tracker_pid)
     fd = getattr(tracker, "_fd", None)
     _tracker_mark = None if fd is None else mark_of(fd)
 
+
+_tracker_pid: int | None = None
+"""The pid of the resource tracker, where `multiprocessing` does not tell."""
 
 _tracker_mark: tuple[int, int] | None = None
 """What the descriptor of the resource tracker's pipe was when it was last seen."""

@@ -20,7 +20,10 @@ def _changing(name: str, change: Callable[[Any], Any]) -> Iterator[None]:
     would have to repeat all of their `_launch`, which also writes what the process is to run.
     """
     spawn: Any = multiprocessing.spawn
-    original, thread = getattr(spawn, name), threading.get_ident()
+    original, thread = getattr(spawn, name, None), threading.get_ident()
+    if original is None:
+        yield
+        return
 
     def function(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
@@ -53,7 +56,8 @@ def main_module(method: str) -> tuple[str, ...]:
     """How a process that is started in this way would be told to find main's own module: the word
     for it, and the name or the path. Empty: not at all. A forked one has it already.
     """
-    data = {} if method == "fork" else multiprocessing.spawn.get_preparation_data("")
+    prepare = getattr(multiprocessing.spawn, "get_preparation_data", None)
+    data = {} if method == "fork" or prepare is None else prepare("")
     return next(((way, data[way]) for way in _WAYS if way in data), ())
 
 

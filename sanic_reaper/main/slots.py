@@ -264,6 +264,8 @@ class Slots:
         slot.respawns.reset()
         slot.retries.reset()
         slot.pending = reason
+        if not hasattr(slot.process, "_terminate_soon"):  # Sanic would stop the old one in its way
+            order = RestartOrder.SHUTDOWN_FIRST
         if outgoing is None and order is RestartOrder.STARTUP_FIRST and _is_ready(current):
             outgoing = current
         elif order is RestartOrder.STARTUP_FIRST and outgoing is not None:

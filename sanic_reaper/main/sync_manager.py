@@ -29,8 +29,11 @@ def guarded_manager(main: Identity, grace: float) -> Any:
     services.ensure_temporary_directory()
     context = multiprocessing.get_context()
     module = spawning.main_module(context.get_start_method())
-    manager = SyncManager(ctx=ManagerContext(context))  # type: ignore[arg-type]
-    manager.start(enter_manager, (Charge(main, grace, module),))
+    try:
+        manager = SyncManager(ctx=ManagerContext(context))  # type: ignore[arg-type]
+        manager.start(enter_manager, (Charge(main, grace, module),))
+    except (AttributeError, TypeError):  # a broken contract, of which the log tells
+        return multiprocessing.Manager()
     return manager
 
 
@@ -50,7 +53,8 @@ def shut_down(manager: Any, patience: float) -> bool:
     except RuntimeError:  # RLIMIT_NPROC counts threads too
         return False
     thread.join(patience)
-    return not thread.is_alive() and not manager._process.is_alive()
+    process = getattr(manager, "_process", None)  # a CPython of the future may hide it
+    return not thread.is_alive() and (process is None or not process.is_alive())
 
 
 def _shut_down(manager: Any) -> None:

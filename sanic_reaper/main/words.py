@@ -18,6 +18,7 @@ WORDS: Mapping[str, tuple[type, ...]] = {
     "work": _BEGIN,
     "end": (int, int, float),
     "failed": (str,),
+    "lacks": (str,),
     "listens": (float,),
     "up": (float,),
     "open": (),

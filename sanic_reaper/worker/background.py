@@ -147,7 +147,10 @@ class BackgroundTasks:
         if self.is_ready and self._start.is_supervised:
             return
         for route in (route for app in apps for route in app.router.routes):
-            before = route.extra.request_middleware
+            before = getattr(route.extra, "request_middleware", None)
+            if before is None:
+                self._start.send("lacks", "middleware of a route")
+                return
             if self._is_gated(route) and self._gate not in before:
                 self._gated.append(route)
                 clients = [one for one in before if _is_of_a_client(one)]

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .. import marks
 from ..compat import sanic_server
+from ..log import log
 from ..model.roles import WORKER
 from ..tree import birthmark
 from ..tree.process import start_of
@@ -27,6 +28,8 @@ from .guard import TERMINAL_SIGNALS, arm, main_lives
 from .reports import Reports
 from .startup import Startup
 from .stopping import ProcessStop, ServerStop, ignore
+
+T = TypeVar("T")
 
 _INSPECTOR_PATIENCE = 1.0
 """Seconds for the Inspector to stop. It has nothing to finish; under fork, where it runs the app's
@@ -89,19 +92,32 @@ def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
     _show_stack_on_abort()
     if orders.report is not None:
         stop.start, reports = _report_to_main(orders.report, orders)
+        stop.start.has_signals = stop.has_signals
         hooks.instrument()
         if orders.beat_every:
-            stop.beat = partial(
-                reports.beat, sanic_server.count_requests(arguments), orders.beat_every
-            )
+            counted = _attempt("count requests", sanic_server.count_requests, arguments)
+            stop.beat = partial(reports.beat, counted or {}, orders.beat_every)
     if orders.endpoint:
-        from .endpoint import install  # most servers have none
-
-        install(orders.endpoint, orders.directory, orders.run)
+        _attempt("answer at REAPER_ENDPOINT", _install_endpoint, orders)
     # Those that a launcher may have blocked, too.
     heard = {signal.SIGTERM, signal.SIGCONT, signal.SIGALRM, signal.SIGABRT}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | heard)
     return stop.leave
+
+
+def _attempt(what: str, function: Callable[..., T], *arguments: object) -> T | None:
+    """Do what a worker can do without. `None` if it fails, which is logged."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        log.warning("a worker cannot %s: %r", what, error)
+        return None
+
+
+def _install_endpoint(orders: Orders) -> None:
+    from .endpoint import install  # most servers have none
+
+    install(orders.endpoint, orders.directory, orders.run)
 
 
 def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Reports]:
@@ -109,7 +125,7 @@ def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Re
     reports = Reports(connection, start.where)
     start.send = reports.send
     starts.take_over(start)
-    sanic_server.on_early_end(start.fail_early)
+    _attempt("say why its app fails to load", sanic_server.on_early_end, start.fail_early)
     return start, reports
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from .stepping import error_of
 
@@ -49,5 +50,6 @@ class FinishingStart:
     def _leave(self) -> None:
         if not self._task.done():
             # When the process exits, asyncio would log this task once more, and only its place.
-            self._task._log_destroy_pending = False  # type: ignore[attr-defined]
+            with suppress(AttributeError):
+                self._task._log_destroy_pending = False  # type: ignore[attr-defined]
             self._is_left.set_result(None)

@@ -66,12 +66,15 @@ class HandlerRunner:
         """The handlers that run now. With several apps there can be several."""
         self.extension_seconds = 0.0
         """Seconds that listeners of Sanic Extensions took in the primary app."""
+        self.has_wrapped = False
+        """Whether a listener of the start was found, and is run by this object."""
         self._timeout = timeout
         self._start = start
 
     def wrap(self, app: App, event: str) -> None:
         """Have the handlers of one event run by this object."""
         for route in sanic_listeners.start_handlers(app, event):
+            self.has_wrapped = True
             # An app that is started again still has the wrapper of its earlier start.
             handler = getattr(route.handler, "reaper_wraps", route.handler)
             route.handler = self._wrapped(app, event, handler)

@@ -93,7 +93,7 @@ class Reports:
         self, served: Mapping[str, int], every: float, loop: asyncio.AbstractEventLoop
     ) -> None:
         """Say that the event loop turns, and how many requests it has served, from now on."""
-        self.send("beat", served["requests_count"])
+        self.send("beat", served.get("requests_count", 0))
         loop.call_later(every, self.beat, served, every, loop)
 
     def _answer(self, signum: int, frame: FrameType | None) -> None:

@@ -47,6 +47,8 @@ class Startup:
     def __init__(self, handler_timeout: float, began: float) -> None:
         self._began = began
         self.send: Callable[..., bool] = _send_nowhere
+        self.has_signals: Callable[[], bool] = lambda: True
+        """Whether Sanic has called us to set up the stop signals."""
         self.background: BackgroundTasks | None = None
         """The background work of the start, if there is any."""
         self.is_stopping = False
@@ -106,6 +108,7 @@ class Startup:
         """
         is_primary = app is self._primary
         if is_primary:
+            self._report_what_is_missing()
             self.send("listens", now())
         self._handlers.wrap(app, AFTER)
         if is_primary and self.is_supervised:
@@ -207,6 +210,11 @@ class Startup:
         return self._handlers.running
 
     @property
+    def primary(self) -> App | None:
+        """The app whose start began first."""
+        return self._primary
+
+    @property
     def is_up(self) -> bool:
         """Whether the `after_server_start` handlers of each app have returned."""
         return self._primary_is_up and not self._starting
@@ -249,6 +257,17 @@ class Startup:
         """Let requests through, because another start of the same app begins."""
         if self.background is not None:
             self.background.open_gate()
+
+    def _report_what_is_missing(self) -> None:
+        """Tell main what should have happened by now, and has not. The first worker alone does.
+
+        (Sanic registers a `before_server_start` listener of its own in each worker.)
+        """
+        if os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0"):
+            if not self._handlers.has_wrapped:
+                self.send("lacks", "start handlers")
+            if not self.has_signals():
+                self.send("lacks", "signals of a worker")
 
     def is_primary(self, app: App) -> bool:
         """Whether an app is the first one of this start."""

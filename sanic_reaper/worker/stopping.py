@@ -59,6 +59,10 @@ class ProcessStop:
     def install(self) -> None:
         """Take over the stop signals."""
 
+    def has_signals(self) -> bool:
+        """Whether the stop signals are set up by now."""
+        return True
+
     def _first(self, signum: int) -> bool:
         """Whether this is the one stop signal that counts, and counts here."""
         if os.getpid() != self._pid:  # a child that this process forked: it has no part in this
@@ -140,7 +144,9 @@ class ServerStop(ProcessStop):
         if self.beat is not None:
             loop.call_soon(self.beat, loop)  # with its first turn: a loop that has had none is idle
 
-    def _serve(self, cleanup: Callable[[], None] | None) -> None:
+    def _serve(self, cleanup: Callable[[], None] | None, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is None:
+            self._set_up_late(loop)
         self._serving = True
         # Again: a change of user in a start listener has cleared it.
         arm(self._orders.main_pid, self._orders.pdeathsig)
@@ -148,6 +154,25 @@ class ServerStop(ProcessStop):
             self._draining.cleanup = cleanup
         # The start leaves more behind in the allocator's hands than we take ourselves.
         platform.give_back_memory()
+
+    def has_signals(self) -> bool:
+        return self._loop is not None
+
+    def _set_up_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Sanic has set up signals without calling us, and has done so in its own way.
+
+        The loop's handlers must go: the loop hears of each signal, whoever else handles it.
+        """
+        app = self.start.primary if self.start is not None else None
+        if app is None:
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        for signum in signals:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError, OSError):
+                loop.remove_signal_handler(signum)
+        self._set_up(app, False, True, loop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set(before) - {signal.SIGTERM})
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if not self._first(signum) or self._loop is None:
@@ -206,12 +231,14 @@ class ServerStop(ProcessStop):
             except Exception:
                 self._loop.stop()  # what it does last
                 raise
-            # Only now: it is a courtesy. Nothing has run in the loop between the two.
-            assert self._draining is not None
-            self._draining.begin()
             if self.start is not None:
                 self.start.stop()  # a secondary app's may still go on
+            # Last: it is a courtesy. Nothing has run in the loop since `app.stop`.
+            assert self._draining is not None
+            self._draining.begin()
 
     def _clean_up(self, cleanup: Callable[[], None]) -> None:
-        assert self._draining is not None
-        self._draining.clean_up(cleanup)
+        if self._draining is None:
+            cleanup()
+        else:
+            self._draining.clean_up(cleanup)
