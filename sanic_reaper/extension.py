@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sanic_ext import Extension
 
-from . import __version__, platform
+from . import __version__, platform, untrusted
 from .compat import sanic_app, sanic_extensions, sanic_listeners
 from .compat.sanic_app import App
 from .log import log
-from .marks import RUN
+from .marks import MAIN, RUN
 from .tree.process import children_of
 from .worker import hooks, starts
 from .worker.handler_runner import Record
@@ -187,6 +187,25 @@ def _after_serve() -> None:
         supervisor.end_of_serve()
 
 
+def _tie_to_main(app: App) -> bool:
+    """In a worker that Sanic's own manager has started, of a server that the Reaper guards: let the
+    kernel stop it when main dies. Returns whether this is one."""
+    pid, start = (*os.environ.get(MAIN, "").split("\t", 2), "", "")[:2]
+    try:
+        main = untrusted.identity(pid, start)
+    except ValueError:
+        return False
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid != main[0]:
+        return False
+    # Here: most workers have no use for them.
+    from .config import Settings
+    from .worker.guard import tie
+
+    tie(main, Settings.read_or_exit(app.config).pdeathsig)
+    return True
+
+
 class ReaperHandle(starts.Starts):
     """What an app's own code has of the Reaper: `app.ctx.reaper`, and `Reaper.of(app)`."""
 
@@ -266,7 +285,7 @@ class _Server(ReaperHandle):
         starts.note_extended(app, self)
         self._offer()
         sanic_extensions.substitute_manager_factory(_start_manager)
-        sanic_listeners.listeners(app, "main_process_start").insert(0, self.main_process_start)
+        sanic_listeners.put_first(app, "main_process_start", self.main_process_start)
         app.listener("main_process_ready")(self.main_process_ready)
         app.listener("main_process_stop")(self.main_process_stop)
         app.listener("before_server_start")(self.before_server_start)
@@ -306,7 +325,7 @@ class _Server(ReaperHandle):
 
     def main_process_ready(self, app: App, *_: Any) -> None:
         if self._supervisor is not None:
-            self._supervisor.register_helpers()
+            self._supervisor.confirm(app)
             self._stop_last()
         elif self._begun_in != os.getpid():  # a listener of `main_process_start` has extended it
             log.warning(
@@ -319,8 +338,9 @@ class _Server(ReaperHandle):
     def _stop_last(self) -> None:
         """The user's own stop listeners may still need what they have started in main."""
         hooks = sanic_listeners.listeners(self._app, "main_process_stop")
-        hooks.remove(self.main_process_stop)
-        hooks.append(self.main_process_stop)
+        if self.main_process_stop in hooks:
+            hooks.remove(self.main_process_stop)
+            hooks.append(self.main_process_stop)
 
     def main_process_stop(self, app: App, *_: Any) -> None:
         supervisor, self._supervisor, self._begun_in = self._supervisor, None, 0
@@ -336,6 +356,8 @@ class _Server(ReaperHandle):
                 log.info("no main process here: nobody answers under REAPER_ENDPOINT")
             return
         guarded = hasattr(multiprocessing.current_process(), "reaper_role")
+        if not guarded and _tie_to_main(app):
+            return  # main has said why it does not supervise
         primary = sanic_app.primary_name()
         if not guarded and app.name != primary and name.endswith("-0-0"):
             log.warning(

@@ -1,10 +1,12 @@
-"""All that is touched inside Sanic, sanic-ext and `multiprocessing`. Nobody else reaches in.
+"""All that is touched of Sanic, sanic-ext and CPython that is not public. No other module does.
+
+`contracts` says what is relied on: `vital` and `nice` have the table, `probes` the means to check
+it. docs/compat.md tells what follows where a contract is broken.
 
 Split by process: a worker loads `sanic_app`, `sanic_server`, `sanic_listeners` and
 `sanic_extensions`. The others are the main process's alone: no worker pays for what only it needs.
 
-Checked against Sanic 24.12.1 and 25.12.1, sanic-ext 24.12.0 and 25.12.0, CPython 3.10 to 3.15. Each
-function says what it relies on; `tests/test_compat.py` asks an installed Sanic whether it holds.
+Checked with Sanic 24.12.1 and 25.12.1, sanic-ext 24.12.0 and 25.12.0, CPython 3.10 to 3.15.
 (`main.manager` subclasses WorkerManager, `main.processes` the three Process classes: both by their
 methods.)
 """

@@ -222,6 +222,8 @@ class Journal:
         self.phase = "starting"
         self.wanted = 0
         """How many workers are to serve."""
+        self.guards_only = False
+        """Whether Sanic's own manager runs the workers, which nobody here knows."""
         self._facts = facts
         self._stories: dict[Identity, Story] = {main: Story(main, MAIN, MAIN, began)}
         self._ended: deque[Story] = deque(maxlen=KEPT)
@@ -368,6 +370,7 @@ class Journal:
             since=self._phase_since,
             **self._entered,
             wanted=self.wanted,
+            guards_only=self.guards_only or None,
             code=code,
             words=words,
         )

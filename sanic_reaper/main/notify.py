@@ -152,6 +152,10 @@ class Notifier:
         """
         self._say(Situation(STARTING, due=time.monotonic() + limit if limit else 0.0))
 
+    def guard(self) -> None:
+        """Sanic's own manager runs the workers: nobody here knows how many there are."""
+        self.situation = lambda: Situation(UP, turns=True)
+
     def turn(self, stop_by: float | None) -> None:
         """Say what is news.
 

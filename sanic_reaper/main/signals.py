@@ -67,6 +67,8 @@ class StopSignals:
         self._restored_at = NEVER
         self._children_were_ignored = False
         self._unblocked: set[int] = set()
+        self._next: dict[int, Any] = {}
+        """Handlers that hear of the first signal after us."""
 
     def install(self) -> None:
         """Take the signals over; again, where Sanic has taken them meanwhile.
@@ -83,6 +85,16 @@ class StopSignals:
             unknown = before is None or _is_inherited(before)  # `None`: installed in C
             self._before.setdefault(signum, signal.SIG_DFL if unknown else before)
         self.unblock()
+
+    def accompany(self) -> None:
+        """Take the signals over, and pass the first one on to whoever has them now.
+
+        For a server whose workers are run by Sanic's own manager: its constructor has installed
+        handlers that stop them. A second signal is not passed on: Sanic would kill whole process
+        groups, and with its own group whoever has launched it.
+        """
+        self._next = {signum: signal.getsignal(signum) for signum in ALWAYS}
+        self.install()
 
     def unblock(self) -> None:
         """Let the signals come that are blocked: no stop would be heard of, and no alarm rings.
@@ -167,6 +179,9 @@ class StopSignals:
             self.received = signum
             self._received_at = now
             self._on_first(signum)
+            following = self._next.get(signum, self._next.get(signal.SIGTERM))
+            if callable(following):
+                following(signum if signum in ALWAYS else signal.SIGTERM, frame)
         elif signum in ALWAYS and now - self._received_at >= DEBOUNCE:
             self._on_second(signum)
         self._interrupt()

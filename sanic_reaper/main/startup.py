@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..compat import contracts
 from ..config import Settings
 from ..log import log
 from ..model.stacks import frames_of, other_threads
@@ -219,6 +220,9 @@ class Launch:
             self._on_due()
         elif word == "imported":
             [self.imported] = rest
+        elif word == "lacks":
+            if (line := contracts.not_kept(rest[0])) is not None:
+                log.error("%s", line)
         elif word == "listens":
             [self.listens] = rest
         elif word == "up":

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, environment, platform, state
-from ..compat import sanic_app, sanic_main, services
+from ..compat import contracts, sanic_app, sanic_main, services
 from ..compat.sanic_app import App
 from ..config import Settings
 from ..events import Hooks
@@ -35,9 +35,9 @@ from .control import Control
 from .fleet import Wards
 from .goodbye import goodbye
 from .greeting import greeting
+from .guarding import Guard
 from .journal import Journal, facts
 from .listeners import MainListeners
-from .manager import SupervisedManager
 from .outcome import outcome_of
 from .own_stack import OwnStack
 from .processes import WatchedProcess
@@ -95,11 +95,15 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         sanic_main.address(app),
     )
     environment.name_main(main, app.name, os.getcwd(), state.namespace())
-    supervisor = Supervisor(settings, run, earlier, hooks, Journal(run, known, main, began))
+    found = contracts.examine()
+    journal = Journal(run, known, main, began)
+    supervisor = Supervisor(settings, run, earlier, hooks, journal, found.guards_only)
     if settings.sweep:
         preflight.sweep(app.name, hooks)
     supervisor.begin()
     # Only now: whoever reads the log may not, and then main hangs in each line.
+    for level, line in found.lines:
+        log.log(LEVELS[level], "%s", line)
     for warning in settings.warnings(app.config):
         log.warning("%s", warning)
     log.info("%s", greeting(__version__, str(known["method"]), settings))
@@ -115,6 +119,8 @@ class Supervisor:
         earlier: children of main's that are not the server's.
         hooks: what is told of what happens.
         journal: where it is written down.
+        guards_only: whether a vital contract is broken (`compat.contracts`), so that Sanic's own
+            manager runs the workers.
     """
 
     def __init__(
@@ -124,6 +130,7 @@ class Supervisor:
         earlier: Set[Identity],
         hooks: Hooks,
         journal: Journal,
+        guards_only: bool = False,
     ) -> None:
         self.settings = settings
         self._journal = journal
@@ -163,6 +170,10 @@ class Supervisor:
         self._next_check = 0.0
         self._zombies: set[Identity] = set()
         self._replaced_manager: Callable[..., Any] | None = None
+        self._guards_only = guards_only
+        self._has_manager = False
+        """Whether Sanic has made our manager."""
+        self._guard: Guard | None = None
         self._listeners = MainListeners(self.signals, settings.slow_handler)
         self.notifier = _notifier()
 
@@ -207,7 +218,8 @@ class Supervisor:
         """Take over what Sanic would start and stop workers with."""
         # Only now: it has started while the SyncManager did, which takes longer.
         self._watchdog.confirm()
-        self._replaced_manager = sanic_main.substitute_worker_manager(self._make_manager)
+        if not self._guards_only:
+            self._replaced_manager = sanic_main.substitute_worker_manager(self._make_manager)
         if app.config.INSPECTOR:
             from ..worker.inspector import add_commands  # most servers have none
 
@@ -220,7 +232,49 @@ class Supervisor:
         if os.getpid() != self._main[0]:
             assert self._replaced_manager is not None
             return self._replaced_manager(*args, **kwargs)
-        return SupervisedManager(*args, supervisor=self, **kwargs)
+        from .manager import SupervisedManager  # here: it does not import where Sanic has changed
+
+        try:
+            manager = SupervisedManager(*args, supervisor=self, **kwargs)
+        except (AttributeError, KeyError, TypeError) as error:
+            log.error("%s (%r)", contracts.NOT_OURS, error)
+            self._guards_only = True
+            assert self._replaced_manager is not None
+            return self._replaced_manager(*args, **kwargs)
+        self._has_manager = True
+        return manager
+
+    def confirm(self, app: App) -> None:
+        """Sanic has made its manager. If it is not ours, guard the server without one."""
+        self.register_helpers()
+        if self._has_manager:
+            return
+        if not self._guards_only:
+            log.error("%s", contracts.NOT_OURS)
+        if self.signals.received is not None:  # Sanic's manager has not heard of it
+            sanic_main.leave_serve(0)
+        self._journal.guards_only = True
+        self._journal.enter("serving")
+        if self.notifier is not None:
+            self.notifier.guard()
+        sanic_main.soften_kill(app, self.kill)
+        self.signals.accompany()
+        self._guard = Guard(self._main[0], self._turn_beside, self._kill_unsupervised)
+
+    def _turn_beside(self) -> None:
+        """One turn where Sanic's own manager has the main thread."""
+        self.turn(0.25)
+        self.hooks.turn()
+
+    def _kill_unsupervised(self) -> Callable[[Identity], object] | None:
+        """What kills a worker that Sanic's own manager waits for. `None`: its time is not up."""
+        if self._stopping_since is None:
+            return None
+        tail = min(1.0, self.settings.shutdown_timeout / 4)
+        if not self.forced and time.monotonic() < self._deadline - tail:
+            return None
+        why = kills.KILLS["forced" if self.forced else "stop"]
+        return lambda identity: self._end(identity, WORKER, "of Sanic's manager", why)
 
     def start_manager(self) -> Any:
         """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
@@ -244,7 +298,12 @@ class Supervisor:
         return manager
 
     def register_helpers(self) -> None:
-        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
+        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name.
+
+        Not where Sanic's own manager has started its workers: they look like helpers.
+        """
+        if self._guard is not None:
+            return
         for word, role, found in (
             ("helper", HELPER, services.managers()),
             ("tracker", SERVICE, services.resource_tracker()),
@@ -262,6 +321,7 @@ class Supervisor:
         if not self._watchdog.is_open:
             return
         for purpose, step in (
+            ("turn the loop in the main thread again", self._leave_guard),
             ("give the environment back", environment.end_run),
             ("note how the server ends", self._note_failure),
             ("tell the watchdog of the stop", self.stop),
@@ -281,6 +341,10 @@ class Supervisor:
         self._is_finished = True
         if not sanic_app.in_serve():  # somebody has called it by another name
             self.end()
+
+    def _leave_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.stop()
 
     def _note_failure(self) -> None:
         """Where main has failed before its loop began, the exception is just passing by."""
@@ -375,7 +439,9 @@ class Supervisor:
         for manager in self._managers:
             left = self._deadline - time.monotonic()
             if not shut_down(manager, min(3 * HELPER_PATIENCE, max(HELPER_PATIENCE, left / 2))):
-                process = manager._process
+                process = getattr(manager, "_process", None)
+                if process is None:
+                    continue  # the watchdog knows it as a child of ours, and kills it
                 identity = (process.pid, process._popen.start)
                 if self._end(identity, HELPER, process.name, "does not shut down"):
                     self._killed.append(HELPER)
@@ -586,6 +652,8 @@ class Supervisor:
         self._watchdog.send(*words)
 
     def _on_watchdog(self, identity: Identity) -> None:
+        if self._guard is not None:
+            self._guard.spared.add(identity)
         self._note_blindness(identity[1])
         self._journal.registered(identity, WATCHDOG, WATCHDOG)
 

@@ -32,6 +32,8 @@ def live(server: Server, now: float) -> str:
         return f"main's loop has stood still for {now - server.beat:.1f} s"
     if server.phase == "stopping":
         return "the server is stopping"
+    if server.guards_only:
+        return ""  # Sanic's own manager runs the workers: nobody knows how they are
     if not any(worker.state in ANSWERS for worker in server.workers):
         return f"no worker serves{_list(server.workers)}"
     return ""

@@ -153,6 +153,11 @@ class Server:
         return int(self.fields.get("wanted", 0))
 
     @property
+    def guards_only(self) -> bool:
+        """Whether Sanic's own manager runs the workers, so that main knows nothing of them."""
+        return "guards_only" in self.fields
+
+    @property
     def began(self) -> float:
         return float(self.fields["began"])
 

@@ -35,6 +35,13 @@ def arm(main_pid: int, signum: int) -> None:
             platform.reader_signal(parent.sentinel, signum)
 
 
+def tie(main: tuple[int, int], signum: int) -> None:
+    """Have a worker that was started without us stop when main dies, or now if main is dead."""
+    arm(main[0], signum)
+    if signum and not main_lives(*main):
+        os.kill(os.getpid(), signum)
+
+
 def alarm_in(seconds: float) -> None:
     """Have the kernel send SIGALRM to this process after so many seconds, once. 0: do not.
 

@@ -98,6 +98,8 @@ CASES = [
         (a_server(*TWO, phase="stopping"), "the server is stopping"),
         (a_server(*TWO, age=None), "main's loop does not turn yet"),
         (a_server(), "no worker serves"),
+        (a_server(wanted=0, guards_only=True), ""),
+        (a_server(wanted=0, guards_only=True, age=60.0), "main's loop has stood still for 60.0 s"),
         (a_server("0 background"), "Sanic-Server-0-0 [100] still does background work"),
     ],
 )

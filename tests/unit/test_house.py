@@ -15,7 +15,7 @@ LEAVES = {"marks", "model", "pid_one", "untrusted"}
 
 BELOW = {
     "config": {"log", "model", "values"},
-    "compat": {"platform", "tree"},
+    "compat": {"model", "platform", "tree"},
     "environment": {"marks"},
     "events": {"log"},
     "log": {"untrusted"},

@@ -9,7 +9,7 @@ from support.census import wait_until
 from support.programs import said_by
 
 from sanic_reaper.main import signals
-from sanic_reaper.main.signals import ALWAYS, UNLESS_TAKEN, StopRequested, StopSignals
+from sanic_reaper.main.signals import ALWAYS, DEBOUNCE, UNLESS_TAKEN, StopRequested, StopSignals
 
 
 @pytest.fixture
@@ -166,6 +166,25 @@ def test_the_exit_of_a_script_that_went_on_is_its_own(stop, before, late):
     stop.restore()
     stop.drop_late()
     assert not any(is_ours(stop, signum) for signum in stop.handled)
+
+
+# -- where Sanic's own manager runs the workers ---------------------------------------------------
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_first_signal_is_passed_on_and_no_other(before, signum):
+    """Sanic would kill whole process groups at the second one."""
+    heard, passed_on = [], []
+    stop = StopSignals(lambda signum: heard.append("first"), lambda signum: heard.append("second"))
+    stop.install()
+    for number in ALWAYS:  # as the constructor of Sanic's manager does
+        signal.signal(number, lambda signum, frame: passed_on.append(signum))
+    stop.accompany()
+    signal.raise_signal(signum)
+    stop._received_at -= DEBOUNCE
+    signal.raise_signal(signal.SIGTERM)
+    assert heard == ["first", "second"]
+    assert passed_on == [signum if signum in ALWAYS else signal.SIGTERM]
 
 
 # -- in a child that main forks -------------------------------------------------------------------

@@ -1,0 +1,333 @@
+"""The nice contracts: without one of them a single feature is off."""
+
+from __future__ import annotations
+
+import faulthandler
+import inspect
+import sys
+import tempfile
+
+from ..model.stacks import frames_of
+from .contracts import Contract
+from .probes import (
+    APP,
+    HTTP,
+    MANAGER,
+    MULTIPLEXER,
+    PROCESS,
+    RUNNERS,
+    SERVE,
+    accepts,
+    find,
+    has,
+    is_found,
+    stores,
+    takes,
+    uses,
+    words_of,
+)
+from .sanic_extensions import MANAGER_SITES
+
+
+def _stacks_are_readable() -> bool:
+    """Whether a stack that `faulthandler` writes here and now can be read."""
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file.fileno(), all_threads=True)
+        file.seek(0)
+        return any(frame[2] == "_stacks_are_readable" for frame in frames_of(file.read().decode()))
+
+
+def _health_monitor() -> bool:
+    """Whether sanic-ext's HealthMonitor is not there, or has its limits."""
+    module = sys.modules.get("sanic_ext.extensions.health.monitor")
+    monitor = getattr(module, "HealthMonitor", None)
+    limits = "MISSED_THRESHHOLD", "MISSED_THRESHOLD"
+    return module is None or (
+        any(hasattr(monitor, limit) for limit in limits) and hasattr(monitor, "REPORT_INTERVAL")
+    )
+
+
+def _is_used_in_http(word: str) -> bool:
+    """Whether some method of `Http` uses a name or a constant."""
+    methods = filter(inspect.isfunction, vars(find(HTTP)).values())
+    return any(word in words_of(inspect.unwrap(method).__code__) for method in methods)
+
+
+def _cleanup_knows() -> bool:
+    """Whether `_cleanup` of `_serve_http_1` has the server and the connections in its closure."""
+    codes = filter(inspect.iscode, find(f"{RUNNERS}:_serve_http_1").__code__.co_consts)
+    return any({"http_server", "connections"} <= set(code.co_freevars) for code in codes)
+
+
+def _manager_sites() -> bool:
+    """Whether each loaded module that starts a SyncManager has a global `Manager`."""
+    loaded = (sys.modules.get(name) for name in MANAGER_SITES)
+    return all(hasattr(module, "Manager") for module in loaded if module is not None)
+
+
+NICE = (
+    Contract(
+        "SyncManager's factory",
+        "Sanic and sanic-ext start a SyncManager by calling `Manager`, a global of the module.",
+        (
+            is_found("a module that starts a SyncManager has no Manager", _manager_sites),
+            uses(SERVE, "Manager"),
+        ),
+        "supervision begins at main_process_start, and the SyncManager is found by descent alone.",
+    ),
+    Contract(
+        "primary app",
+        "`Sanic.serve` has the app that it serves first in the local variable `primary`.",
+        (uses(SERVE, "primary"),),
+        "supervision begins at main_process_start: a stop before that is Sanic's.",
+    ),
+    Contract(
+        "SyncManager's process",
+        "A `SyncManager` starts its process from the context `ctx`, runs `initializer` in it, and "
+        "keeps it as `_process`.",
+        (
+            accepts("multiprocessing.managers:SyncManager.__init__", "ctx"),
+            accepts("multiprocessing.managers:SyncManager.start", "initializer", "initargs"),
+            uses("multiprocessing.managers:BaseManager.start", "_process", "_ctx"),
+        ),
+        "a SyncManager is found by descent alone, and outlives main until the watchdog kills it.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "signals of a worker",
+        "`_serve_http_1` sets up the stop signals of a worker by calling `_setup_system_signals`, "
+        "a global of its module.",
+        (
+            takes(
+                f"{RUNNERS}:_setup_system_signals",
+                *("app", "run_multiple", "register_sys_signals", "loop"),
+            ),
+            uses(f"{RUNNERS}:_serve_http_1", "_setup_system_signals"),
+        ),
+        "a stop during the after_server_start listeners is handled by Sanic.",
+    ),
+    Contract(
+        "start handlers",
+        "The listeners of the start are routes of `app.signal_router`: each `handler` is a partial "
+        "with the keyword `listener`.",
+        (
+            has(f"{APP}.signal_router"),
+            stores("sanic.signals:SignalRouter.add", "ctx", "definition"),
+            uses(f"{APP}.register_listener", "_listener", "listener"),
+            is_found(
+                "the listeners' signals have other names",
+                lambda: (
+                    find("sanic.mixins.listeners:ListenerEvent")("server.init.before").name
+                    == "BEFORE_SERVER_START"
+                ),
+            ),
+        ),
+        "REAPER_HANDLER_TIMEOUT and @startup_timeout have no effect, and @background work runs "
+        "within the start.",
+    ),
+    Contract(
+        "set-up of an app",
+        "Every server calls `Sanic._startup`, which makes the routes final.",
+        (
+            has(f"{APP}._startup"),
+            uses(f"{RUNNERS}:_serve_http_1", "_startup"),
+        ),
+        "REAPER_ENDPOINT has no effect.",
+    ),
+    Contract(
+        "middleware of a route",
+        "A route keeps its request middleware in `route.extra.request_middleware`.",
+        (stores(f"{APP}.finalize_middleware", "extra", "request_middleware"),),
+        "requests are not turned away with 503 until @background work is done.",
+    ),
+    Contract(
+        "registrations",
+        "An app and a blueprint keep what was registered in `_future_listeners` and "
+        "`_future_routes`.",
+        (
+            has("sanic.models.futures:FutureListener.listener"),
+            uses("sanic.mixins.listeners:ListenerMixin.__init__", "_future_listeners"),
+            uses("sanic.mixins.routes:RouteMixin.__init__", "_future_routes"),
+        ),
+        "a decorator on something that is no start handler is not reported.",
+    ),
+    Contract(
+        "early end of a worker",
+        "A worker that cannot load its app calls `WorkerMultiplexer.terminate(early)`.",
+        (
+            takes(f"{MULTIPLEXER}.terminate", "self", "early"),
+            uses("sanic.worker.serve:worker_serve", "terminate", "WorkerMultiplexer"),
+        ),
+        "main does not say why a worker cannot load its app; the traceback above does.",
+    ),
+    Contract(
+        "messages of a worker",
+        "A worker asks for a stop by `__TERMINATE__`, and `_handle_message` acts on what it asks.",
+        (
+            uses(f"{MULTIPLEXER}.terminate", "__TERMINATE__", "__TERMINATE_EARLY__"),
+            takes(f"{MANAGER}._handle_message", "self", "message", count=2),
+            uses(f"{MANAGER}._poll_monitor", "_handle_message"),
+        ),
+        "a worker that has just been replaced may be restarted once more.",
+    ),
+    Contract(
+        "restart of a process",
+        "`Restarter._restart_process` restarts each process that somebody asks to restart.",
+        (
+            takes(
+                "sanic.worker.restarter:Restarter._restart_process",
+                *("self", "process", "restart_order", "kwargs"),
+            ),
+            uses("sanic.worker.restarter:Restarter._restart_transient", "_restart_process"),
+            uses("sanic.worker.restarter:Restarter._restart_durable", "_restart_process"),
+        ),
+        "a restart that is asked for follows Sanic's rules.",
+    ),
+    Contract(
+        "restart without a gap",
+        "`WorkerProcess.restart` leaves the old process to `_terminate_soon`.",
+        (uses(f"{PROCESS}.restart", "_terminate_soon"),),
+        "a worker is stopped before its successor starts.",
+    ),
+    Contract(
+        "scaling down",
+        "`WorkerManager.scale` shuts a worker down by `shutdown_server`.",
+        (
+            takes(f"{MANAGER}.shutdown_server", "self", "name", count=2),
+            uses(f"{MANAGER}.scale", "shutdown_server"),
+        ),
+        "a worker that is scaled down has no deadline.",
+    ),
+    Contract(
+        "request counter",
+        "`worker_serve` takes the dictionary `state`, in which protocols count `requests_count`.",
+        (
+            accepts("sanic.worker.serve:worker_serve", "state"),
+            is_found("Http counts no requests_count", lambda: _is_used_in_http("requests_count")),
+        ),
+        "REAPER_MAX_REQUESTS has no effect, and requests are not counted.",
+    ),
+    Contract(
+        "connections of a worker",
+        "`_cleanup` of `_serve_http_1` has `http_server` and `connections` in its closure.",
+        (is_found("_cleanup has no http_server and connections", _cleanup_knows),),
+        "a stop ends connections by Sanic's rules.",
+    ),
+    Contract(
+        "keep-alive",
+        "`Http.http1_response_header` writes the header of each response, and looks at "
+        "`keep_alive`.",
+        (
+            uses(f"{HTTP}.http1_response_header", "keep_alive"),
+            is_found("Http has no response_func", lambda: _is_used_in_http("response_func")),
+            has("sanic.http.constants:Stage.IDLE"),
+        ),
+        "a worker that stops does not tell its clients to close their connections.",
+    ),
+    Contract(
+        "listeners of main",
+        "`app.listeners` has the live list of the listeners of each `main_process_*` event.",
+        (has(f"{APP}.listeners"), uses(SERVE, "listeners", "main_process_start")),
+        "a stop does not end a main_process_start listener that hangs.",
+    ),
+    Contract(
+        "registered apps",
+        "`Sanic._app_registry` has every app, and `app.state` what it serves.",
+        (
+            has(f"{APP}._app_registry"),
+            uses(SERVE, "_app_registry", "server_info", "settings"),
+            has("sanic.application.state:ApplicationState.__dataclass_fields__"),
+            is_found(
+                "the state of an app has no server_info",
+                lambda: (
+                    "server_info"
+                    in find("sanic.application.state:ApplicationState").__dataclass_fields__
+                ),
+            ),
+        ),
+        "ports are not checked before the start.",
+    ),
+    Contract(
+        "states at the end",
+        "`Sanic.serve` asks `_get_process_states` for the states of the workers when it ends.",
+        (uses(SERVE, "_get_process_states"), has(f"{APP}._get_process_states")),
+        "the stop may ask a SyncManager that has exited, and log that.",
+    ),
+    Contract(
+        "health monitor",
+        "sanic-ext's `HealthMonitor` has `MISSED_THRESHHOLD` and `REPORT_INTERVAL`.",
+        (is_found("HealthMonitor has other limits", _health_monitor),),
+        "a worker that has just been replaced may be restarted once more.",
+    ),
+    Contract(
+        "Inspector",
+        "`Sanic.serve` makes the Inspector from `app.inspector_class`.",
+        (has(f"{APP}.inspector_class"), uses(SERVE, "inspector_class")),
+        "the Inspector has no commands of the Reaper's.",
+    ),
+    Contract(
+        "extensions that join late",
+        "`sanic_ext.Extension.create` makes an extension, and `_startup` starts it.",
+        (
+            has("sanic_ext:Extension.create", "sanic_ext:Extension._startup"),
+            takes(f"{APP}.extend", "self"),
+        ),
+        "app.extend(extensions=[Reaper]) must be the first use of app.ext.",
+    ),
+    Contract(
+        "end of a single process",
+        "`Sanic.serve_single` calls `_cleanup_apps` last.",
+        (uses(f"{APP}.serve_single", "_cleanup_apps"),),
+        "a single process exits with 0 where its background work has failed.",
+    ),
+    Contract(
+        "children of multiprocessing",
+        "`multiprocessing.process._children` has each child that was started and not joined.",
+        (
+            is_found(
+                "multiprocessing.process._children is no set",
+                lambda: isinstance(find("multiprocessing.process:_children"), set),
+            ),
+        ),
+        "helpers are found by descent alone.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "services of multiprocessing",
+        "`_resource_tracker` has its `_pid`, and `_forkserver` its `_forkserver_pid`.",
+        (
+            uses("multiprocessing.resource_tracker:ResourceTracker.ensure_running", "_pid"),
+            uses("multiprocessing.forkserver:ForkServer.ensure_running", "_forkserver_pid"),
+        ),
+        "the resource tracker and the fork server are found by descent alone.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "spawning",
+        "`multiprocessing` asks `spawn.get_command_line` how to start a process, and "
+        "`spawn.get_preparation_data` what to tell it.",
+        (
+            uses(
+                "multiprocessing.popen_spawn_posix:Popen._launch",
+                *("get_command_line", "get_preparation_data"),
+            ),
+        ),
+        "a worker that still imports is killed by the watchdog alone when main dies, and a "
+        "SyncManager imports the app.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "exit of the interpreter",
+        "`threading._register_atexit` calls a function before threads are joined.",
+        (has("threading:_register_atexit"),),
+        "a thread that does not end holds main up until the watchdog kills it.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "stacks",
+        "`faulthandler` writes stacks in the format that is read here.",
+        (is_found("faulthandler writes another format", _stacks_are_readable),),
+        "the log does not name the line in which a worker hangs.",
+        seen="CPython 3.10 to 3.15",
+    ),
+)

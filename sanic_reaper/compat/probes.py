@@ -1,0 +1,145 @@
+"""Probes: functions that look for something, and raise `Missing` where it is not.
+
+They look at objects and at compiled code, never at source text: a user may have none.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from types import CodeType
+from typing import Any
+
+from .contracts import Missing, Probe
+
+APP = "sanic:Sanic"
+SERVE = f"{APP}.serve"
+STARTUP = "sanic.mixins.startup"
+MANAGER = "sanic.worker.manager:WorkerManager"
+PROCESS = "sanic.worker.process:WorkerProcess"
+RUNNERS = "sanic.server.runners"
+HTTP = "sanic.http.http1:Http"
+MULTIPLEXER = "sanic.worker.multiplexer:WorkerMultiplexer"
+
+
+def find(path: str) -> Any:
+    """What stands at a path, such as `sanic.server.runners:_run_server_forever`.
+
+    Raises:
+        Missing: there is no such thing.
+    """
+    module, _, names = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        raise Missing(f"there is no {module}") from None
+    done = module
+    for name in filter(None, names.split(".")):
+        try:
+            found = inspect.getattr_static(found, name)
+        except AttributeError:
+            raise Missing(f"{done} has no {name}") from None
+        done = f"{done}.{name}"
+    return found
+
+
+def has(*paths: str) -> Probe:
+    """A probe: there is something at each path."""
+    return lambda: [find(path) for path in paths]
+
+
+def takes(path: str, *parameters: str, count: int | None = None) -> Probe:
+    """A probe: a function takes these parameters, first and in this order.
+
+    Args:
+        path: of the function.
+        parameters: their names.
+        count: how many parameters there are, where that matters.
+    """
+
+    def probe() -> None:
+        function = _original(find(path))
+        found = list(inspect.signature(function).parameters)
+        if found[: len(parameters)] != list(parameters) or count not in (None, len(found)):
+            raise Missing(f"{path.partition(':')[2]} takes {', '.join(found)}")
+
+    return probe
+
+
+def accepts(path: str, *parameters: str) -> Probe:
+    """A probe: a function has parameters of these names, wherever they stand."""
+
+    def probe() -> None:
+        found = inspect.signature(_original(find(path))).parameters
+        if missing := [name for name in parameters if name not in found]:
+            raise Missing(f"{path.partition(':')[2]} takes no {', '.join(missing)}")
+
+    return probe
+
+
+def uses(path: str, *words: str) -> Probe:
+    """A probe: the code of a function uses these names or constants.
+
+    A function that is no Python code, or that somebody has wrapped without `functools.wraps`, does
+    not tell what it uses. It holds.
+    """
+
+    def probe() -> None:
+        code = getattr(_original(find(path)), "__code__", None)
+        known = set(words_of(code)) if isinstance(code, CodeType) else set(words)
+        if missing := [word for word in words if word not in known]:
+            raise Missing(f"{path.partition(':')[2]} uses no {', '.join(missing)}")
+
+    return probe
+
+
+def stores(path: str, *names: str) -> Probe:
+    """A probe: the code of a function assigns to an attribute of an attribute, such as `extra.name`
+    by `"extra", "name"`."""
+
+    def probe() -> None:
+        code = getattr(_original(find(path)), "__code__", None)
+        if not isinstance(code, CodeType):
+            return
+        steps = [(one.opname, one.argval) for one in dis.get_instructions(code)]
+        owner, name = names
+        pairs = pairwise(steps)
+        if not any(before == owner and step == ("STORE_ATTR", name) for (_, before), step in pairs):
+            raise Missing(f"{path.partition(':')[2]} assigns to no {owner}.{name}")
+
+    return probe
+
+
+def is_found(what: str, look: Callable[[], object]) -> Probe:
+    """A probe: a function finds something that is true."""
+
+    def probe() -> None:
+        if not look():
+            raise Missing(what)
+
+    return probe
+
+
+def _original(function: Any) -> Any:
+    """The function beneath wrappers, and beneath `classmethod` and `staticmethod`."""
+    function = getattr(function, "__func__", function)
+    if isinstance(function, property):
+        function = function.fget
+    return inspect.unwrap(function)
+
+
+def words_of(code: CodeType) -> Iterator[Any]:
+    """The names and the constants that code uses, and what is defined within it."""
+    yield from code.co_names
+    yield from code.co_varnames
+    yield from code.co_freevars
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from words_of(constant)
+        elif isinstance(constant, tuple):
+            yield from constant  # the names of keyword arguments, and of a constant tuple
+        else:
+            yield constant
