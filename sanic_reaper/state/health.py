@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def live(server: Server, now: float) -> str:
-    """Why the server is not live: main's loop is to turn, and one worker at least is to answer.
+    """Why the server is not live. Main's loop must turn, and at least one worker must answer.
 
     Args:
         now: on the monotonic clock.
@@ -25,7 +25,7 @@ def live(server: Server, now: float) -> str:
     if server.is_over:
         return "the server has stopped"
     if not server.lives:
-        return f"main [{server.main[0]}] is gone"
+        return f"the main process [{server.main[0]}] has died"
     if not server.turns(now):
         if server.beat is None:
             return "main's loop does not turn yet"
@@ -40,11 +40,11 @@ def live(server: Server, now: float) -> str:
 
 
 def ready(server: Server, now: float) -> str:
-    """Why the server is not ready: it is to be live, each worker that is wanted is to serve, and
-    none may turn a request away, or sit on it.
+    """Why the server is not ready. It must be live, each configured worker must serve, and no
+    worker may refuse a request, or hold it without an answer.
 
-    A worker that makes way for another one is no reason, nor is the other one before it is up: that
-    is how workers are recycled.
+    A worker that is being replaced is no reason, nor is its replacement before it is up: that is
+    how workers are recycled.
 
     Args and returns: as `live`.
     """

@@ -85,8 +85,8 @@ CASES = [
     (a_server(*TWO, age=None), "main's loop does not turn yet", ...),
     (a_server(*TWO, phase="stopping"), "the server is stopping", ...),
     (a_server(*TWO, phase="stopped"), "the server has stopped", ...),
-    (a_server(*TWO, start=1), f"main [{os.getpid()}] is gone", ...),
-    (a_server(*TWO, boot="another"), f"main [{os.getpid()}] is gone", ...),
+    (a_server(*TWO, start=1), f"the main process [{os.getpid()}] has died", ...),
+    (a_server(*TWO, boot="another"), f"the main process [{os.getpid()}] has died", ...),
 ]
 """`...`: for the same reason."""
 
