@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from .. import platform
 from ..log import log
+from ..model import kills, roles
 from ..platform.base import Identity
 from ..protocol.channel import Channel
 from ..tree.process import send_to, start_of
@@ -45,6 +47,7 @@ class WatchdogProcess:
         # A frozen program is its own `sys.executable`: it would start itself, again and again.
         if "watchdog" in platform.WITHOUT or not sys.executable or hasattr(sys, "frozen"):
             raise NoInterpreter("there is no Python interpreter to start it with")
+        self._began = time.monotonic()
         ours, its = socket.socketpair()
         with its:
             self._process = subprocess.Popen(
@@ -132,7 +135,11 @@ class WatchdogProcess:
         return self._channel.fd
 
     def _kill(self, why: str) -> None:
-        log.warning("SIGKILL to watchdog [%d]: started by main, %s", self.pid, why)
+        seconds = time.monotonic() - self._began
+        evidence, name = kills.STARTED_BY_MAIN, roles.WATCHDOG
+        signum = signal.SIGKILL
+        words = kills.sentence(signum, name, name, self.pid, evidence, why, seconds, "its start")
+        log.warning("%s", words)
         self.end()
 
     def end(self) -> None:
