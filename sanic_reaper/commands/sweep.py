@@ -27,25 +27,7 @@ DELETED = "this directory, which has been deleted"
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = ArgumentParser(
-        prog="sanic-reaper sweep",
-        description="List the leftover processes of servers whose main process has died, and kill "
-        "them: with --yes, or after a question. Processes that cannot be proved to belong to such "
-        "a server are neither listed nor killed.",
-        epilog=f"exit codes: 0 nothing is left; {LEFT} something is left; {USAGE} no terminal to "
-        "ask the question on",
-    )
-    parser.add_argument("--yes", action="store_true", help="kill them without a question")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--app",
-        metavar="NAME",
-        help="only leftovers of this app, wherever it was started (default: of the apps "
-        "that were started in this directory)",
-    )
-    which.add_argument("--all-apps", action="store_true", help="leftovers of every app")
-    parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
-    options = parser.parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     table, uids = platform.table(), list(statedir.users())
     everything = leftovers(elsewhere.servers(uids), table, uids)
     found = [leftover for leftover in everything if _is_meant(leftover, options)]
@@ -70,6 +52,28 @@ def main(arguments: Sequence[str]) -> int:
         content = {"found": shown, "others": others, "ended": ended, "left": left, "log": lines}
         print_json("sweep", content)
     return LEFT if left else 0
+
+
+def build_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="sanic-reaper sweep",
+        description="List the leftover processes of servers whose main process has died, and kill "
+        "them: with --yes, or after a question. Processes that cannot be proved to belong to such "
+        "a server are neither listed nor killed.",
+        epilog=f"exit codes: 0 nothing is left; {LEFT} something is left; {USAGE} no terminal to "
+        "ask the question on",
+    )
+    parser.add_argument("--yes", action="store_true", help="kill them without a question")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--app",
+        metavar="NAME",
+        help="only leftovers of this app, wherever it was started (default: of the apps "
+        "that were started in this directory)",
+    )
+    which.add_argument("--all-apps", action="store_true", help="leftovers of every app")
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
+    return parser
 
 
 def _is_meant(leftover: Leftover, options: Namespace) -> bool:

@@ -65,18 +65,10 @@ def _count(server: Server, name: str, known: Iterable[str]) -> int:
     return int(sum(number for number in numbers if 0 <= number < LARGEST))
 
 
-class RunReport:
-    """What is known of one run.
+class _Recorded:
+    """What main has recorded of one run, as it stands in the files."""
 
-    Args:
-        server: as its files show it.
-        now: on the monotonic clock.
-        lives: whether main does.
-        is_here: whether it is of this boot and this PID namespace. If not, nobody can tell from
-            here whether main lives.
-    """
-
-    def __init__(self, server: Server, now: float, lives: bool, is_here: bool = True) -> None:
+    def __init__(self, server: Server) -> None:
         fields = server.fields
         self.app, self.run, self.uid = server.app, server.run, server.uid
         self.pid = server.main[0]
@@ -91,10 +83,8 @@ class RunReport:
         self.code = integer(fields, "code")
         self.words = fields.get("words", "")
         """Why it has ended."""
-        self.lives = lives
-        self.is_here = is_here
         self.counters = {
-            name: number for name, number in server.counters.items() if abs(number) < LARGEST
+            name: value for name, value in server.counters.items() if abs(value) < LARGEST
         }
         self.began = number(fields, "began") or 0.0
         self.clock = number(fields, "clock") or 0.0
@@ -106,6 +96,23 @@ class RunReport:
         """When the server had stopped."""
         self.log = [one for one in map(_line, server.log) if one is not None]
         """What the watchdog did when main was gone."""
+
+
+class RunReport(_Recorded):
+    """What is known of one run.
+
+    Args:
+        server: as its files show it.
+        now: on the monotonic clock.
+        lives: whether main does.
+        is_here: whether it is of this boot and this PID namespace. If not, nobody can tell from
+            here whether main lives.
+    """
+
+    def __init__(self, server: Server, now: float, lives: bool, is_here: bool = True) -> None:
+        super().__init__(server)
+        self.lives = lives
+        self.is_here = is_here
         self.died: float | None = None
         """When main was found dead."""
         self.gone: float | None = None
