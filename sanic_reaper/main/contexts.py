@@ -47,11 +47,8 @@ class WatchedContext:
         self._serve = serve
 
     def Process(self, *args: Any, **kwargs: Any) -> WatchedProcess:
-        process = self._class(*args, **kwargs)
-        process._watcher = self._watcher
-        # By the name a process of the user's could be taken for a worker, which it would never be.
-        process.reaper_role = WORKER if kwargs.get("target") is self._serve else PROCESS
-        return process
+        role = WORKER if kwargs.get("target") is self._serve else PROCESS
+        return self._class(*args, watcher=self._watcher, role=role, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

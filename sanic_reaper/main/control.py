@@ -23,8 +23,8 @@ from ..platform import mark_of
 from ..state import statedir
 from ..state.socket_path import short_path
 from ..worker.explanations import BLOCKING, EXITED, Frame
-from .processes import WatchedProcess
-from .worker_link import Contact
+from .worker import Child
+from .worker_link import WorkerLink
 
 MAX_CLIENTS = 8
 """Clients that are heard at the same time. The next ones wait in the socket's queue."""
@@ -36,7 +36,7 @@ QUESTION_TIMEOUT = 1.0
 """Seconds that a client may take to send its question. `dump` sends it when it connects."""
 
 WORKER_TIMEOUT = 3.0
-"""Seconds after which a client is told that there is no answer. `Contact` needs 1.6 at most."""
+"""Seconds after which a client is told that there is no answer. `WorkerLink` needs 1.6 at most."""
 
 SEND_TIMEOUT = 2.0
 """Seconds that a client may take to read the answer: a stack can be larger than its buffer."""
@@ -57,7 +57,7 @@ class Control:
         workers: the living workers.
     """
 
-    def __init__(self, run: str, workers: Iterable[WatchedProcess]) -> None:
+    def __init__(self, run: str, workers: Iterable[Child]) -> None:
         self._run = run
         self._workers = workers
         self._directory = ""
@@ -214,7 +214,7 @@ def _is_allowed(connection: socket.socket) -> bool:
 class Client:
     """Somebody who wants to know where a worker is."""
 
-    def __init__(self, connection: socket.socket, workers: Iterable[WatchedProcess]) -> None:
+    def __init__(self, connection: socket.socket, workers: Iterable[Child]) -> None:
         self._connection = connection
         self._workers = workers
         self._words = b""
@@ -267,28 +267,26 @@ class Client:
 
     def _ask(self, wanted: str) -> None:
         process = next((one for one in self._workers if wanted in (one.name, str(one.pid))), None)
-        if process is None or process.contact is None or process.pid is None:
+        if process is None or process.link is None:
             self.answer("unknown", f"no worker of this server is called {wanted}")
             return
         row = platform.row(process.pid)
         if row is not None and row.halted:
             self.answer("error", "it is stopped, by SIGSTOP or by a debugger, and can't be asked")
-        elif process.contact.imports:
+        elif process.link.imports:
             self.answer("error", "it still imports the app, and can't be asked yet")
-        elif not process.contact.can_be_asked:
+        elif not process.link.can_be_asked:
             self.answer("error", "its code handles each signal by which it could be asked")
         else:
-            process.contact.ask(partial(self._tell, process, process.contact))
+            process.link.ask(partial(self._tell, process, process.link))
 
-    def _tell(
-        self, process: WatchedProcess, contact: Contact, frames: list[Frame], how: str
-    ) -> None:
+    def _tell(self, process: Child, link: WorkerLink, frames: list[Frame], how: str) -> None:
         if how == EXITED:
             self.answer("error", f"it {how}")
             return
         if _turns(process, frames, how):
             how = "its event loop turns"  # what it was doing in this very moment is below
-        lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, contact.stack)]
+        lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, link.stack)]
         self.answer("ok", "\n".join(lines) + "\n")
 
     def answer(self, word: str, text: str) -> None:
@@ -315,13 +313,15 @@ class Client:
         self._connection.close()
 
 
-def _turns(process: WatchedProcess, frames: list[Frame], how: str) -> bool:
+def _turns(process: Child, frames: list[Frame], how: str) -> bool:
     """Whether a worker's event loop does: by its beats, and where nobody counts those, or one is
     late, by where the worker is."""
-    pulse = process.pulse
+    heartbeat = process.heartbeat
     if how == BLOCKING and is_waiting(frames):
         return True
-    has_beaten = pulse is not None and pulse.turns(time.monotonic()) and not pulse.seconds
+    has_beaten = (
+        heartbeat is not None and heartbeat.turns(time.monotonic()) and not heartbeat.seconds
+    )
     return has_beaten and not how.startswith(f"{BLOCKING},")
 
 

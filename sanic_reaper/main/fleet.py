@@ -1,154 +1,231 @@
-"""Main's care of its workers, one by one: it listens to each, and has those ended that are late, or
-hang.
+"""The processes that the main process has started and watches: one list, and one loop over it.
+
+Per-worker monitoring: reads each worker's reports, and asks the watchdog to kill workers that miss
+a deadline of their start or whose event loop hangs. Who is started again is decided by `slots`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from ..config import Settings
 from ..events import Hooks
 from ..log import log
+from ..model import lifecycle
 from ..model.recycling import Limits
 from ..platform.base import Identity
 from ..tree import causes
 from ..worker.explanations import EXITED, Frame
-from .heartbeat import Pulse
-from .journal import Journal
-from .processes import WatchedProcess
+from .heartbeat import Heartbeat
 from .slow import SlowHandlers
-from .startup import Launch
-from .worker_link import Contact
+from .startup import StartupTracker
+from .worker import Child, Worker
+from .worker_link import WorkerLink
+
+if TYPE_CHECKING:
+    from .journal import Journal
+    from .processes import WatchedProcess
 
 
-class Wards:
-    """The workers of one server, as far as they report.
+class Fleet:
+    """What the main process of one server has started and watches.
 
     Args:
-        processes: those of main's that live.
-        tell: what the watchdog is told with.
+        settings: of the server.
+        hooks: what is told of what happens.
+        journal: where it is written down.
+        send: sends a message to the watchdog.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        processes: Sequence[WatchedProcess],
-        hooks: Hooks,
-        journal: Journal,
-        tell: Callable[..., None],
+        self, settings: Settings, hooks: Hooks, journal: Journal, send: Callable[..., None]
     ) -> None:
+        self.living: list[Child] = []
+        """Those that nobody has waited for yet."""
+        self.on_start: Callable[[Child], None] = _ignore
+        """Called with each process that has been started."""
         self.stopping = False
-        """Whether the server is: then no worker has a deadline of its own."""
+        """Whether the server is. Then no worker has a deadline of its own."""
         self._settings = settings
-        self._processes = processes
         self._hooks = hooks
         self._journal = journal
-        self._tell = tell
+        self._send = send
         self._chance = random.Random()
         self._slow = SlowHandlers(partial(log.warning, "%s"))
 
-    def introduce(
-        self, process: WatchedProcess, reports: Connection, began: float, beat_every: float
+    def find(self, identity: Identity) -> Child | None:
+        """The living process of this pid and creation time."""
+        return next((child for child in self.living if child.identity == identity), None)
+
+    # -- what is started, and what has ended ------------------------------------------------------
+
+    def add(
+        self,
+        handle: WatchedProcess,
+        identity: Identity,
+        began: float,
+        reports: Connection | None = None,
+        beat_every: float = 0.0,
     ) -> None:
-        """Listen to a new worker.
+        """Watch a process that has just been started.
 
         Args:
             began: when it was started, on the monotonic clock.
-            beat_every: seconds between two beats that it has been told to send. 0: none.
+            reports: of a worker: main's end of the pipe through which it reports.
+            beat_every: seconds between two heartbeats that it has been told to send. 0: none.
         """
-        assert process.pid is not None
-        settings, title = self._settings, f"{process.name} [{process.pid}]"
-        contact = process.contact = Contact(process.identity, reports)
-        # They hold on to its names, not to the process, which holds on to them.
-        tell = partial(self._tell_hooks, process.name, process.pid)
-        process.launch = Launch(
-            title,
-            contact,
-            settings,
-            began,
-            on_due=partial(self.due, process.identity),
-            on_slow=partial(tell, "worker.slow"),
-            others=self._slow,
-        )
+        if reports is None:
+            child = Child(handle, identity, began)
+        else:
+            link = WorkerLink(identity, reports)
+            child = self._worker(handle, link, began, beat_every)
+        self.living.append(child)
+        self.register(child)
+        self._journal.started(child)
+        self.on_start(child)
+
+    def _worker(
+        self, handle: WatchedProcess, link: WorkerLink, began: float, beat_every: float
+    ) -> Worker:
+        settings, title = self._settings, f"{handle.name} [{link.identity[0]}]"
+        # They hold on to its name, not to the worker, which holds on to them.
+        tell = partial(self._tell_hooks, handle.name, link.identity[0])
+        on_slow, on_blocked = partial(tell, "worker.slow"), partial(tell, "worker.blocked")
+        startup = StartupTracker(title, link, settings, began, on_slow, self._slow)
+        heartbeat = None
         if beat_every:
-            process.pulse = Pulse(
-                title,
-                contact,
-                beat_every,
-                settings.blocked_warning,
-                settings.heartbeat_timeout,
-                on_blocked=partial(tell, "worker.blocked"),
-                on_hung=partial(self._end_hung, process.identity),
-            )
-        process.limits = Limits(settings, self._chance)
-        contact.listeners.append(self._journal.heed)
+            warning, timeout = settings.blocked_warning, settings.heartbeat_timeout
+            heartbeat = Heartbeat(title, link, beat_every, warning, timeout, on_blocked)
+        worker = Worker(handle, link, startup, heartbeat, Limits(settings, self._chance))
+        link.listeners.append(self._journal.on_message)
         tell("worker.started")
+        return worker
 
     def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
         self._hooks.tell(event, name, pid, reason)
 
-    def find(self, identity: Identity) -> WatchedProcess | None:
-        return next((one for one in self._processes if one.identity == identity), None)
+    def register(self, child: Child) -> None:
+        """Have the watchdog know a process."""
+        deadline = child.startup.deadline if child.startup is not None else 0.0
+        if isinstance(child, Worker):
+            child.deadline_sent = deadline
+        self._send("adopt", *child.identity, child.role, deadline, child.name)
 
-    def due(self, identity: Identity) -> None:
+    def handle_exits(self, hear: Callable[[], None]) -> list[Child]:
+        """Reap those that have ended, and let go of them.
+
+        Args:
+            hear: reads what the watchdog has sent by now.
+        """
+        # Asking for the exit code reaps: a worker that was replaced is nobody else's to join.
+        dead = [child for child in self.living if child.exitcode is not None]
+        if dead:
+            hear()  # why the watchdog has killed one is said before: while it is known here
+        for child in dead:
+            self.living.remove(child)
+            if child.link is not None:
+                child.link.hear()
+                child.link.close()
+            child.on(lifecycle.EXIT)
+            self._journal.ended(child)
+        return dead
+
+    def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
+        """A process is to end, while the server goes on.
+
+        Args:
+            was_asked: whether main could tell it so.
+        """
+        child = next((child for child in self.living if child.handle is handle), None)
+        if child is None:
+            return
+        child.on(lifecycle.STOP)
+        self._send("end", *child.identity, time.monotonic() + self._settings.shutdown_timeout)
+        if not was_asked:
+            self._send("ask", *child.identity)
+        self._journal.dismissed(child)
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def turn(self, now: float) -> None:
+        """Look after each worker: what it reports, what is slow, what hangs, what is due when.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        for child in self.living:
+            if self.stopping and child.state != lifecycle.STOPPING:
+                child.on(lifecycle.STOP)  # not in the stop's signal handler: it makes one write
+            if isinstance(child, Worker):
+                if child.turn(now):
+                    self._kill_hung(child)
+                if child.startup.deadline != child.deadline_sent:
+                    self._send_deadline(child)
+
+    def _send_deadline(self, worker: Worker) -> None:
         # In a stop there is one deadline, and none that comes before it.
-        process = self.find(identity) if not self.stopping else None
-        if process is not None and process.launch is not None:
-            self._tell("due", *identity, process.launch.due)
+        if not self.stopping:
+            worker.deadline_sent = worker.startup.deadline
+            self._send("due", *worker.identity, worker.deadline_sent)
 
-    def was_killed(self, identity: Identity, name: str, reason: str) -> None:
-        """The watchdog has ended a process, or has begun to."""
-        process = self.find(identity)
-        if process is not None:
-            process.killed_for = reason
+    # -- what the watchdog says -------------------------------------------------------------------
+
+    def on_killed(self, identity: Identity, name: str, reason: str) -> None:
+        """The watchdog has killed a process, or is about to."""
+        child = self.find(identity)
+        if child is not None:
+            child.killed_for = reason
             cause = causes.of_kill(reason)
             self._hooks.tell("worker.killed", name, identity[0], reason, cause=cause)
         else:
             self._hooks.tell("orphan.killed", name, identity[0], reason)
 
-    def has_expired(self, pid: int, start: int) -> None:
-        """A worker is late: find out where it is, say so, and let the watchdog end it."""
-        process = self.find((pid, start))
-        if process is not None and process.launch is not None:
-            assert process.contact is not None
-            process.contact.hear()  # main may have been busy: what counts is when the worker spoke
-            if not process.launch.is_late:
-                self.due(process.identity)
-                return
-            self._tell("late", pid, start)
-            process.launch.expire()
-            if process.contact.can_be_asked:
-                process.contact.ask(partial(self._condemn, process), is_verdict=True)
-                return
-            log.info("%s [%d] has not started in time; this is its stack:", process.name, pid)
-        self._tell("dump", pid, start)
+    def on_ended(self, identity: Identity) -> None:
+        """The watchdog has seen the end of a process."""
+        child = self.find(identity)
+        if child is not None:
+            child.handle.has_gone()
 
-    def _condemn(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
-        assert process.launch is not None
-        if how == EXITED:  # by itself, before it was ended: its exit code says more
-            process.launch.has_expired = False
+    def on_expired(self, identity: Identity) -> None:
+        """A worker is late: find out where it is, say so, and let the watchdog kill it."""
+        worker = self.find(identity)
+        if isinstance(worker, Worker):
+            worker.link.hear()  # main may have been busy: what counts is when the worker spoke
+            if not worker.startup.is_late:
+                self._send_deadline(worker)
+                return
+            self._send("late", *identity)
+            worker.on_late()
+            if worker.link.can_be_asked:
+                worker.link.ask(partial(self._kill_late, worker), is_verdict=True)
+                return
+            log.info("%s has not started in time; this is its stack:", worker)
+        self._send("dump", *identity)
+
+    def _kill_late(self, worker: Worker, frames: list[Frame], how: str) -> None:
+        if how == EXITED:  # by itself, before it was killed: its exit code says more
+            worker.startup.has_expired = False
             return
-        process.launch.fail(process.launch.overdue(frames, how))
-        self._tell("shown", *process.identity)
+        worker.startup.fail(worker.startup.overdue(frames, how))
+        self._send("shown", *worker.identity)
 
-    def _end_hung(self, identity: Identity) -> None:
-        """Its loop does not turn: the same, and the watchdog waits for our answer as long."""
-        process = self.find(identity)
-        if process is not None and process.contact is not None:
-            self._tell("hung", *identity)
-            process.contact.ask(partial(self._condemn_hung, process), is_verdict=True)
+    def _kill_hung(self, worker: Worker) -> None:
+        """Its event loop hangs: the watchdog waits for our answer as long as for a late one's."""
+        self._send("hung", *worker.identity)
+        worker.link.ask(partial(self._show_hung, worker), is_verdict=True)
 
-    def _condemn_hung(self, process: WatchedProcess, frames: list[Frame], how: str) -> None:
-        assert process.pulse is not None
+    def _show_hung(self, worker: Worker, frames: list[Frame], how: str) -> None:
         if how == EXITED:
             return
-        log.error(
-            "%s [%s] is ended: %s", process.name, process.pid, process.pulse.hung(frames, how)
-        )
-        if frames:
-            self._tell("shown", *process.identity)
-        else:
-            self._tell("dump", *process.identity)
+        assert worker.heartbeat is not None
+        log.error("%s is ended: %s", worker, worker.heartbeat.hung(frames, how))
+        self._send("shown" if frames else "dump", *worker.identity)
+
+
+def _ignore(child: Child) -> None:
+    pass

@@ -1,7 +1,9 @@
-"""Main's view of one worker's event loop, once it listens: whether it turns, what it has served.
+"""The heartbeat of one worker's event loop, once the worker listens: whether the loop turns, and
+how many requests the worker has served.
 
-A worker's loop sends a beat about once a second. What keeps it from turning keeps it from sending:
-blocking code, a GIL that somebody holds in C, SIGSTOP. So it is seen from here, by its absence.
+A worker's loop sends a heartbeat about once a second. What keeps the loop from turning also keeps
+it from sending: blocking code, a GIL that somebody holds in C, SIGSTOP. So the main process sees a
+stall by the missing heartbeat.
 """
 
 from __future__ import annotations
@@ -13,71 +15,40 @@ from typing import Any
 
 from ..log import log
 from ..model.stacks import frames_of
+from ..model.stalls import BLOCKED_AFTER, Stall
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, innermost, report
 from .startup import stack_of, whole
-from .worker_link import Contact
+from .worker_link import WorkerLink
 
-STANDSTILL = 1.0
-"""Seconds from which on a loop is said to be blocked."""
-
-NOTED = 20
-"""Standstills that are kept, the last ones."""
-
-LONGEST_LOOK = 1.0
-"""Seconds that one look may add to a standstill, however long main itself has not looked: a machine
-that was suspended, or a main that was stopped, has seen nothing of its workers meanwhile."""
+MAX_KEPT_STALLS = 20
+"""How many stalls of one worker are kept: the latest."""
 
 LATE = 1.0
-"""Seconds that a beat may be late for: a busy machine, and main's own pauses."""
+"""Seconds by which a heartbeat may be late: a busy machine, and main's own pauses."""
 
 REMEDY = "let the event loop turn: await asyncio.to_thread(...)"
 
 
-class Standstill:
-    """How long a loop has stood still, as far as somebody has watched it do so. Pure.
-
-    Args:
-        every: seconds between two beats; what is shorter is no standstill.
-    """
-
-    def __init__(self, every: float) -> None:
-        self._every = every
-        self._unheard = 0.0
-        self._looked_at: float | None = None
-
-    def beat(self) -> None:
-        self._unheard = 0.0
-
-    def look(self, now: float) -> float:
-        """Seconds since the next beat was due."""
-        if self._looked_at is not None:
-            self._unheard += min(now - self._looked_at, LONGEST_LOOK)
-        self._looked_at = now
-        return max(0.0, self._unheard - self._every)
-
-
-class Pulse:
-    """The beats of one worker.
+class Heartbeat:
+    """The heartbeats of one worker.
 
     Args:
         title: what the log calls the worker.
-        contact: main's line to it.
+        link: main's end of the worker's pipe.
         every: seconds between two beats.
         warning: seconds of standing still after which it is reported, once. 0: never.
         timeout: seconds after which it is to be ended. 0: never.
-        on_blocked: called when a standstill has been reported, with the words of the report.
-        on_hung: called when it is to be ended.
+        on_blocked: called when a stall has been reported, with the words of the report.
     """
 
     def __init__(
         self,
         title: str,
-        contact: Contact,
+        link: WorkerLink,
         every: float,
         warning: float,
         timeout: float,
         on_blocked: Callable[[str], None],
-        on_hung: Callable[[], None],
     ) -> None:
         self.beats = False
         """Whether it has ever sent one: its loop has begun to turn."""
@@ -86,29 +57,28 @@ class Pulse:
         self._every = every
         self._heard_at = float("-inf")
         self._title = title
-        self._contact = contact
+        self._link = link
         self.seconds = 0.0
-        """For how long its loop has stood still now,"""
+        """Seconds for which the loop has stood still now."""
         self.stood_still = 0.0
-        """and altogether;"""
-        self.standstills: deque[tuple[float, float]] = deque(maxlen=NOTED)
-        """from when to when, if it was for long. On the monotonic clock."""
-        self._standstill = Standstill(every)
+        """Seconds for which the loop has stood still before, altogether."""
+        self.stalls: deque[tuple[float, float]] = deque(maxlen=MAX_KEPT_STALLS)
+        """Begin and end of the stalls that were long, on the monotonic clock."""
+        self._stall = Stall(every)
         self._warning = warning
         self._timeout = timeout
         self._on_blocked = on_blocked
-        self._on_hung = on_hung
         self.sits: Frame | None = None
         """Where it sits while it stands still, if that is known: the innermost line of the user's.
         """
         self._is_asked = False
-        """Where it sits,"""
+        """Whether the worker was asked where it sits, in this stall."""
         self._is_told = False
-        """and whether the log has it."""
+        """Whether the log has told of this stall."""
         self._is_hung = False
-        contact.listeners.append(self._heed)
+        link.listeners.append(self._on_message)
 
-    def _heed(self, word: str, rest: list[Any]) -> None:
+    def _on_message(self, word: str, rest: list[Any]) -> None:
         if word in ("ready", "beat"):  # both come from the loop
             self._heard_at = time.monotonic()
         if word != "beat":
@@ -122,41 +92,45 @@ class Pulse:
         self._is_asked = self._is_told = False
         self.sits = None
         self.stood_still += self.seconds
-        if self.seconds >= STANDSTILL:
+        if self.seconds >= BLOCKED_AFTER:
             now = time.monotonic()
-            self.standstills.append((now - self.seconds, now))
+            self.stalls.append((now - self.seconds, now))
         self.seconds = 0.0
-        self._standstill.beat()
+        self._stall.beat()
 
     def turns(self, now: float) -> bool:
         """Whether its loop has been heard lately.
 
-        Not a question for `Standstill`, which forgives what nobody has watched: who asks here can
+        Not a question for `Stall`, which forgives what nobody has watched: who asks here can
         wait for one more beat, and shall not take a standing loop for one that turns.
         """
         return now - self._heard_at < self._every + LATE
 
-    def look(self, now: float, is_stopped: Callable[[], bool]) -> None:
-        """See whether something is to be said or done. Not for a worker that is on its way out.
+    def look(self, now: float, is_halted: Callable[[], bool]) -> bool:
+        """See whether the loop stands still, and warn of it. Not for a worker that is leaving.
 
         Args:
             now: on the monotonic clock.
-            is_stopped: whether the worker is stopped, by SIGSTOP or by a debugger.
+            is_halted: whether the worker is stopped, by SIGSTOP or by a debugger.
+
+        Returns:
+            Whether the loop hangs, so that the worker is to be killed. True once at most.
         """
-        if self._contact.is_deaf:
-            return  # nobody can tell
-        self.seconds = self._standstill.look(now)
+        if self._link.is_deaf:
+            return False  # nobody can tell
+        self.seconds = self._stall.look(now)
         if self._is_hung:
-            return
+            return False
         if self._timeout and self.seconds >= self._timeout:
             self._is_hung = True
-            self._on_hung()
-        elif self._warning and self.seconds >= self._warning and not self._is_asked:
+            return True
+        if self._warning and self.seconds >= self._warning and not self._is_asked:
             self._is_asked = True
-            if is_stopped():  # asked where it is, it would be made to go on
+            if is_halted():  # asked where it is, it would be made to go on
                 self._say(f"{self._title} is stopped, by SIGSTOP or by a debugger")
             else:
-                self._contact.ask(self._warn)
+                self._link.ask(self._warn)
+        return False
 
     def _warn(self, frames: list[Frame], how: str) -> None:
         if not self._is_asked or how == EXITED:
@@ -171,7 +145,7 @@ class Pulse:
         """A start handler that awaits something does not: a request may, which is on the stack."""
         if how != AWAITING:
             return frames, how
-        return frames_of(self._contact.stack), BLOCKING
+        return frames_of(self._link.stack), BLOCKING
 
     def _standing(self) -> str:
         return f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
@@ -189,7 +163,7 @@ class Pulse:
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
         )
         text = report(what, None, self.seconds, how, frames, REMEDY)
-        return whole(text, frames, self._contact.stack)
+        return whole(text, frames, self._link.stack)
 
 
 def _manner(how: str) -> str:

@@ -11,28 +11,35 @@ from typing import Protocol
 from ..config import Settings
 from ..events import Hooks
 from ..worker.entry import Orders
+from .fleet import Fleet
 from .notify import Notifier
 from .processes import WatchedProcess
 from .signals import StopSignals
+from .worker import Worker
 
 
 class Watcher(Protocol):
-    """Who wants to know of the processes that main starts: the supervisor."""
+    """Who wants to know of the processes that main starts: the launcher."""
 
-    def starting(self, process: WatchedProcess) -> AbstractContextManager[Orders]:
+    def starting(self, handle: WatchedProcess) -> AbstractContextManager[Orders]:
         """What to start it in, and what to tell it."""
 
-    def replaced(self, process: WatchedProcess, was_asked: bool) -> None:
+    def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
         """It is to end, while the server goes on; and whether main could tell it so."""
 
 
-class Supervision(Watcher, Protocol):
+class Supervision(Protocol):
     """What the manager asks of the supervisor."""
 
     signals: StopSignals
     settings: Settings
     hooks: Hooks
     notifier: Notifier | None
+    fleet: Fleet
+
+    @property
+    def launcher(self) -> Watcher:
+        """What starts processes, and hears of their end."""
 
     @property
     def news(self) -> list[int]:
@@ -54,8 +61,8 @@ class Supervision(Watcher, Protocol):
     def conclude(self, code: int, words: str) -> None:
         """The server ends, and how."""
 
-    def ready(self, process: WatchedProcess) -> None:
-        """Its worker has acked."""
+    def on_ack(self, worker: Worker) -> None:
+        """A worker has acked."""
 
     def stop(self) -> None:
         """Begin to stop, unless that has begun."""

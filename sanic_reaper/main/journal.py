@@ -24,12 +24,11 @@ from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
 from ..model.roles import MAIN, WATCHDOG, WORKER
 from ..tree.process import Handle
 from .statefile import StateFile, fitting
-from .worker_state import state_of
 
 if TYPE_CHECKING:
     from ..events import Event
     from ..platform.base import Identity
-    from .processes import WatchedProcess
+    from .worker import Child
 
 BEAT_EVERY = 1.0
 """Seconds between two words that main's loop turns, and between two looks at what has changed."""
@@ -79,11 +78,11 @@ class Story:
         self.requests: int | None = None
         self.stood_still = 0.0
         """Seconds for which its event loop has not turned when it should have."""
-        self.process: WatchedProcess | None = None
-        """As long as it lives, and if it is one that main looks after."""
+        self.process: Child | None = None
+        """What main knows of it, as long as it lives, if it is in the fleet."""
         self._start: list[str] = []
 
-    def look(self, now: float, stopping: bool) -> None:
+    def look(self, now: float) -> None:
         """Find out what it is at now."""
         process = self.process
         if process is None:
@@ -91,22 +90,22 @@ class Story:
                 self.state, self.since, self.ended = ENDED, now, now
             return
         self._note(process)
-        current, since = state_of(process, now, stopping)
+        current = process.shown
         if self.state == BLOCKED and current == STOPPING:
             self._cut_off.append((self.since, now))  # nobody hears of its end
         if current != self.state:
-            self.state, self.since = current, since
+            self.state, self.since = current, process.since
 
-    def _note(self, process: WatchedProcess) -> None:
+    def _note(self, process: Child) -> None:
         if process.killed_for:
             self.killed, self.killer = process.killed_for, WATCHDOG
-        if process.pulse is not None:
-            pulse = process.pulse
-            self.requests = pulse.requests
-            self.stood_still = pulse.stood_still + pulse.seconds  # which still lasts
-            self.standstills = list(pulse.standstills)
-        if process.launch is not None:
-            self.failure = process.launch.failure
+        if process.heartbeat is not None:
+            heartbeat = process.heartbeat
+            self.requests = heartbeat.requests
+            self.stood_still = heartbeat.stood_still + heartbeat.seconds  # which still lasts
+            self.standstills = list(heartbeat.stalls)
+        if process.startup is not None:
+            self.failure = process.startup.failure
 
     def ask(self, now: float) -> None:
         if self.asked is None:
@@ -159,8 +158,8 @@ class Story:
             yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
 
     def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
-        launch = self.process.launch if self.process is not None else None
-        if launch is None:
+        startup = self.process.startup if self.process is not None else None
+        if startup is None:
             return []
         pid, start = self.identity
         lines = [
@@ -168,12 +167,12 @@ class Story:
                 "start",
                 pid=pid,
                 start=start,
-                imported=launch.imported,
-                up=launch.up,
-                ready=launch.ready,
+                imported=startup.imported,
+                up=startup.up,
+                ready=startup.ready,
             )
         ]
-        for step in [*launch.done, *(launch.running if with_unfinished else ())]:
+        for step in [*startup.done, *(startup.running if with_unfinished else ())]:
             place = step.place
             lines.append(
                 state.line(
@@ -192,15 +191,16 @@ class Story:
         return lines
 
 
-def _doing(process: WatchedProcess | None, blocked_since: float | None) -> dict[str, object]:
+def _doing(process: Child | None, blocked_since: float | None) -> dict[str, object]:
     """The function that a worker is in, and since when: the one that blocks its event loop, if that
     is known; else a handler of its start."""
-    sits = process.pulse.sits if process is not None and process.pulse is not None else None
+    heartbeat = process.heartbeat if process is not None else None
+    sits = heartbeat.sits if heartbeat is not None else None
     if sits is not None and blocked_since is not None:
         file, line, name = sits
         return {"doing": name, "file": file, "line": line, "doing_since": blocked_since}
-    launch = process.launch if process is not None else None
-    step = launch.doing if launch is not None else None
+    startup = process.startup if process is not None else None
+    step = startup.doing if startup is not None else None
     if step is None:
         return {}
     place = step.place
@@ -253,8 +253,8 @@ class Journal:
 
     # -- what has happened ------------------------------------------------------------------------
 
-    def started(self, process: WatchedProcess, began: float) -> None:
-        story = Story(process.identity, process.reaper_role, process.name, began)
+    def started(self, process: Child) -> None:
+        story = Story(process.identity, process.role, process.name, process.began)
         story.process = process
         self._stories[process.identity] = story
         self.hurry()
@@ -265,7 +265,7 @@ class Journal:
             self._stories[identity] = Story(identity, role, name, time.monotonic())
             self.hurry()
 
-    def ended(self, process: WatchedProcess) -> None:
+    def ended(self, process: Child) -> None:
         story = self._stories.pop(process.identity, None)
         if story is not None:
             story.end(time.monotonic())
@@ -286,7 +286,7 @@ class Journal:
         roles = (story.role for story in known if story.identity[0] == event.pid)
         return next(roles, kind) if kind == WORKER else kind
 
-    def heed(self, word: str, rest: list[Any]) -> None:
+    def on_message(self, word: str, rest: list[Any]) -> None:
         """What a worker reports: that its loop turns is no news."""
         if word != "beat":
             self.hurry()
@@ -300,7 +300,7 @@ class Journal:
                     story.ask(self._phase_since)
             self.hurry()
 
-    def dismissed(self, process: WatchedProcess) -> None:
+    def dismissed(self, process: Child) -> None:
         """It is told to end, while the server goes on."""
         story = self._stories.get(process.identity)
         if story is not None:
@@ -342,9 +342,8 @@ class Journal:
 
     def _content(self, now: float) -> bytes:
         """All that fits: what is there now first, and then what was, the latest of it first."""
-        stopping = self.phase in ("stopping", "stopped")
         for identity, story in list(self._stories.items()):
-            story.look(now, stopping)
+            story.look(now)
             if story.ended is not None:  # a helper: nobody tells of their ends
                 self._ended.append(self._stories.pop(identity))
         living = list(self._stories.values())

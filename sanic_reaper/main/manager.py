@@ -66,7 +66,7 @@ class SupervisedManager(WorkerManager):
             log.warning("%s", said)
         if number < 0:  # as `cpu_count() - 2` may be: Sanic refuses 0 alone
             raise RuntimeError(f"Cannot serve with {number} workers")
-        watched: Any = WatchedContext(context, supervisor, serve)
+        watched: Any = WatchedContext(context, supervisor.launcher, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
         self._slots = Slots(supervisor)
         self.restarter = SlotRestarter(self._slots)
@@ -149,15 +149,15 @@ class SupervisedManager(WorkerManager):
         return [process for process in self._servers() if not self._note_ack(process, states)]
 
     def _note_ack(self, process: WorkerProcess, states: Any) -> bool:
-        launch = _watched(process).launch
-        if launch is not None and launch.has_acked:
+        worker = self._slots.of(process).current
+        if worker is not None and worker.startup.has_acked:
             return True
-        if launch is None or self._slots.is_waiting(process):
+        if worker is None or self._slots.is_waiting(process):
             return False  # what is known of it is of the one before
         state = states.get(process.name, {}).get("state")
-        if state != ProcessState.ACKED.name and launch.listens is None:
+        if state != ProcessState.ACKED.name and worker.startup.listens is None:
             return False
-        self._supervisor.ready(_watched(process))
+        self._supervisor.on_ack(worker)
         return True
 
     def _take_turn(self) -> None:
@@ -210,15 +210,15 @@ class SupervisedManager(WorkerManager):
                 self._sync_state(process, known.get("state"))
 
     def _sync_state(self, process: WorkerProcess, state: str | None) -> None:
-        launch = _watched(process).launch
+        worker = self._slots.worker(process)
         if not process.is_alive():  # type: ignore[no-untyped-call]
             state = "FAILED" if process.exitcode else "COMPLETED"
-        elif launch is not None and launch.is_ready:
+        elif worker is not None and worker.startup.ready is not None:
             state = ProcessState.ACKED.name  # whoever has written to its entry last
         if state and process.state.name != state:
             process.set_state(ProcessState[state], force=True)
-        if process.state is ProcessState.ACKED:
-            self._supervisor.ready(_watched(process))
+        if worker is not None and process.state is ProcessState.ACKED:
+            self._supervisor.on_ack(worker)
 
     def shutdown_server(self, name: str | None = None) -> None:
         """Scale down by one: with SIGTERM, a deadline, and somebody who waits for the end."""

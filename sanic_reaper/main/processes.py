@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing.context
-import signal
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
@@ -15,37 +14,29 @@ from ..model.roles import WORKER
 from ..worker.entry import Orders, enter
 
 if TYPE_CHECKING:
-    from ..model.recycling import Limits
-    from ..platform.base import Identity
-    from .heartbeat import Pulse
     from .interfaces import Watcher
-    from .startup import Launch
-    from .worker_link import Contact
 
 
 class WatchedProcess(BaseProcess):
-    """A process that is reported to the watchdog, and that guards itself when it runs."""
+    """A process that is reported to the watchdog, and that guards itself when it runs.
+
+    What the main process knows of it besides is in `worker.Child`, not here.
+
+    Args:
+        watcher: who wants to know of its start and of its end.
+        role: `worker` or `process`. By the name a process of the user's could be taken for a
+            worker.
+    """
 
     reaper_role: str
-    reaper_start: int = 0
-    """Its creation time, once it has been started."""
-    killed_for: str | None = None
-    """In main: why the watchdog has killed it, if it has."""
-    death_is_told = False
-    """In main: whether a line of the log has told of its death."""
-    is_dismissed = False
-    """In main: whether it has been told to end, while the server goes on."""
-    contact: Contact | None = None
-    """Of a worker, in main: the line to it,"""
-    launch: Launch | None = None
-    """what is known of its start,"""
-    pulse: Pulse | None = None
-    """of its event loop, if anybody wants to know,"""
-    limits: Limits | None = None
-    """and when it has had its day."""
     _watcher: Watcher | None
     _orders: Orders
     _kwargs: dict[str, Any]
+
+    def __init__(self, *args: Any, watcher: Watcher, role: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._watcher = watcher
+        self.reaper_role = role
 
     def start(self) -> None:
         watcher = self._watcher
@@ -68,14 +59,13 @@ class WatchedProcess(BaseProcess):
             leave()
 
     def terminate(self) -> None:
-        self.is_dismissed = True
         try:
             super().terminate()
             was_asked = True
         except PermissionError:  # main has become another user, and the watchdog has not
             was_asked = False
         if self._watcher is not None:
-            self._watcher.replaced(self, was_asked)
+            self._watcher.on_terminate(self, was_asked)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_watcher": None}
@@ -96,16 +86,6 @@ class WatchedProcess(BaseProcess):
         code = self.exitcode
         return None if getattr(self._popen, "is_lost", False) else code  # type: ignore[attr-defined]
 
-    @property
-    def died_of_sigkill(self) -> bool:
-        """In main, of a process that has ended: whether SIGKILL, whoever sent it, was the cause.
-
-        Of a process whose exit status is lost, only the watchdog's word is known.
-        """
-        if self.status is None:
-            return self.killed_for is not None
-        return self.status == -signal.SIGKILL
-
     def has_gone(self) -> None:
         """In main: the watchdog has seen its end.
 
@@ -114,11 +94,6 @@ class WatchedProcess(BaseProcess):
         """
         if self.exitcode is None and self.method != "forkserver":
             self._popen.lose()  # type: ignore[attr-defined]
-
-    @property
-    def identity(self) -> Identity:
-        assert self.pid is not None
-        return (self.pid, self.reaper_start)
 
 
 class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):

@@ -1,4 +1,4 @@
-"""One worker name: who has it now, who had it before, and when it is started again."""
+"""One worker name: its current and its outgoing worker, and when the next one is started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..model.backoff import Respawns, Retries
 
 if TYPE_CHECKING:
     from ..config import Settings
-    from .processes import WatchedProcess
+    from .worker import Worker
 
 
 class Reason(NamedTuple):
@@ -28,13 +28,16 @@ class Reason(NamedTuple):
 class Slot:
     """A worker name, such as `Sanic-Server-0-0`. Its workers come and go.
 
-    Args:
+    Attributes:
         process: Sanic's object for this name. It stays the same for all workers of the name.
     """
 
+    process: WorkerProcess
     __slots__ = (
+        "current",
         "is_initial",
         "is_quarantined",
+        "name",
         "outgoing",
         "pending",
         "process",
@@ -43,9 +46,11 @@ class Slot:
         "retries",
     )
 
-    def __init__(self, process: WorkerProcess, settings: Settings) -> None:
-        self.process = process
-        self.outgoing: WatchedProcess | None = None
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.current: Worker | None = None
+        """The worker that was started last. `None`: the system would not start one."""
+        self.outgoing: Worker | None = None
         """The worker that serves until its successor does."""
         self.restart_at: float | None = None
         """Monotonic time of the next start, if the slot waits for one."""
@@ -60,22 +65,26 @@ class Slot:
         """Whether the failure of the current worker is reported, and nothing follows from it."""
 
     @property
-    def name(self) -> str:
-        name: str = self.process.name
-        return name
-
-    @property
-    def current(self) -> WatchedProcess:
-        """The process that was started last, or is about to be started."""
-        current: WatchedProcess = self.process._current_process
-        return current
-
-    @property
     def is_lost(self) -> bool:
         """Whether it has no worker, and gets none by itself."""
         return self.is_quarantined and self.restart_at is None
 
-    def take_outgoing(self) -> WatchedProcess | None:
+    @property
+    def is_settled(self) -> bool:
+        """Whether its worker is ready, and none is to be replaced or awaited."""
+        is_alone = self.restart_at is None and self.outgoing is None
+        return is_alone and self.current is not None and self.current.is_ready
+
+    def who_serves(self, now: float) -> Worker | None:
+        """The worker that serves, if one does.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        candidates = self.current, self.outgoing
+        return next((one for one in candidates if one is not None and one.serves(now)), None)
+
+    def take_outgoing(self) -> Worker | None:
         """Let go of the outgoing worker, and return it."""
         outgoing, self.outgoing = self.outgoing, None
         return outgoing

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sanic.worker.constants import ProcessState, RestartOrder
@@ -21,14 +21,12 @@ from ..log import log
 from ..model import lifecycle
 from ..model.recycling import Usage
 from .postmortem import Postmortem
-from .processes import WatchedProcess
 from .slot import Reason, Slot
-from .worker_state import state_of
+from .worker import Child, Worker
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
     from .notify import Situation
-    from .startup import Launch
 
 RECYCLE_EVERY = 1.0
 """Seconds between two looks at what the workers have used."""
@@ -70,17 +68,30 @@ class Slots:
         """Whether every worker serves, and none is to be replaced."""
         self.has_been_ready = False
         """Whether `all_serving` has been true once: the server's start is over."""
-        self._draining: WatchedProcess | None = None
+        self._draining: Worker | None = None
         """The worker that was replaced last. It may still finish its requests."""
         self._next_recycling = 0.0
-        self._ended: set[WatchedProcess] = set()
+        self._others: dict[str, Child] = {}
+        """The processes that are no workers, by name: those that were started last."""
+        supervisor.fleet.on_start = self._on_start
 
     def of(self, process: WorkerProcess) -> Slot:
         """The slot of one of Sanic's workers. A new worker gets a new slot."""
-        slot = self._slots.get(process.name)
-        if slot is None:
-            slot = self._slots[process.name] = Slot(process, self._settings)
+        slot = self._slot(process.name)
+        slot.process = process
         return slot
+
+    def _slot(self, name: str) -> Slot:
+        slot = self._slots.get(name)
+        if slot is None:
+            slot = self._slots[name] = Slot(name, self._settings)
+        return slot
+
+    def _on_start(self, child: Child) -> None:
+        if isinstance(child, Worker):
+            self._slot(child.name).current = child
+        else:
+            self._others[child.name] = child
 
     def supervise(self, servers: Iterable[WorkerProcess]) -> None:
         """Replace the workers that died, failed, hang, or reached a recycling limit.
@@ -90,90 +101,79 @@ class Slots:
             NobodyLives: it can't go on.
         """
         slots = [self.of(process) for process in servers]
-        self._is_through = self._is_through or (
-            self.has_started and all(_has_been_up(slot.current) for slot in slots)
-        )
+        self._is_through = self._is_through or (self.has_started and all(map(_has_been_up, slots)))
         self._supervisor.wants(len(slots), self._is_through)
         for slot in slots:
             if not self.has_started:
-                slot.is_initial = not _has_been_ready(slot.current)
+                slot.is_initial = not (slot.current and slot.current.ready_is_handled)
             self._supervise(slot)
         for slot in slots:
             self._check_outgoing(slot)
         if slots and all(slot.is_lost for slot in slots) and not sanic_main.reloads():
             raise NobodyLives
-        self.all_serving = self.has_started and all(map(_is_settled, slots))
+        self.all_serving = self.has_started and all(slot.is_settled for slot in slots)
         self.has_been_ready = self.has_been_ready or self.all_serving
         self._recycle(slots)
 
     def _supervise(self, slot: Slot) -> None:
-        launch = slot.current.launch
+        worker = slot.current
         if slot.restart_at is not None:
             self._start_if_due(slot)
-        elif launch is None or slot.is_quarantined:
+        elif worker is None or slot.is_quarantined:
             return
-        elif not launch.is_ready:
-            if why := self._why_it_failed(slot.current, launch):
-                self._on_failed_start(slot, why)
-            elif launch.must_turn:
-                _look_at_pulse(slot.current)
-        elif slot.current.exitcode is None:
-            if not launch.is_settled:
-                launch.is_settled = True
-                self._on_ready(slot, launch)
-            _look_at_pulse(slot.current)
-        else:
-            self._on_exit(slot)
+        elif worker.startup.ready is None:
+            if why := self._why_it_failed(worker):
+                self._on_failed_start(slot, worker, why)
+        elif worker.exitcode is not None:
+            self._on_exit(slot, worker)
+        elif not worker.ready_is_handled:
+            worker.ready_is_handled = True
+            self._on_ready(slot, worker, worker.startup.ready)
 
-    def _on_ready(self, slot: Slot, launch: Launch) -> None:
+    def _on_ready(self, slot: Slot, worker: Worker, ready: float) -> None:
         """The current worker serves. The one that it replaces may go now."""
-        pid, ready = slot.current.pid, launch.ready
-        assert pid is not None
-        assert ready is not None
         slot.retries.reset()
         slot.is_initial = False
-        self._tell("worker.ready", slot.name, pid, seconds=ready - launch.began)
+        self._tell("worker.ready", slot.name, worker.pid, seconds=ready - worker.began)
         outgoing = slot.take_outgoing()
         if outgoing is not None:
             outgoing.terminate()
             self._draining = outgoing
         reason, slot.pending = slot.pending, None
         if reason is not None:
-            self._tell(reason.event, slot.name, pid, reason.words, cause=reason.cause)
+            self._tell(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause)
 
     # -- who has failed, or died ------------------------------------------------------------------
 
-    def _why_it_failed(self, worker: WatchedProcess, launch: Launch) -> str | None:
-        has_exited = worker.exitcode is not None
-        if has_exited and worker.contact is not None:
-            worker.contact.hear()
-        if launch.failure is not None:
-            over = has_exited or launch.has_acked or launch.lingers
-            return launch.failure if over else None
-        if not has_exited or launch.is_ready:
+    def _why_it_failed(self, worker: Worker) -> str | None:
+        has_exited, startup = worker.exitcode is not None, worker.startup
+        if has_exited:
+            worker.link.hear()
+        if startup.failure is not None:
+            over = has_exited or startup.has_acked or startup.lingers
+            return startup.failure if over else None
+        if not has_exited or startup.ready is not None:
             return None
-        if launch.has_expired:
-            return launch.late
+        if startup.has_expired:
+            return startup.late
         cause = self._postmortem.of(worker)[0]
-        has_begun = worker.contact is None or not worker.contact.imports
-        if not has_begun and worker.exitcode == 1:  # of Python's, after a traceback
+        if worker.link.imports and worker.exitcode == 1:  # of Python's, after a traceback
             return f"it has ended in the import of the main module: {cause}; its traceback is above"
         return f"it has ended before it was ready: {cause}"
 
-    def _on_failed_start(self, slot: Slot, why: str) -> None:
-        worker = slot.current
-        failure = f"{slot.name} [{worker.pid}] did not start: {why}"
+    def _on_failed_start(self, slot: Slot, worker: Worker, why: str) -> None:
+        failure = f"{worker} did not start: {why}"
         outgoing = slot.take_outgoing()
         if outgoing is not None and outgoing.exitcode is None:
-            self._roll_back(slot, outgoing, failure)
+            self._roll_back(slot, worker, outgoing, failure)
             return
         pause, reloads = slot.retries.on_failure(), sanic_main.reloads()
         if pause is None and not reloads and (slot.is_initial or not self.has_started):
             raise StartFailed(failure)
         if pause is None and reloads:
-            self._quarantine(slot, failure)
+            self._quarantine(slot, worker, failure)
         elif pause is None:
-            self._on_death(slot, failure, "startup")
+            self._on_death(slot, worker, failure, "startup")
         else:
             log.error("%s", failure)
             log.warning("%s is started again in %g s", slot.name, pause)
@@ -181,41 +181,39 @@ class Slots:
         if worker.exitcode is None:
             worker.terminate()
 
-    def _roll_back(self, slot: Slot, outgoing: WatchedProcess, failure: str) -> None:
+    def _roll_back(self, slot: Slot, failed: Worker, outgoing: Worker, failure: str) -> None:
         """The worker that was to be replaced is still there, and goes on."""
         log.error("%s\n    [%s] goes on in its place", failure, outgoing.pid)
         slot.pending = None
         self._next_recycling = time.monotonic() + RECYCLE_AGAIN
-        if slot.current.exitcode is None:
-            slot.current.terminate()
-        slot.process._current_process = outgoing
+        if failed.exitcode is None:
+            failed.terminate()
+        slot.process._current_process = outgoing.handle
+        slot.current = outgoing
         slot.publish(ProcessState.ACKED, pid=outgoing.pid, serving=True)
 
-    def _on_exit(self, slot: Slot) -> None:
+    def _on_exit(self, slot: Slot, worker: Worker) -> None:
         """A worker has ended that has been ready."""
-        why, cause = self._postmortem.of(slot.current)
-        self._on_death(slot, f"{slot.name} [{slot.current.pid}] has died: {why}", cause)
+        why, cause = self._postmortem.of(worker)
+        self._on_death(slot, worker, f"{worker} has died: {why}", cause)
 
-    def _on_death(self, slot: Slot, words: str, cause: str) -> None:
+    def _on_death(self, slot: Slot, worker: Worker, words: str, cause: str) -> None:
         """The current worker is lost: say so, and replace it, unless that is a crash loop."""
-        worker, now = slot.current, time.monotonic()
-        has_completed = worker.exitcode == 0
-        slot.publish(
-            ProcessState.COMPLETED if has_completed else ProcessState.FAILED, serving=False
-        )
+        now, has_completed = time.monotonic(), worker.exitcode == 0
+        state = ProcessState.COMPLETED if has_completed else ProcessState.FAILED
+        slot.publish(state, serving=False)
         worker.death_is_told = worker.exitcode is not None
-        assert worker.pid is not None
         self._tell("worker.died", slot.name, worker.pid, words, worker.status, cause=cause)
         pause = slot.respawns.on_death(now) if self._settings.respawn else None
         if pause is None:
-            self._quarantine(slot, words)
+            self._quarantine(slot, worker, words)
             return
         log.error("%s\n    it is replaced %s", words, f"in {pause:g} s" if pause else "now")
         slot.pending = Reason("worker.replaced", words, cause)
         slot.restart_at = now + pause
         self._start_if_due(slot)
 
-    def _quarantine(self, slot: Slot, words: str) -> None:
+    def _quarantine(self, slot: Slot, worker: Worker, words: str) -> None:
         """Leave the slot without a worker: a crash loop, or nothing is to be replaced."""
         slot.is_quarantined = True
         if sanic_main.reloads():
@@ -229,20 +227,18 @@ class Slots:
             f"{self._settings.respawn_window:g} s (REAPER_RESPAWN_LIMIT, REAPER_RESPAWN_WINDOW)"
         )
         log.error("%s\n    %s", words, reason)
-        assert slot.current.pid is not None
-        self._tell("worker.crashloop", slot.name, slot.current.pid, reason, slot.current.status)
+        self._tell("worker.crashloop", slot.name, worker.pid, reason, worker.status)
 
     # -- who is started again ---------------------------------------------------------------------
 
     def _start_if_due(self, slot: Slot) -> None:
-        worker = slot.current
-        has_ended = worker.pid is None or worker.exitcode is not None
-        if has_ended and slot.restart_at is not None and time.monotonic() >= slot.restart_at:
+        has_exited = slot.current is None or slot.current.exitcode is not None
+        if has_exited and slot.restart_at is not None and time.monotonic() >= slot.restart_at:
             slot.restart_at = None
             self._start(slot, RestartOrder.SHUTDOWN_FIRST)
 
     def _start(self, slot: Slot, order: RestartOrder, **more: Any) -> None:
-        slot.is_quarantined = False
+        slot.is_quarantined, slot.current = False, None
         slot.process.set_state(ProcessState.RESTARTING, force=True)
         try:
             slot.process.restart(order, **more)  # type: ignore[no-untyped-call]
@@ -266,10 +262,12 @@ class Slots:
         slot.pending = reason
         if not hasattr(slot.process, "_terminate_soon"):  # Sanic would stop the old one in its way
             order = RestartOrder.SHUTDOWN_FIRST
-        if outgoing is None and order is RestartOrder.STARTUP_FIRST and _is_ready(current):
+        is_ready = current is not None and current.is_ready
+        if outgoing is None and order is RestartOrder.STARTUP_FIRST and is_ready:
             outgoing = current
         elif order is RestartOrder.STARTUP_FIRST and outgoing is not None:
-            current.terminate()
+            if current is not None:
+                current.terminate()
         else:
             order = RestartOrder.SHUTDOWN_FIRST
             if outgoing is not None:
@@ -292,9 +290,7 @@ class Slots:
         if slot.outgoing is not None and slot.outgoing.exitcode is not None:
             outgoing, slot.outgoing = slot.outgoing, None
             outgoing.death_is_told = True
-            log.error(
-                "%s [%s] has died: %s", slot.name, outgoing.pid, self._postmortem.of(outgoing)[0]
-            )
+            log.error("%s has died: %s", outgoing, self._postmortem.of(outgoing)[0])
 
     def _recycle(self, slots: Sequence[Slot]) -> None:
         """Recycle at most one worker: not before all others serve, and the last one has exited."""
@@ -307,17 +303,21 @@ class Slots:
         if self._draining is not None and self._draining.exitcode is None:
             return
         # The oldest first: with a limit that a fresh worker passes too, each has its turn.
-        for slot in sorted(slots, key=lambda slot: _began(slot.current)):
-            worker = slot.current
-            assert worker.limits is not None
+        workers = [(slot.current.began, slot.current, slot) for slot in slots if slot.current]
+        for _, worker, slot in sorted(workers, key=itemgetter(0)):
             if exceeded := worker.limits.exceeded(_usage(worker, now)):
                 cause, words = exceeded
-                log.info("%s [%s] is recycled: %s", slot.name, worker.pid, words)
+                log.info("%s is recycled: %s", worker, words)
                 reason = Reason("worker.recycled", words, cause)
                 self._replace(slot, reason, RestartOrder.STARTUP_FIRST)
                 return
 
     # -- what others want to know -----------------------------------------------------------------
+
+    def worker(self, process: WorkerProcess) -> Worker | None:
+        """The current worker of one of Sanic's processes, if that is a worker."""
+        slot = self._slots.get(process.name)
+        return slot.current if slot is not None else None
 
     def is_waiting(self, process: WorkerProcess) -> bool:
         """Whether the next worker of this name is still to be started."""
@@ -329,29 +329,30 @@ class Slots:
 
         now = time.monotonic()
         slots = [self.of(process) for process in servers]
-        serving = [worker for slot in slots if (worker := _who_serves(slot, now))]
-        turns = any(worker.pulse and worker.pulse.turns(now) for worker in serving)
+        serving = [worker for slot in slots if (worker := slot.who_serves(now))]
+        turns = any(worker.heartbeat and worker.heartbeat.turns(now) for worker in serving)
         if self.has_been_ready:
             return Situation(UP, len(slots), len(serving), turns)
         due = max(map(self._start_due, slots), default=0.0)
-        launches = [slot.current.launch for slot in slots]
-        finishing = sum(launch is not None and launch.finishes for launch in launches)
+        states = [slot.current.state for slot in slots if slot.current is not None]
+        finishing = sum(state in lifecycle.FINISHES for state in states)
         return Situation(STARTING, len(slots), len(serving), turns, due, finishing)
 
     def _start_due(self, slot: Slot) -> float:
         """By when the slot's start is over, or that of the next try. 0: there is no limit."""
         if slot.restart_at is not None:
             return slot.restart_at + (self._settings.startup_timeout or 0.0)
-        launch = slot.current.launch
-        return 0.0 if launch is None or launch.is_ready else launch.due
+        startup = slot.current.startup if slot.current is not None else None
+        return 0.0 if startup is None or startup.ready is not None else startup.deadline
 
     def is_younger(self, servers: Iterable[WorkerProcess], name: str, seconds: float) -> bool:
         """Whether the worker of that name serves for less than `seconds`, or not yet."""
         now = time.monotonic()
         for process in servers:
-            launch = self.of(process).current.launch
-            if process.name == name and launch is not None:
-                return launch.ready is None or now - launch.ready < seconds
+            worker = self.of(process).current if process.name == name else None
+            if worker is not None:
+                ready = worker.startup.ready
+                return ready is None or now - ready < seconds
         return False
 
     # -- the processes that are no workers --------------------------------------------------------
@@ -359,73 +360,26 @@ class Slots:
     def report_exits(self, others: Iterable[WorkerProcess]) -> None:
         """Report those that have ended, once. Sanic's rules say whether they are started again."""
         for process in others:
-            watched: WatchedProcess = process._current_process
-            if watched.pid is None or watched.exitcode is None or watched in self._ended:
+            child = self._others.get(process.name)
+            if child is None or child.death_is_told or child.exitcode is None:
                 continue
-            self._ended.add(watched)
-            why, cause = self._postmortem.of(watched)
-            words = f"{process.name} [{watched.pid}] has ended: {why}"
-            if watched.exitcode == 0:
+            child.death_is_told = True
+            why, cause = self._postmortem.of(child)
+            words = f"{child} has ended: {why}"
+            if child.exitcode == 0:
                 log.debug("%s", words)
                 continue
             log.warning("%s%s", words, "; it can be restarted" if process.restartable else "")
-            self._tell("worker.died", process.name, watched.pid, words, watched.status, cause=cause)
+            self._tell("worker.died", child.name, child.pid, words, child.status, cause=cause)
 
 
-def _is_settled(slot: Slot) -> bool:
-    return slot.restart_at is None and slot.outgoing is None and _is_ready(slot.current)
+def _has_been_up(slot: Slot) -> bool:
+    return slot.current is not None and slot.current.startup.up is not None
 
 
-def _is_ready(watched: WatchedProcess) -> bool:
-    """Whether its start is over and it lives. It may be blocked, and go on later."""
-    return watched.launch is not None and watched.launch.is_ready and watched.exitcode is None
-
-
-def _who_serves(slot: Slot, now: float) -> WatchedProcess | None:
-    candidates = slot.current, slot.outgoing
-    return next((one for one in candidates if one is not None and _serves(one, now)), None)
-
-
-def _serves(watched: WatchedProcess, now: float) -> bool:
-    if watched.pid is None or watched.exitcode is not None:
-        return False
-    state, _ = state_of(watched, now)
-    # Who has just been heard is not stopped: this is asked ten times a second, of each worker.
-    heard = watched.pulse is not None and watched.pulse.turns(now)
-    halted = not heard and _is_halted(watched.pid)
-    return lifecycle.observed(state, alive=True, halted=halted) in lifecycle.SERVES
-
-
-def _has_been_up(watched: WatchedProcess) -> bool:
-    return watched.launch is not None and watched.launch.is_up
-
-
-def _has_been_ready(watched: WatchedProcess) -> bool:
-    return watched.launch is not None and watched.launch.is_settled
-
-
-def _look_at_pulse(watched: WatchedProcess) -> None:
-    assert watched.launch is not None
-    # A loop that has never turned has had no chance to say so.
-    if watched.pulse is not None and (watched.pulse.beats or watched.launch.is_ready):
-        assert watched.pid is not None
-        watched.pulse.look(time.monotonic(), partial(_is_halted, watched.pid))
-
-
-def _began(watched: WatchedProcess) -> float:
-    assert watched.launch is not None
-    return watched.launch.began
-
-
-def _usage(watched: WatchedProcess, now: float) -> Usage:
-    assert watched.pid is not None
-    requests = watched.pulse.requests if watched.pulse is not None else 0
-    return Usage(now - _began(watched), requests, platform.resident(watched.pid))
-
-
-def _is_halted(pid: int) -> bool:
-    row = platform.row(pid)
-    return row is not None and row.halted
+def _usage(worker: Worker, now: float) -> Usage:
+    requests = worker.heartbeat.requests if worker.heartbeat is not None else 0
+    return Usage(now - worker.began, requests, platform.resident(worker.pid))
 
 
 def _nothing() -> None:

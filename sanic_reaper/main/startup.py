@@ -1,4 +1,6 @@
-"""Main's view of one worker's start: which handler runs, since when, and where it sits."""
+"""The start of one worker, from what the worker reports: which handler runs, since when, and by
+when the handler and the start as a whole must be over.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,10 @@ from ..worker.explanations import (
 )
 from ..worker.handlers import Place
 from .slow import SlowHandlers
-from .worker_link import Contact
+from .worker_link import WorkerLink
 
-LINGER = 1.0
-"""Seconds that a worker whose start has failed may take to end. It might wait for a child."""
+EXIT_GRACE = 1.0
+"""Seconds that a worker whose start has failed may take to exit. It might wait for a child."""
 
 HARD = 1.0
 """Seconds between a handler's own limit and its end from outside, where the limit had no effect."""
@@ -35,9 +37,8 @@ HARD_BESIDE = 2.0
 """The same for background work. The worker itself gives a coroutine one of them to end, and then
 says that it has failed: main must not be quicker."""
 
-
-NOTED = 50
-"""Handlers whose times are kept. Nobody reads a list of more."""
+MAX_KEPT_STEPS = 50
+"""How many handlers' times are kept. Nobody reads a list of more."""
 
 
 class Step:
@@ -74,15 +75,14 @@ class Step:
         return bool(self.limit) and now >= self.began + self.limit
 
 
-class Launch:
-    """One worker's start, from what the worker reports of it.
+class StartupTracker:
+    """The start of one worker, from what the worker reports of it.
 
     Args:
         title: what the log calls the worker.
-        contact: main's line to it.
+        link: main's end of the worker's pipe.
         settings: of the server.
         began: when it was started, on the monotonic clock.
-        on_due: called when `due` has changed.
         on_slow: called when a handler is slow, with the words of the report.
         others: the slow handlers of all workers: where one is shown, another is only counted.
     """
@@ -90,10 +90,9 @@ class Launch:
     def __init__(
         self,
         title: str,
-        contact: Contact,
+        link: WorkerLink,
         settings: Settings,
         began: float,
-        on_due: Callable[[], None],
         on_slow: Callable[[str], None],
         others: SlowHandlers,
     ) -> None:
@@ -101,36 +100,34 @@ class Launch:
         self.failure: str | None = None
         """Why the worker can't start, in its own words."""
         self.has_expired = False
+        """Whether a deadline has passed, and the worker's stack is awaited."""
         self.has_acked = False
-        """Whether Sanic has had its ack: its `before_server_start` handlers are through."""
-        self.is_open = False
-        """Whether it answers requests, though it has background work to do."""
-        self.is_settled = False
-        """Whether main has acted on it being ready."""
+        """Whether Sanic has had its ack: the `before_server_start` handlers are through."""
         self.imported: float | None = None
-        """When it had imported the app, on the monotonic clock and by its own word;"""
+        """Monotonic time at which the app was imported, by the worker's own word."""
         self.listens: float | None = None
-        """when it listened: its `after_server_start` handlers began;"""
+        """Monotonic time at which the worker listened: `after_server_start` handlers began."""
         self.up: float | None = None
-        """when its start was over;"""
+        """Monotonic time at which the `after_server_start` handlers were through."""
         self.ready: float | None = None
-        """and when it had nothing more to do, background work included."""
+        """Monotonic time at which nothing of the start was left to do, background work included."""
         self.done: list[Step] = []
-        """What of its start has ended."""
+        """The handlers that have ended."""
         self._title = title
-        self._contact = contact
+        self._link = link
         self._settings = settings
-        self._on_due = on_due
         self._on_slow = on_slow
         self._others = others
         self._ready_by = began + settings.startup_timeout if settings.startup_timeout else 0.0
+        self.deadline = self._ready_by
+        """Monotonic time at which the worker is killed if nothing changes before. 0: never."""
         self._steps: dict[int, Step] = {}
         """What runs now, by the number that the worker has given it. Several at once, where it has
         several apps, or background work."""
         self._culprit: Step | None = None
         """What has exceeded a limit of its own, once the start has expired."""
         self._failed_at = 0.0
-        contact.listeners.append(self._heed)
+        link.listeners.append(self._on_message)
 
     def fail(self, why: str) -> None:
         self.failure, self._failed_at = why, time.monotonic()
@@ -143,45 +140,29 @@ class Launch:
         self._culprit = next((step for step in steps if step.is_over_its_limit(now)), None)
 
     @property
-    def is_up(self) -> bool:
-        return self.up is not None
-
-    @property
-    def is_ready(self) -> bool:
-        return self.ready is not None
-
-    @property
-    def finishes(self) -> bool:
-        """Whether it listens, and its `after_server_start` handlers are not through."""
+    def is_unfinished(self) -> bool:
+        """Whether the worker listens, and its `after_server_start` handlers are not through."""
         return self.up is None and (self.has_acked or self.listens is not None)
 
     @property
-    def must_turn(self) -> bool:
-        """Whether requests wait for its event loop. Background work that turns them away has limits
-        of its own."""
-        return self.is_ready or self.is_open or self.finishes
-
-    @property
     def lingers(self) -> bool:
-        """Whether it should have ended by now, of a failure that it has told."""
-        return self.failure is not None and time.monotonic() - self._failed_at >= LINGER
-
-    @property
-    def due(self) -> float:
-        """When it is to be ended if nothing changes, on the monotonic clock. 0: never."""
-        deadlines = [step.by for step in self._steps.values() if step.by]
-        if self._ready_by and not self.is_up:
-            deadlines.append(self._ready_by)
-        return min(deadlines, default=0.0)
+        """Whether the worker should have exited by now, of a failure that it has told."""
+        return self.failure is not None and time.monotonic() - self._failed_at >= EXIT_GRACE
 
     @property
     def is_late(self) -> bool:
-        """Whether it should have been ready by now, or one of its handlers at its end."""
-        return 0.0 < self.due <= time.monotonic()
+        """Whether the deadline has passed."""
+        return 0.0 < self.deadline <= time.monotonic()
+
+    def _find_deadline(self) -> None:
+        deadlines = [step.by for step in self._steps.values() if step.by]
+        if self._ready_by and self.up is None:
+            deadlines.append(self._ready_by)
+        self.deadline = min(deadlines, default=0.0)
 
     @property
     def doing(self) -> Step | None:
-        """What has been running for longest."""
+        """The handler that has been running for longest."""
         return next(iter(self._steps.values()), None)
 
     @property
@@ -190,34 +171,38 @@ class Launch:
 
     # -- hearing it -------------------------------------------------------------------------------
 
-    def turn(self) -> None:
-        """See whether something is to be said."""
-        slow, now = self._settings.slow_handler, time.monotonic()
+    def turn(self, now: float) -> None:
+        """Ask where the worker is if one of its handlers is slow.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        slow = self._settings.slow_handler
         if not slow:
             return
         self._others.turn(now)
         for number, step in self._steps.items():
             if not step.is_told and not step.is_beside and now - step.began >= slow:
                 step.is_told = True
-                self._contact.ask(partial(self._warn, number))
+                self._link.ask(partial(self._warn, number))
                 return  # one question at a time
 
-    def _heed(self, word: str, rest: list[Any]) -> None:
+    def _on_message(self, word: str, rest: list[Any]) -> None:
         if word in ("begin", "work"):
             number, name, file, line, limit, source, thread, event, began = rest
             place = Place(name, file, line)
             self._steps[number] = Step(place, limit, source, thread, event, began)
-            self._on_due()
+            self._find_deadline()
         elif word == "end":
             number, has_failed, ended = rest
             self._note_end(self._steps.pop(number, None), bool(has_failed), ended)
-            self._on_due()
+            self._find_deadline()
         elif word == "failed":
             self.fail(rest[0])
             for step in self._steps.values():
                 self._note_end(step, True, time.monotonic())
             self._steps.clear()  # what is known need not be found out once more
-            self._on_due()
+            self._find_deadline()
         elif word == "imported":
             [self.imported] = rest
         elif word == "lacks":
@@ -227,14 +212,12 @@ class Launch:
             [self.listens] = rest
         elif word == "up":
             [self.up] = rest
-            self._on_due()
-        elif word == "open":
-            self.is_open = True
+            self._find_deadline()
         elif word == "ready":
             [self.ready] = rest
 
     def _note_end(self, step: Step | None, has_failed: bool, ended: float) -> None:
-        if step is not None and len(self.done) < NOTED:
+        if step is not None and len(self.done) < MAX_KEPT_STEPS:
             step.ended, step.has_failed = ended, has_failed
             self.done.append(step)
 
@@ -255,7 +238,7 @@ class Launch:
     @property
     def late(self) -> str:
         """Why it is killed where it can't be asked: its stack stands on stderr."""
-        where = ", and has not even imported the app" if self._contact.imports else ""
+        where = ", and has not even imported the app" if self._link.imports else ""
         return f"it has not started within {self._limit_of_all}{where}; its stack is above"
 
     @property
@@ -278,11 +261,11 @@ class Launch:
             text = report(what, step.place, now - step.began, how, frames, remedy)
         else:
             text = self._overdue_as_a_whole(steps[0] if steps else None, frames, how)
-        return whole(text, frames, self._contact.stack)
+        return whole(text, frames, self._link.stack)
 
     def _overdue_as_a_whole(self, step: Step | None, frames: list[Frame], how: str) -> str:
         what = "it has not started"
-        if self.finishes:
+        if self.is_unfinished:
             what = "it listens, but has not finished its start"
         what = f"{what} within {self._limit_of_all}"
         event = step.event if step is not None else ""
@@ -296,7 +279,7 @@ class Launch:
             f"its background work {step.place.name} took longer than {step.limit:g} s, "
             f"and could not be ended from inside"
         )
-        own = frames_of(self._contact.stack, step.thread) if step.thread else []
+        own = frames_of(self._link.stack, step.thread) if step.thread else []
         if own:  # the main thread blocks nothing: it waits for the GIL, or for requests
             how = BESIDE + how.removeprefix(BLOCKING).removeprefix(AWAITING)
         seconds, remedy = time.monotonic() - step.began, f"a larger limit ({step.source})"

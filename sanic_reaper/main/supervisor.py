@@ -8,10 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Set
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from multiprocessing import Pipe, connection
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Set
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__, environment, platform, state
@@ -21,30 +19,28 @@ from ..config import Settings
 from ..events import Hooks
 from ..log import LEVELS, log
 from ..model import kills
-from ..model.roles import HELPER, PROCESS, SERVICE, WATCHDOG, WORKER
+from ..model.roles import HELPER, SERVICE, WATCHDOG, WORKER
 from ..platform.base import Identity
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, send_to, start_of
 from ..worker import handlers
-from ..worker.entry import Orders
-from ..worker.guard import TERMINAL_SIGNALS
-from ..worker.startup import now
-from . import advice, aftermath, inheritance, preflight
+from . import advice, aftermath, preflight
 from .children import reap_adopted
 from .control import Control
-from .fleet import Wards
+from .fleet import Fleet
 from .goodbye import goodbye
 from .greeting import greeting
 from .guarding import Guard
 from .journal import Journal, facts
+from .launcher import Launcher
 from .listeners import MainListeners
 from .outcome import outcome_of
 from .own_stack import OwnStack
-from .processes import WatchedProcess
 from .signals import StopRequested, StopSignals
 from .steps import Steps
 from .sync_manager import guarded_manager, shut_down
 from .watchdog_link import WatchdogLink
+from .worker import Child, Worker
 
 if TYPE_CHECKING:
     from .notify import Notifier
@@ -141,10 +137,20 @@ class Supervisor:
         self._main = (os.getpid(), start_of(os.getpid()))
         self._run = run
         self._earlier = set(earlier)
-        self._processes: list[WatchedProcess] = []
-        self._control = Control(run, self._processes)
+        self.fleet = Fleet(settings, hooks, journal, self._send)
+        self._control = Control(run, self.fleet.living)
         self._own_stack = OwnStack(run)
-        self._wards = Wards(settings, self._processes, hooks, journal, self._send)
+        self.launcher = Launcher(
+            self._main,
+            run,
+            settings,
+            self.signals,
+            hooks,
+            journal,
+            self.fleet,
+            self._identify,
+            self._beat_every,
+        )
         self._watchdog = WatchdogLink(
             self._main,
             run,
@@ -420,7 +426,7 @@ class Supervisor:
 
     def _say_goodbye(self) -> None:
         assert self._stopping_since is not None
-        self._bury()
+        self._handle_exits()
         elapsed = time.monotonic() - self._stopping_since
         left_behind = self._watchdog.left_behind or 0
         words = goodbye(
@@ -467,55 +473,7 @@ class Supervisor:
             self._report_kill(role, name, identity[0], why, level)
         return was_sent
 
-    # -- what the processes report (interfaces.Watcher) --------------------------------------------
-
-    @contextmanager
-    def starting(self, process: WatchedProcess) -> Iterator[Orders]:
-        began = now()
-        reports, report = Pipe(duplex=False) if process.is_server else (None, None)
-        try:
-            with self._without_hooks(process), self.signals.held_back():
-                orders = self._orders(process, report, began)
-                with inheritance.quiet_start(process.method, orders.pdeathsig != 0):
-                    yield orders
-                self._started(process, reports, began)
-        finally:
-            for end in (reports if process.launch is None else None, report):
-                if end is not None:
-                    end.close()
-
-    def _without_hooks(self, process: WatchedProcess) -> AbstractContextManager[None]:
-        """A forked worker has the locks that a hook holds in that moment, and nobody releases them
-        there. The other start methods have no such trouble, and do not wait."""
-        return self.hooks.parked() if process.method == "fork" else nullcontext()
-
-    def _orders(self, process: WatchedProcess, report: Connection | None, began: float) -> Orders:
-        return Orders(
-            role=process.reaper_role,
-            main_pid=self._main[0],
-            main_start=self._main[1],
-            pdeathsig=self.settings.pdeathsig if inheritance.is_main_thread() else 0,
-            orphan_grace=self.settings.orphan_grace,
-            unheard=tuple(s for s in self.signals.handled if s in TERMINAL_SIGNALS),
-            forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
-            report=report,
-            handler_timeout=self.settings.handler_timeout,
-            beat_every=self._beat_every,
-            began=began,
-            environment=inheritance.child_environment(),
-            endpoint=self.settings.endpoint if process.is_server else "",
-            directory=self._journal.path,
-            run=self._run,
-        )
-
-    def _started(self, process: WatchedProcess, reports: Connection | None, began: float) -> None:
-        assert process.pid is not None
-        process.reaper_start = self._identify(process.pid)
-        if reports is not None:
-            self._wards.introduce(process, reports, began, self._beat_every)
-        self._processes.append(process)
-        self._adopt(process)
-        self._journal.started(process, began)
+    # -- what the manager reports (interfaces.Supervision) -----------------------------------------
 
     def _identify(self, pid: int) -> int:
         """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
@@ -531,22 +489,9 @@ class Supervisor:
                 "processes are known by their pid alone"
             )
 
-    @property
     def _beat_every(self) -> float:
         wanted = self.settings.beat_every
         return wanted if self.notifier is None else self.notifier.beat_every(wanted)
-
-    def _adopt(self, process: WatchedProcess) -> None:
-        due = process.launch.due if process.launch is not None else 0.0
-        self._send("adopt", *process.identity, process.reaper_role, due, process.name)
-
-    def replaced(self, process: WatchedProcess, was_asked: bool) -> None:
-        if process in self._processes:
-            by = time.monotonic() + self.settings.shutdown_timeout
-            self._send("end", *process.identity, by)
-            if not was_asked:
-                self._send("ask", *process.identity)
-            self._journal.dismissed(process)
 
     def wants(self, workers: int, has_started: bool) -> None:
         self._journal.wanted = workers
@@ -557,11 +502,10 @@ class Supervisor:
         self._exit_code = code
         self._journal.conclude(code, words)
 
-    def ready(self, process: WatchedProcess) -> None:
-        launch = process.launch
-        if launch is not None and not launch.has_acked:
-            launch.has_acked = True
-            self._wards.due(process.identity)
+    def on_ack(self, worker: Worker) -> None:
+        """A worker has acked. By then its helpers have been started."""
+        if not worker.startup.has_acked:
+            worker.on_ack()
             self.register_helpers()
 
     # -- stopping ---------------------------------------------------------------------------------
@@ -575,7 +519,7 @@ class Supervisor:
         """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-            self._wards.stopping = True
+            self.fleet.stopping = True
             # Main still has to end after its workers, and what they leave after them.
             drain_by = self._deadline - min(1.0, self.settings.shutdown_timeout / 4)
             self._watchdog.stop(drain_by, max(self._deadline, drain_by + 1.0))
@@ -604,35 +548,31 @@ class Supervisor:
         self._journal.killed_by_main(pid, why)
 
     def wait_for_end(self) -> None:
-        killed: set[WatchedProcess] = set()
-        while alive := [process for process in self._processes if process.exitcode is None]:
+        killed: set[Child] = set()
+        while alive := [child for child in self.fleet.living if child.exitcode is None]:
             self._take_turn(0.0)
             self.hooks.turn()
-            connection.wait([process.sentinel for process in alive], 0.05)
+            connection.wait([child.handle.sentinel for child in alive], 0.05)
             if time.monotonic() > self._deadline:
                 # The watchdog should have done this a second ago. It lives, or there would be
                 # another one: a debugger holds it.
-                for process in set(alive) - killed:
-                    killed.add(process)
-                    why = kills.KILLS["stop"]
-                    self._end(process.identity, process.reaper_role, process.name, why)
+                for child in set(alive) - killed:
+                    killed.add(child)
+                    self._end(child.identity, child.role, child.name, kills.KILLS["stop"])
         self._take_turn(0.0)
 
     # -- the watchdog -----------------------------------------------------------------------------
 
     def turn(self, wait: float = 0.0) -> None:
-        """Hear what the watchdog has to say; see that there is one; bury the dead."""
+        """Hear what the watchdog has to say; see that there is one; look after each process."""
         if wait:
             connection.wait(self.news, wait)
         self.hear()
-        for process in self._processes:
-            if process.contact is not None and process.launch is not None:
-                process.contact.turn()
-                process.launch.turn()
         now = time.monotonic()
+        self.fleet.turn(now)
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY
-            self._bury()
+            self._handle_exits()
             self._reap_adopted()
             self._watchdog.check(now)
         self._journal.turn(now)
@@ -660,20 +600,18 @@ class Supervisor:
     def _introduce_everything(self) -> None:
         """To a watchdog that has just been started."""
         self._send("state", self._journal.path)
-        for process in self._processes:
-            self._adopt(process)
+        for child in self.fleet.living:
+            self.fleet.register(child)
         self.register_helpers()
 
     def _on_expired(self, pid: str, start: str) -> None:
-        self._wards.has_expired(int(pid), int(start))
+        self.fleet.on_expired((int(pid), int(start)))
 
     def _on_killed(self, pid: str, start: str, name: str, reason: str) -> None:
-        self._wards.was_killed((int(pid), int(start)), name, reason)
+        self.fleet.on_killed((int(pid), int(start)), name, reason)
 
     def _on_ended(self, pid: str, start: str) -> None:
-        process = self._wards.find((int(pid), int(start)))
-        if process is not None:
-            process.has_gone()
+        self.fleet.on_ended((int(pid), int(start)))
 
     def _on_zombie(self, pid: str, start: str) -> None:
         self._zombies.add((int(pid), int(start)))
@@ -692,27 +630,18 @@ class Supervisor:
             zombies, self._zombies = self._zombies, set()
             reap_adopted({pid for pid, start in zombies if start_of(pid) == start})
 
-    def _bury(self) -> None:
-        """Asking for the exit code reaps: a worker that was replaced is nobody else's to join."""
-        dead = [process for process in self._processes if process.exitcode is not None]
-        if dead:
-            self.hear()  # why the watchdog has killed one is said before: while it is known here
-        for process in dead:
-            self._processes.remove(process)
-            if process.contact is not None:
-                process.contact.hear()
-                process.contact.close()
-            self._journal.ended(process)
+    def _handle_exits(self) -> None:
+        for child in self.fleet.handle_exits(self.hear):
             if self._stopping_since is not None:
-                self._count_killed(process)
+                self._count_killed(child)
 
-    def _count_killed(self, process: WatchedProcess) -> None:
+    def _count_killed(self, child: Child) -> None:
         """For the last line: who killed it. A death before the stop may be read of only now."""
-        if not process.died_of_sigkill or process.death_is_told:
+        if not child.died_of_sigkill or child.death_is_told:
             return
-        is_ours = process.killed_for is not None or process.identity in self._killed_by_main
+        is_ours = child.killed_for is not None or child.identity in self._killed_by_main
         killed = self._killed if is_ours else self._killed_by_others
-        killed.append(WORKER if process.is_server else PROCESS)
+        killed.append(child.role)
 
 
 def _notifier() -> Notifier | None:

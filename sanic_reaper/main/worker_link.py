@@ -38,7 +38,7 @@ Reply: TypeAlias = "Callable[[list[Frame], str], None]"
 """Receives the frames in which the worker sits, innermost first, and how, such as `BLOCKING`."""
 
 
-class Contact:
+class WorkerLink:
     """The pipe from one worker.
 
     Several may ask where the worker is: a warning, a verdict, a `dump`. Each of them gets an answer
@@ -60,6 +60,7 @@ class Contact:
     """
 
     def __init__(self, identity: Identity, connection: Connection) -> None:
+        self.identity = identity
         self.listeners: list[Callable[[str, list[Any]], None]] = []
         self.imports = True
         self.can_be_asked = False
@@ -77,7 +78,6 @@ class Contact:
         self._where: tuple[bool, list[Frame]] | None = None
         self._request = REQUEST
         self._is_closed = False
-        self._pid = identity[0]
         self._has_complained = self._is_told_deaf = False
         self._deaf_since: float | None = None
 
@@ -127,7 +127,7 @@ class Contact:
             log.warning(
                 "worker [%d] reports what is not understood: %.80r; does its code write to "
                 "descriptors that it has not opened?",
-                self._pid,
+                self.identity[0],
                 message,
             )
 
@@ -141,7 +141,7 @@ class Contact:
             log.warning(
                 "worker [%d] can't report any more: its pipe is closed; does some code close "
                 "descriptors that it has not opened?",
-                self._pid,
+                self.identity[0],
             )
 
     def ask(self, reply: Reply, is_verdict: bool = False) -> None:

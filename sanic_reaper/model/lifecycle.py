@@ -1,14 +1,28 @@
-"""The states of a worker, and the sets of states that every reader shares.
+"""The states of a worker: which event moves a worker from which state to which, and the sets of
+states that every reader shares. Pure.
 
-The main process derives a worker's state from the worker's reports (`of_worker`). A reader (`ps`,
-`health`, `/live`, `/ready`, `/metrics`, `/status`, systemd's STATUS) adds what the kernel says at
-that moment (`observed`). "Does it serve?" is membership in `SERVES`, and nothing else.
+The main process moves each worker through `TRANSITIONS`, and nothing else decides on a worker's
+state. A reader (`ps`, `health`, `/live`, `/ready`, `/metrics`, `/status`, systemd's STATUS) adds
+what the kernel says at that moment (`observed`). "Does it serve?" is membership in `SERVES`.
 
 The names are written into the state file and appear in `--json`, `/status` and `/metrics`. They are
 plain strings: the commands start in a few milliseconds, and `enum` alone costs several.
 """
 
 from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+State: TypeAlias = "str"
+"""A state of a process, in the words of the state file (but see `SHOWN`)."""
+
+Event: TypeAlias = "str"
+"""Something that may move a worker to another state."""
+
+# -- the states -----------------------------------------------------------------------------------
 
 STARTING = "starting"
 """The worker imports the app, or its `before_server_start` handlers run."""
@@ -19,9 +33,13 @@ BACKGROUND = "background"
 SERVING = "serving"
 """The worker answers requests, and nothing of its start is left to do."""
 BLOCKED = "blocked"
-"""The worker's event loop has not turned for a second or longer."""
+"""The worker's event loop has not turned for a second or longer. It has been serving."""
+BLOCKED_FINISHING = "blocked (finishing start)"
+"""The same of a worker that was finishing its start."""
+BLOCKED_BACKGROUND = "blocked (background)"
+"""The same of a worker whose `@background` work is not done."""
 STOPPED = "stopped"
-"""The kernel has stopped the process: SIGSTOP, or a debugger."""
+"""The kernel has stopped the process: SIGSTOP, or a debugger. Only a reader finds that out."""
 FAILED = "failed"
 """The worker's start has failed, or has taken too long; it is about to exit or to be killed."""
 STOPPING = "stopping"
@@ -29,9 +47,90 @@ STOPPING = "stopping"
 ENDED = "ended"
 """The process has exited, or was killed."""
 ZOMBIE = "zombie"
-"""The process has ended, and its parent has not waited for it yet."""
+"""The process has ended, and its parent has not waited for it yet. Only a reader finds that out."""
 RUNNING = "running"
 """A process that is no worker, and lives."""
+
+SHOWN: Mapping[State, State] = {BLOCKED_FINISHING: BLOCKED, BLOCKED_BACKGROUND: BLOCKED}
+"""The states that readers know by the name of another one: they don't ask what was before."""
+
+# -- the events -----------------------------------------------------------------------------------
+
+LISTENS = "listens"
+"""The worker listens on its port, by its own word or by Sanic's ack."""
+UP = "up"
+"""The worker's `after_server_start` handlers are through."""
+OPEN = "open"
+"""What is left of the worker's `@background` work keeps no request from being answered."""
+READY = "ready"
+"""Nothing of the worker's start is left to do."""
+FAIL = "fail"
+"""The worker has told why it can't start."""
+LATE = "late"
+"""A deadline of the worker's start has passed."""
+STALL = "stall"
+"""The worker's event loop has stood still for a second."""
+TURN = "turn"
+"""The worker's event loop turns again."""
+STOP = "stop"
+"""The worker is told to stop, alone or with the server."""
+EXIT = "exit"
+"""The process has ended."""
+
+EVENTS = (LISTENS, UP, OPEN, READY, FAIL, LATE, STALL, TURN, STOP, EXIT)
+
+# -- the table ------------------------------------------------------------------------------------
+
+_ANY_TIME: Mapping[Event, State] = {FAIL: FAILED, LATE: FAILED, STOP: STOPPING, EXIT: ENDED}
+"""What may happen to a worker in each state before the stop."""
+
+_ROWS: Mapping[State, Mapping[Event, State]] = {
+    STARTING: {LISTENS: FINISHING_START, UP: BACKGROUND, READY: SERVING, **_ANY_TIME},
+    FINISHING_START: {
+        LISTENS: FINISHING_START,
+        UP: BACKGROUND,
+        READY: SERVING,
+        STALL: BLOCKED_FINISHING,
+        **_ANY_TIME,
+    },
+    BLOCKED_FINISHING: {
+        LISTENS: BLOCKED_FINISHING,
+        UP: BLOCKED_BACKGROUND,
+        READY: BLOCKED,
+        TURN: FINISHING_START,
+        **_ANY_TIME,
+    },
+    BACKGROUND: {LISTENS: BACKGROUND, OPEN: SERVING, READY: SERVING, **_ANY_TIME},
+    BLOCKED_BACKGROUND: {
+        LISTENS: BLOCKED_BACKGROUND,
+        OPEN: BLOCKED,
+        READY: BLOCKED,
+        TURN: BACKGROUND,
+        **_ANY_TIME,
+    },
+    # Sanic's ack may be read after the worker's own words, and `open` is told with each work done.
+    SERVING: {LISTENS: SERVING, OPEN: SERVING, READY: SERVING, STALL: BLOCKED, **_ANY_TIME},
+    BLOCKED: {LISTENS: BLOCKED, OPEN: BLOCKED, READY: BLOCKED, TURN: SERVING, **_ANY_TIME},
+    # What such a worker still tells of its start changes nothing.
+    FAILED: {**dict.fromkeys((LISTENS, UP, OPEN, READY), FAILED), **_ANY_TIME},
+    STOPPING: {
+        **dict.fromkeys((LISTENS, UP, OPEN, READY, FAIL, LATE, STOP), STOPPING),
+        EXIT: ENDED,
+    },
+    RUNNING: {STOP: STOPPING, EXIT: ENDED},
+    ENDED: {},
+}
+
+TRANSITIONS: Mapping[tuple[State, Event], State] = {
+    (state, event): after for state, row in _ROWS.items() for event, after in row.items()
+}
+"""The state after an event, by the state before it. An event without a row means that somebody
+counted wrong, or that user code writes into a worker's pipe: it is logged once and ignored."""
+
+STATES = tuple(_ROWS)
+"""The states in which the main process knows its processes."""
+
+# -- sets of states -------------------------------------------------------------------------------
 
 SERVES = frozenset((SERVING,))
 """The worker does its work. `--ready` and `/ready` count these, `ps` and systemd's STATUS too."""
@@ -48,6 +147,16 @@ GONE = frozenset((ENDED, ZOMBIE))
 LEAVING = GONE | {STOPPING}
 """The worker does not count among those that the server wants."""
 
+FINISHES = frozenset((FINISHING_START, BLOCKED_FINISHING))
+"""The worker's `after_server_start` handlers run."""
+
+BLOCKS = frozenset((BLOCKED, BLOCKED_FINISHING, BLOCKED_BACKGROUND))
+"""The worker's event loop does not turn: the states that `SHOWN` calls `BLOCKED`, and that one."""
+
+MUST_TURN = FINISHES | {SERVING, BLOCKED}
+"""Requests wait for the worker's event loop. `@background` work that turns them away has limits of
+its own."""
+
 LIVING = (
     STARTING,
     FINISHING_START,
@@ -58,41 +167,8 @@ LIVING = (
     FAILED,
     STOPPING,
 )
-"""The states of a worker that has not ended, in the order in which they are shown."""
-
-
-def of_worker(
-    *,
-    told_to_stop: bool = False,
-    failed: bool = False,
-    acked: bool = False,
-    finishing: bool = False,
-    ready: bool = False,
-    opened: bool = False,
-    blocked: bool = False,
-) -> str:
-    """The state of a living worker, from what it has reported.
-
-    Args:
-        told_to_stop: it was told to stop, alone or with the server.
-        failed: its start has failed, or its deadline has passed.
-        acked: it has told Sanic that it listens.
-        finishing: its `after_server_start` handlers still run.
-        ready: nothing of its start is left to do.
-        opened: it has background work to do, and answers requests all the same.
-        blocked: its event loop has stood still for so long that it counts as blocked.
-    """
-    if told_to_stop:
-        return STOPPING
-    if failed:
-        return FAILED
-    if not acked and not ready:
-        return STARTING
-    if blocked:
-        return BLOCKED
-    if finishing:
-        return FINISHING_START
-    return SERVING if ready or opened else BACKGROUND
+"""The states of a worker that has not ended, as readers know them, in the order in which they are
+shown."""
 
 
 def observed(state: str, alive: bool, halted: bool) -> str:

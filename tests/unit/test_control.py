@@ -24,7 +24,7 @@ from sanic_reaper.worker.explanations import EXITED
 NAME = "Sanic-Server-0-0"
 
 
-class Contact:
+class Link:
     """Of a worker that says in which line it is as soon as it is asked."""
 
     imports = False
@@ -38,7 +38,7 @@ class Contact:
 @pytest.fixture
 def worker():
     process = subprocess.Popen(["sleep", "60"])
-    yield SimpleNamespace(name=NAME, pid=process.pid, contact=Contact(), pulse=None)
+    yield SimpleNamespace(name=NAME, pid=process.pid, link=Link(), heartbeat=None)
     process.kill()
     process.wait()
 
@@ -73,7 +73,7 @@ def test_it_says_where_a_worker_is(ask, worker):
 
 
 def test_one_that_sits_in_no_line_of_python(ask, worker, monkeypatch):
-    monkeypatch.setattr(worker.contact, "ask", lambda tell: tell([], "it says nothing"))
+    monkeypatch.setattr(worker.link, "ask", lambda tell: tell([], "it says nothing"))
     assert ask().splitlines() == [f"{NAME} [{worker.pid}]: it says nothing", "", "Thread 1"]
 
 
@@ -90,26 +90,26 @@ def test_one_that_is_stopped(ask, worker):
 
 
 def test_one_that_still_imports(ask, worker):
-    worker.contact.imports, worker.contact.can_be_asked = True, False
+    worker.link.imports, worker.link.can_be_asked = True, False
     with pytest.raises(OSError, match="still imports the app"):
         ask()
 
 
 def test_one_whose_code_handles_all_signals_for_it(ask, worker):
-    worker.contact.can_be_asked = False
+    worker.link.can_be_asked = False
     with pytest.raises(OSError, match="its code handles each signal by which it could be asked"):
         ask()
 
 
 def test_a_worker_that_exits_meanwhile(ask, worker, monkeypatch):
-    monkeypatch.setattr(worker.contact, "ask", lambda tell: tell([], EXITED))
+    monkeypatch.setattr(worker.link, "ask", lambda tell: tell([], EXITED))
     with pytest.raises(OSError, match="it has exited"):
         ask()
 
 
 def test_a_server_that_stops_meanwhile(ask, control, worker, monkeypatch):
     asked = []
-    monkeypatch.setattr(worker.contact, "ask", asked.append)
+    monkeypatch.setattr(worker.link, "ask", asked.append)
 
     def stop():
         control.turn()
@@ -125,7 +125,7 @@ def test_a_server_that_stops_meanwhile(ask, control, worker, monkeypatch):
 def test_who_has_asked_wakes_nobody_any_more_whatever_he_does(tmp_path, control, worker):
     """He may hang up: his socket is readable for good then, and main would spin."""
     asked = []
-    worker.contact.ask = asked.append
+    worker.link.ask = asked.append
     [connection] = connected(tmp_path, 1)
     connection.sendall(f"{NAME}\n".encode())
     control.turn()
@@ -140,20 +140,20 @@ def test_who_has_asked_wakes_nobody_any_more_whatever_he_does(tmp_path, control,
 
 def test_a_worker_that_never_answers(ask, worker, monkeypatch):
     monkeypatch.setattr(control_module, "WORKER_TIMEOUT", 0.1)
-    monkeypatch.setattr(worker.contact, "ask", lambda tell: None)
+    monkeypatch.setattr(worker.link, "ask", lambda tell: None)
     with pytest.raises(OSError, match="the worker has not answered within"):
         ask()
 
 
 def test_an_answer_that_fits_into_no_buffer(ask, worker, monkeypatch):
     """Main sends it piece by piece, and never waits."""
-    worker.contact.stack = "x" * 2_000_000 + "\n"
+    worker.link.stack = "x" * 2_000_000 + "\n"
     assert len(ask()) > 2_000_000
 
 
 def test_who_does_not_take_the_answer_is_given_up(tmp_path, control, worker, monkeypatch):
     monkeypatch.setattr(control_module, "SEND_TIMEOUT", 0.1)
-    worker.contact.stack = "x" * 2_000_000 + "\n"
+    worker.link.stack = "x" * 2_000_000 + "\n"
     [connection] = connected(tmp_path, 1)
     with connection:
         connection.sendall(f"{NAME}\n".encode())

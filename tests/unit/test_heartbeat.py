@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sanic_reaper.main.heartbeat import LATE, NOTED, REMEDY, Pulse
+from sanic_reaper.main.heartbeat import LATE, MAX_KEPT_STALLS, REMEDY, Heartbeat
 from sanic_reaper.worker.explanations import BLOCKING
 
 EVERY = 1.0
@@ -33,65 +33,59 @@ class Line:
 
 
 class Watched:
-    """A pulse, and what has come of it."""
+    """A heartbeat, and what has come of it."""
 
     def __init__(self, warning: float = 0.0, timeout: float = 0.0) -> None:
         self.line = Line()
         self.blocked: list[str] = []
         self.hung = 0
         self.now = 100.0
-        self.pulse = Pulse(
-            "Sanic-Server-0-0 [7]",
-            self.line,
-            EVERY,
-            warning,
-            timeout,
-            self.blocked.append,
-            self._note_hung,
+        self.heartbeat = Heartbeat(
+            "Sanic-Server-0-0 [7]", self.line, EVERY, warning, timeout, self.blocked.append
         )
 
-    def _note_hung(self) -> None:
-        self.hung += 1
+    def look(self, now: float, is_stopped=NEVER_STOPPED) -> None:
+        self.hung += self.heartbeat.look(now, is_stopped)
 
     def stand_still(self, seconds: float, is_stopped=NEVER_STOPPED) -> None:
         """Look ten times a second: the first second is no standstill."""
-        self.pulse.look(self.now, is_stopped)
+        self.look(self.now, is_stopped)
         for _ in range(round(10 * seconds)):
             self.now += 0.1
-            self.pulse.look(self.now, is_stopped)
+            self.look(self.now, is_stopped)
 
 
 def test_it_says_what_it_has_heard_and_lately():
     watched = Watched()
-    pulse = watched.pulse
-    assert (pulse.beats, pulse.requests, pulse.seconds) == (False, 0, 0.0)
-    assert not pulse.turns(time.monotonic())
+    heartbeat = watched.heartbeat
+    assert (heartbeat.beats, heartbeat.requests, heartbeat.seconds) == (False, 0, 0.0)
+    assert not heartbeat.turns(time.monotonic())
     watched.line.hears("handler", "connect")
-    assert not pulse.turns(time.monotonic())
+    assert not heartbeat.turns(time.monotonic())
     watched.line.hears("ready")
-    assert pulse.turns(time.monotonic()), "the word comes from the loop"
-    assert not pulse.beats
+    assert heartbeat.turns(time.monotonic()), "the word comes from the loop"
+    assert not heartbeat.beats
     watched.line.hears("beat", 12)
     heard = time.monotonic()
-    assert (pulse.beats, pulse.requests) == (True, 12)
-    assert pulse.turns(heard + EVERY + LATE - 0.1)
-    assert not pulse.turns(heard + EVERY + LATE + 0.1)
+    assert (heartbeat.beats, heartbeat.requests) == (True, 12)
+    assert heartbeat.turns(heard + EVERY + LATE - 0.1)
+    assert not heartbeat.turns(heard + EVERY + LATE + 0.1)
 
 
 def test_a_beat_says_that_it_turns():
     watched = Watched()
     watched.line.hears("beat", 1)
-    assert watched.pulse.turns(time.monotonic())
+    assert watched.heartbeat.turns(time.monotonic())
 
 
 @pytest.mark.parametrize("limit", ["warning", "timeout"])
 def test_a_limit_is_reached_at_the_second_and_not_after_it(limit):
     watched = Watched(**{limit: 3.0})
     for now in (100.0, 101.0, 102.0, 103.0):
-        watched.pulse.look(now, NEVER_STOPPED)
+        watched.look(now)
         assert not watched.hung
         assert not watched.line.asked
-    watched.pulse.look(104.0, NEVER_STOPPED)
+    watched.look(104.0)
     assert watched.hung + len(watched.line.asked) == 1
 
 
@@ -99,7 +93,7 @@ def test_without_limits_nothing_is_said():
     watched = Watched()
     watched.stand_still(600)
     assert (watched.blocked, watched.hung, watched.line.asked) == ([], 0, [])
-    assert watched.pulse.seconds == pytest.approx(599)
+    assert watched.heartbeat.seconds == pytest.approx(599)
 
 
 def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
@@ -116,8 +110,8 @@ def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
     caplog.clear()
     caplog.set_level("INFO", "sanic.root")
     watched.line.hears("beat", 1)
-    assert watched.pulse.seconds == 0.0
-    assert watched.pulse.stood_still == pytest.approx(14.9)
+    assert watched.heartbeat.seconds == 0.0
+    assert watched.heartbeat.stood_still == pytest.approx(14.9)
     watched.line.hears("beat", 1)
     goes_on = "Sanic-Server-0-0 [7] goes on: its event loop turns again"
     assert caplog.messages == [f"[reaper] {goes_on}"]
@@ -172,7 +166,7 @@ def test_the_timeout_may_come_before_the_warning():
 def test_the_words_of_the_end():
     watched = Watched(timeout=3.0)
     watched.stand_still(4.5)
-    words = watched.pulse.hung([], BLOCKING)
+    words = watched.heartbeat.hung([], BLOCKING)
     assert words.startswith(
         "its event loop has stood still for 3.5 s (REAPER_HEARTBEAT_TIMEOUT = 3)"
     )
@@ -190,7 +184,7 @@ def test_the_words_of_the_end():
 def test_how_it_stands_still(how, words):
     watched = Watched(timeout=3.0)
     watched.stand_still(4.5)
-    assert words in watched.pulse.hung([], how)
+    assert words in watched.heartbeat.hung([], how)
 
 
 def test_long_standstills_are_kept_and_short_ones_are_not():
@@ -198,15 +192,15 @@ def test_long_standstills_are_kept_and_short_ones_are_not():
     watched.line.hears("beat", 1)
     watched.stand_still(1.9)
     watched.line.hears("beat", 1)
-    assert not watched.pulse.standstills
-    assert watched.pulse.stood_still == pytest.approx(0.9)
+    assert not watched.heartbeat.stalls
+    assert watched.heartbeat.stood_still == pytest.approx(0.9)
     watched.stand_still(2.5)
     watched.line.hears("beat", 1)
-    [(begin, end)] = watched.pulse.standstills
+    [(begin, end)] = watched.heartbeat.stalls
     assert end - begin == pytest.approx(1.5)
-    assert watched.pulse.stood_still == pytest.approx(0.9 + 1.5)
+    assert watched.heartbeat.stood_still == pytest.approx(0.9 + 1.5)
     assert end == pytest.approx(time.monotonic(), abs=5)
-    for _ in range(2 * NOTED):
+    for _ in range(2 * MAX_KEPT_STALLS):
         watched.stand_still(3)
         watched.line.hears("beat", 1)
-    assert len(watched.pulse.standstills) == NOTED
+    assert len(watched.heartbeat.stalls) == MAX_KEPT_STALLS

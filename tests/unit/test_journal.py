@@ -23,12 +23,13 @@ RUN = "run"
 class Worker:
     """As much of one as a journal asks for."""
 
-    reaper_role = "worker"
+    role = "worker"
     name = "Sanic-Server-0-0"
     identity = (2**22 - 1, 1)
+    began = 1.0
     killed_for = None
-    pulse = launch = None
-    is_dismissed = False
+    heartbeat = startup = None
+    shown, since = "serving", 1.0
     status = 3
 
 
@@ -54,7 +55,7 @@ def written(tmp_path):
 
 def test_an_end_that_is_told_of_twice_is_one_end(written):
     worker = Worker()
-    written.journal.started(worker, 1.0)
+    written.journal.started(worker)
     written.journal.ended(worker)
     [row] = written.processes()
     assert (row["state"], row["exit_code"]) == ("ended", "3")
@@ -66,7 +67,7 @@ def test_an_end_that_is_told_of_twice_is_one_end(written):
 def test_one_that_has_ended_is_told_to_end_no_more(written):
     """A restart that comes too late: what ended by itself was not asked to."""
     worker = Worker()
-    written.journal.started(worker, 1.0)
+    written.journal.started(worker)
     written.journal.ended(worker)
     written.journal.dismissed(worker)
     [row] = written.processes()
@@ -75,7 +76,7 @@ def test_one_that_has_ended_is_told_to_end_no_more(written):
 
 def test_one_that_is_told_to_end_is(written):
     worker = Worker()
-    written.journal.started(worker, 1.0)
+    written.journal.started(worker)
     written.journal.dismissed(worker)
     written.journal.ended(worker)
     [row] = written.processes()
@@ -92,7 +93,8 @@ def test_the_file_of_a_server_with_a_long_history_is_one_that_readers_take(tmp_p
     for number in range(KEPT):
         worker = Worker()
         worker.identity, worker.killed_for = (1000 + number, 1), words
-        journal.started(worker, float(number))
+        worker.began = float(number)
+        journal.started(worker)
         journal.ended(worker)
         journal.heard(Event("worker.died", worker.name, 1000 + number, 0.0, words))
     journal.write(100.0)

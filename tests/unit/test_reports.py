@@ -11,6 +11,8 @@ import subprocess
 import threading
 from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.census import wait_until
@@ -21,9 +23,11 @@ from sanic_reaper.config import Settings
 from sanic_reaper.main import reader as reader_module
 from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
-from sanic_reaper.main.startup import HARD, HARD_BESIDE, Launch
+from sanic_reaper.main.startup import HARD, HARD_BESIDE, StartupTracker
 from sanic_reaper.main.words import WORDS, is_understood
-from sanic_reaper.main.worker_link import Contact
+from sanic_reaper.main.worker import Worker
+from sanic_reaper.main.worker_link import WorkerLink
+from sanic_reaper.model import lifecycle
 from sanic_reaper.model.questions import REQUEST, REQUESTS
 from sanic_reaper.model.stacks import frames_of, other_threads
 from sanic_reaper.tree.process import start_of
@@ -179,19 +183,12 @@ def test_a_thread_by_its_ident(thread, frames):
 # -- main's view ----------------------------------------------------------------------------------
 
 
-def launch_of(pipe, **config):
+def startup_of(pipe, **config):
     settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
-    contact = Contact((os.getpid(), start_of(os.getpid())), pipe[0])
-    launch = Launch(
-        "Sanic-Server-0-0",
-        contact,
-        settings,
-        1000.0,
-        lambda: None,
-        lambda _: None,
-        SlowHandlers(lambda _: None),
-    )
-    return launch, contact
+    link = WorkerLink((os.getpid(), start_of(os.getpid())), pipe[0])
+    slow = SlowHandlers(lambda _: None)
+    startup = StartupTracker("Sanic-Server-0-0", link, settings, 1000.0, lambda _: None, slow)
+    return startup, link
 
 
 def begin(number, name, limit, at):
@@ -200,64 +197,70 @@ def begin(number, name, limit, at):
 
 
 def test_a_start_is_due_at_the_end_of_its_time(pipe):
-    assert launch_of(pipe, startup_timeout=20)[0].due == 1020.0
-    assert launch_of(Pipe(duplex=False), startup_timeout=0)[0].due == 0.0
+    assert startup_of(pipe, startup_timeout=20)[0].deadline == 1020.0
+    assert startup_of(Pipe(duplex=False), startup_timeout=0)[0].deadline == 0.0
 
 
 def test_a_handler_is_due_a_second_after_its_own_limit(pipe):
-    launch, contact = launch_of(pipe, startup_timeout=20)
+    startup, link = startup_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
     reports.send(*begin(1, "load", 2.0, at=1003.0))
-    contact.hear()
-    assert launch.due == 1003.0 + 2 + HARD
+    link.hear()
+    assert startup.deadline == 1003.0 + 2 + HARD
     reports.send("end", 1, 0, 1004.0)
-    contact.hear()
-    assert launch.due == 1020.0
+    link.hear()
+    assert startup.deadline == 1020.0
 
 
 def test_of_several_that_run_the_first_one_counts(pipe):
     """A worker with several apps runs handlers of several at once."""
-    launch, contact = launch_of(pipe, startup_timeout=20)
+    startup, link = startup_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
     reports.send(*begin(1, "load", 4.0, at=1003.0))
     reports.send(*begin(2, "connect", 2.0, at=1003.0))
-    contact.hear()
-    assert launch.due == 1003.0 + 2 + HARD
+    link.hear()
+    assert startup.deadline == 1003.0 + 2 + HARD
     reports.send("end", 2, 0, 1004.0)
-    contact.hear()
-    assert launch.due == 1003.0 + 4 + HARD
+    link.hear()
+    assert startup.deadline == 1003.0 + 4 + HARD
 
 
 def test_background_work_is_due_when_the_worker_serves(pipe):
-    launch, contact = launch_of(pipe, startup_timeout=20)
+    startup, link = startup_of(pipe, startup_timeout=20)
     reports = Reports(pipe[1], nowhere)
     reports.send("up", 1002.0)
     for number, limit in ((1, 50.0), (2, 0.0)):
         source = f"@background(timeout={limit:g})"
         reports.send("work", number, "load", "app.py", 3, limit, source, 0, "", 1003.0)
-    contact.hear()
-    assert launch.due == 1003.0 + 50 + HARD_BESIDE
+    link.hear()
+    assert startup.deadline == 1003.0 + 50 + HARD_BESIDE
     reports.send("failed", "no such model")
-    contact.hear()
-    assert launch.due == 0.0, "it has told why it fails, and may end in peace"
+    link.hear()
+    assert startup.deadline == 0.0, "it has told why it fails, and may end in peace"
 
 
 def test_a_start_is_over_when_its_last_listener_is(pipe):
     """Not with Sanic's ack, and not when it listens."""
-    launch, contact = launch_of(pipe, startup_timeout=20)
+    startup, link = startup_of(pipe, startup_timeout=20)
+    handle: Any = SimpleNamespace(name="Sanic-Server-0-0", is_server=True, reaper_role="worker")
+    worker = Worker(handle, link, startup, None, None)
     reports = Reports(pipe[1], nowhere)
-    launch.has_acked = True
-    assert launch.due == 1020.0
+
+    def seen():
+        link.hear()
+        state = worker.state
+        return startup.deadline, state in lifecycle.FINISHES, state in lifecycle.MUST_TURN
+
+    worker.on_ack()
+    assert startup.deadline == 1020.0
     reports.send("listens", 1003.0)
-    contact.hear()
-    assert (launch.due, launch.finishes, launch.must_turn) == (1020.0, True, True)
+    assert seen() == (1020.0, True, True)
     reports.send("up", 1004.0)
-    contact.hear()
-    assert (launch.due, launch.finishes, launch.must_turn) == (0.0, False, False)
+    assert seen() == (0.0, False, False)
     reports.send("ready", 1005.0)
-    contact.hear()
-    assert (launch.due, launch.finishes, launch.must_turn) == (0.0, False, True)
-    assert (launch.listens, launch.up, launch.ready) == (1003.0, 1004.0, 1005.0), "by its own clock"
+    assert seen() == (0.0, False, True)
+    moments = startup.listens, startup.up, startup.ready
+    assert moments == (1003.0, 1004.0, 1005.0), "by its own clock"
 
 
 # -- whom it asks ---------------------------------------------------------------------------------
@@ -274,28 +277,28 @@ def sleeper():
 @pytest.mark.parametrize("age", [0, -1, None], ids=["itself", "a namesake", "after the end"])
 def test_the_question_reaches_the_worker_or_nobody(pipe, sleeper, age):
     """It would end whoever has got the pid meanwhile: `sleep` does not expect it either."""
-    contact = Contact((sleeper.pid, start_of(sleeper.pid) + (age or 0)), pipe[0])
+    link = WorkerLink((sleeper.pid, start_of(sleeper.pid) + (age or 0)), pipe[0])
     if age is None:
-        contact.close()
-    contact.ask(lambda frames, how: None)
+        link.close()
+    link.ask(lambda frames, how: None)
     if age == 0:
         assert sleeper.wait(5) == -REQUEST
     else:
         with pytest.raises(subprocess.TimeoutExpired):
             sleeper.wait(0.3)
-    contact.close()
+    link.close()
 
 
 def test_a_worker_that_does_not_answer(pipe):
     """It has blocked the signal, or never gets a core: nothing is known of it but that."""
     deaf = f"import signal, time; signal.signal({int(REQUEST)}, signal.SIG_IGN); print(flush=True)"
     with program(f"{deaf}; time.sleep(60)") as worker:
-        contact = Contact((worker.pid, start_of(worker.pid)), pipe[0])
+        link = WorkerLink((worker.pid, start_of(worker.pid)), pipe[0])
         answers = []
-        contact.ask(lambda frames, how: answers.append((frames, how)))
-        wait_until(lambda: contact.turn() or answers, 5, "an answer")
+        link.ask(lambda frames, how: answers.append((frames, how)))
+        wait_until(lambda: link.turn() or answers, 5, "an answer")
         assert answers == [([], "and does not answer")]
-        contact.close()
+        link.close()
 
 
 # -- several who ask at once ----------------------------------------------------------------------
@@ -307,9 +310,9 @@ def asked(pipe):
     deaf = f"import signal, time; signal.signal({int(REQUEST)}, signal.SIG_IGN); print(flush=True)"
     with program(f"{deaf}; time.sleep(60)") as worker:
         reader, writer = pipe
-        contact = Contact((worker.pid, start_of(worker.pid)), reader)
-        yield contact, lambda text: os.write(writer.fileno(), text.encode()), worker
-        contact.close()
+        link = WorkerLink((worker.pid, start_of(worker.pid)), reader)
+        yield link, lambda text: os.write(writer.fileno(), text.encode()), worker
+        link.close()
 
 
 STACK_TEXT = 'Current thread 0x1 (most recent call first):\n  File "shop.py", line {} in report\n'
@@ -317,48 +320,48 @@ WHERE = '\x1e["where", false, []]\n'
 
 
 def test_everybody_who_asks_is_answered_once_and_with_nothing_older(asked):
-    contact, show, _ = asked
+    link, show, _ = asked
     answers = []
 
     def reply(who):
         return lambda frames, how: answers.append((who, frames[0][1]))
 
-    contact.ask(reply("a warning"))
-    contact.ask(reply("a dump, before the stack"))
+    link.ask(reply("a warning"))
+    link.ask(reply("a dump, before the stack"))
     show(STACK_TEXT.format(1))
-    contact.turn()
-    contact.ask(reply("a dump, after it"))
-    contact.ask(reply("a verdict"), is_verdict=True)
+    link.turn()
+    link.ask(reply("a dump, after it"))
+    link.ask(reply("a verdict"), is_verdict=True)
     assert answers == []
     show(WHERE)
-    contact.turn()
+    link.turn()
     assert answers == [("a warning", 1), ("a dump, before the stack", 1), ("a verdict", 1)]
     show(STACK_TEXT.format(2) + WHERE)
-    contact.turn()
+    link.turn()
     assert answers[3:] == [("a dump, after it", 2)]
-    contact.turn()
+    link.turn()
     assert len(answers) == 4
 
 
 def test_who_asks_a_worker_that_exits_hears_of_that(asked):
-    contact, show, _ = asked
+    link, show, _ = asked
     answers = []
-    contact.ask(lambda frames, how: answers.append(how))
+    link.ask(lambda frames, how: answers.append(how))
     show(STACK_TEXT.format(1))
-    contact.turn()
-    contact.ask(lambda frames, how: answers.append(how))
-    contact.close()
-    contact.ask(lambda frames, how: answers.append(how))
+    link.turn()
+    link.ask(lambda frames, how: answers.append(how))
+    link.close()
+    link.ask(lambda frames, how: answers.append(how))
     assert answers == [EXITED] * 3
 
 
 def test_one_that_has_exited_and_is_not_buried_yet(asked):
-    contact, _, worker = asked
+    link, _, worker = asked
     answers = []
     worker.kill()
     wait_until(lambda: not platform.row(worker.pid).alive, 5, "its end")
-    contact.ask(lambda frames, how: answers.append(how))
-    wait_until(lambda: contact.turn() or answers, 5, "an answer")
+    link.ask(lambda frames, how: answers.append(how))
+    wait_until(lambda: link.turn() or answers, 5, "an answer")
     assert answers == [EXITED]
 
 
@@ -473,7 +476,7 @@ def test_nothing_is_written_to_a_descriptor_that_is_another_files_by_now(pipe):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
     """Another one is taken, and main hears of that."""
-    contact = Contact(me(), pipe[0])
+    link = WorkerLink(me(), pipe[0])
     asked = []
     if when == "after":
         reports = Reports(pipe[1], nowhere)
@@ -481,11 +484,11 @@ def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
     if when == "before":
         reports = Reports(pipe[1], nowhere)
     assert reports.send("beat", 1)
-    contact.hear()
-    assert contact._request == REQUESTS[1]
+    link.hear()
+    assert link._request == REQUESTS[1]
     answers = []
-    contact.ask(lambda frames, how: answers.append(how))
-    wait_until(lambda: contact.turn() or answers, 5, "an answer")
+    link.ask(lambda frames, how: answers.append(how))
+    wait_until(lambda: link.turn() or answers, 5, "an answer")
     assert asked == []
     os.kill(os.getpid(), REQUEST)
     wait_until(lambda: asked == ["by somebody else"], 5, "their handler to be called")
@@ -497,13 +500,13 @@ def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
 def test_main_asks_by_no_other_signal_whatever_it_is_told(asked, said):
     """Also where it does not look first whether the worker can be asked: of a loop that stands
     still, and of a handler that is slow."""
-    contact, show, worker = asked
+    link, show, worker = asked
     show(f'\x1e["hello", {said}]\n')
-    contact.hear()
-    assert not contact.can_be_asked
+    link.hear()
+    assert not link.can_be_asked
     answers = []
-    contact.ask(lambda frames, how: answers.append(how))
-    wait_until(lambda: contact.turn() or answers, 5, "an answer")
+    link.ask(lambda frames, how: answers.append(how))
+    wait_until(lambda: link.turn() or answers, 5, "an answer")
     assert answers == ["and does not answer"]
     assert worker.poll() is None
 
@@ -518,11 +521,11 @@ def test_main_asks_by_no_other_signal_whatever_it_is_told(asked, said):
 )
 def test_a_worker_that_can_not_be_asked_does_not_always_import_the_app(pipe, said, what):
     """The app may handle each signal by which it would be asked."""
-    launch, contact = launch_of(pipe, startup_timeout=10.0)
+    startup, link = startup_of(pipe, startup_timeout=10.0)
     os.write(pipe[1].fileno(), said.encode())
-    contact.hear()
-    assert not contact.can_be_asked
-    assert launch.late == what.format("REAPER_STARTUP_TIMEOUT = 10 s")
+    link.hear()
+    assert not link.can_be_asked
+    assert startup.late == what.format("REAPER_STARTUP_TIMEOUT = 10 s")
 
 
 def me() -> tuple[int, int]:

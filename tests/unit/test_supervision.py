@@ -9,33 +9,33 @@ import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Event, Hooks
-from sanic_reaper.main.heartbeat import Standstill
 from sanic_reaper.model.recycling import WAYS, Limits, Usage
+from sanic_reaper.model.stalls import Stall
 from sanic_reaper.tree.deaths import cause
 
 # -- a loop that stands still ---------------------------------------------------------------------
 
 
-def looks(standstill: Standstill, *moments: float) -> list[float]:
-    return [round(standstill.look(moment), 3) for moment in moments]
+def looks(stall: Stall, *moments: float) -> list[float]:
+    return [round(stall.look(moment), 3) for moment in moments]
 
 
 def test_a_standstill_is_counted_from_the_beat_that_does_not_come():
-    standstill = Standstill(every=1.0)
-    assert looks(standstill, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0) == [0, 0, 0, 0.5, 1.0, 2.0]
-    standstill.beat()
-    assert looks(standstill, 3.5, 4.0, 4.5) == [0, 0, 0.5]
+    stall = Stall(every=1.0)
+    assert looks(stall, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0) == [0, 0, 0, 0.5, 1.0, 2.0]
+    stall.beat()
+    assert looks(stall, 3.5, 4.0, 4.5) == [0, 0, 0.5]
 
 
 def test_time_in_which_nobody_has_looked_does_not_count():
     """The machine was suspended, or main was stopped, for an hour."""
-    standstill = Standstill(every=1.0)
-    assert looks(standstill, 0.0, 0.5, 3600.5, 3601.0) == [0, 0, 0.5, 1.0]
+    stall = Stall(every=1.0)
+    assert looks(stall, 0.0, 0.5, 3600.5, 3601.0) == [0, 0, 0.5, 1.0]
 
 
 def test_a_clock_that_stands_still():
-    standstill = Standstill(every=1.0)
-    assert looks(standstill, 5.0, 5.0, 5.0) == [0, 0, 0]
+    stall = Stall(every=1.0)
+    assert looks(stall, 5.0, 5.0, 5.0) == [0, 0, 0]
 
 
 # -- limits ---------------------------------------------------------------------------------------

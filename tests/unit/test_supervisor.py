@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import multiprocessing
 import os
@@ -17,6 +16,7 @@ from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
 from sanic_reaper.main.journal import Journal
 from sanic_reaper.main.supervisor import Supervisor
+from sanic_reaper.main.worker import Child
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -57,19 +57,19 @@ class Wedged:
         return -1
 
 
-class Worker(multiprocessing.get_context("fork").Process):
-    contact = launch = None
+class Handle(multiprocessing.get_context("fork").Process):
+    """As much of a watched process as the fleet asks for."""
+
     status = property(lambda self: self.exitcode)
-    died_of_sigkill = True
-    killed_for = None
     reaper_role = "worker"
-    death_is_told = False
     is_server = True
 
-    @functools.cached_property
-    def identity(self) -> tuple[int, int]:
-        assert self.pid is not None
-        return self.pid, start_of(self.pid)
+
+def a_worker() -> Child:
+    handle = Handle(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
+    handle.start()
+    assert handle.pid is not None
+    return Child(handle, (handle.pid, start_of(handle.pid)), time.monotonic())
 
 
 def supervisor_of() -> Supervisor:
@@ -79,10 +79,9 @@ def supervisor_of() -> Supervisor:
 
 def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
     supervisor = supervisor_of()
-    worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
-    worker.start()
+    worker = a_worker()
     supervisor._watchdog._endpoint = Wedged()
-    supervisor._processes.append(worker)
+    supervisor.fleet.living.append(worker)
     supervisor._stopping_since = time.monotonic() - 2 * supervisor.settings.shutdown_timeout
     supervisor.wait_for_end()
     assert worker.exitcode == -signal.SIGKILL
@@ -117,22 +116,22 @@ class Teller(Wedged):
 
 def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
     supervisor = supervisor_of()
-    worker = Worker(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
-    worker.start()
-    identity = worker.identity
-    worker.kill()
-    worker.join()
-    supervisor._processes.append(worker)
-    supervisor._watchdog._endpoint = Teller(["killed", *map(str, identity), worker.name, "hung"])
-    supervisor._bury()
+    worker = a_worker()
+    worker.handle.kill()
+    worker.handle.join()
+    supervisor.fleet.living.append(worker)
+    killed = ["killed", *map(str, worker.identity), worker.name, "hung"]
+    supervisor._watchdog._endpoint = Teller(killed)
+    supervisor._handle_exits()
     assert worker.killed_for == "hung"
-    assert supervisor._processes == []
+    assert worker.state == "ended"
+    assert supervisor.fleet.living == []
 
 
 def test_a_process_that_is_not_registered_is_not_told_of_when_it_is_replaced():
     supervisor = supervisor_of()
     endpoint = supervisor._watchdog._endpoint = Wedged()
-    supervisor.replaced(Worker(name="Sanic-Server-0-0"), was_asked=True)
+    supervisor.fleet.on_terminate(Handle(name="Sanic-Server-0-0"), was_asked=True)
     assert not endpoint.sent
 
 

@@ -17,7 +17,7 @@ from support.census import wait_until
 from sanic_reaper.compat import services
 from sanic_reaper.main.control import Control
 from sanic_reaper.main.own_stack import OwnStack
-from sanic_reaper.main.worker_link import Contact
+from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model.questions import REQUEST
 from sanic_reaper.tree.process import start_of
 
@@ -91,7 +91,7 @@ def test_of_the_handle_on_a_worker(takers):
     """The one who is asked where it is is the worker all the same, known by its creation time."""
     with subprocess.Popen(["sleep", "60"]) as process:
         reports, report = Pipe(duplex=False)
-        contact = Contact((process.pid, start_of(process.pid)), reports)
+        contact = WorkerLink((process.pid, start_of(process.pid)), reports)
         assert contact._handle is not None
         assert contact._handle.fd is not None
         takers.take(contact._handle.fd)

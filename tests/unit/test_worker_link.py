@@ -10,7 +10,7 @@ from multiprocessing import Pipe
 import pytest
 
 from sanic_reaper.main import worker_link
-from sanic_reaper.main.worker_link import Contact
+from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker.explanations import BLOCKING
 from sanic_reaper.worker.reports import MARK
@@ -21,7 +21,7 @@ def deaf():
     """The line to a process that lives and has closed its end."""
     with subprocess.Popen(["sleep", "60"]) as process:
         reports, report = Pipe(duplex=False)
-        line = Contact((process.pid, start_of(process.pid)), reports)
+        line = WorkerLink((process.pid, start_of(process.pid)), reports)
         report.close()
         yield line
         line.close()
@@ -52,7 +52,7 @@ def busy():
     """The line to a process that gets no core at once, and its end of it."""
     with subprocess.Popen(["sleep", "60"]) as process:
         reports, report = Pipe(duplex=False)
-        line = Contact((process.pid, start_of(process.pid)), reports)
+        line = WorkerLink((process.pid, start_of(process.pid)), reports)
         line._request = 0  # it knows none
         yield line, report
         line.close()

@@ -1,0 +1,107 @@
+"""Starts the processes of one server: with the right signal mask, environment and orders, and known
+to the watchdog before main can be interrupted again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from ..config import Settings
+from ..events import Hooks
+from ..platform.base import Identity
+from ..worker.entry import Orders
+from ..worker.guard import TERMINAL_SIGNALS
+from ..worker.startup import now
+from . import inheritance
+from .fleet import Fleet
+from .processes import WatchedProcess
+from .signals import StopSignals
+
+if TYPE_CHECKING:
+    from .journal import Journal
+
+
+class Launcher:
+    """Starts processes, and adds them to the fleet.
+
+    Args:
+        main: pid and creation time of the main process.
+        run: the id of this run.
+        identify: finds out the creation time of a child.
+        beat_every: seconds between two heartbeats that a worker is to send. 0: none.
+    """
+
+    def __init__(
+        self,
+        main: Identity,
+        run: str,
+        settings: Settings,
+        signals: StopSignals,
+        hooks: Hooks,
+        journal: Journal,
+        fleet: Fleet,
+        identify: Callable[[int], int],
+        beat_every: Callable[[], float],
+    ) -> None:
+        self._main = main
+        self._run = run
+        self._settings = settings
+        self._signals = signals
+        self._hooks = hooks
+        self._journal = journal
+        self._fleet = fleet
+        self._identify = identify
+        self._beat_every = beat_every
+
+    @contextmanager
+    def starting(self, handle: WatchedProcess) -> Iterator[Orders]:
+        """Start a process in this context, with the orders that it yields."""
+        began = now()
+        reports, report = Pipe(duplex=False) if handle.is_server else (None, None)
+        is_added = False
+        try:
+            with self._without_hooks(handle), self._signals.held_back():
+                orders = self._orders(handle, report, began)
+                with inheritance.quiet_start(handle.method, orders.pdeathsig != 0):
+                    yield orders
+                assert handle.pid is not None
+                identity = handle.pid, self._identify(handle.pid)
+                self._fleet.add(handle, identity, began, reports, orders.beat_every)
+                is_added = True
+        finally:
+            for end in (None if is_added else reports, report):
+                if end is not None:
+                    end.close()
+
+    def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
+        """A process is to end, while the server goes on; and whether main could tell it so."""
+        self._fleet.on_terminate(handle, was_asked)
+
+    def _without_hooks(self, handle: WatchedProcess) -> AbstractContextManager[None]:
+        """A forked worker has the locks that a hook holds in that moment, and nobody releases them
+        there. The other start methods have no such trouble, and do not wait."""
+        return self._hooks.parked() if handle.method == "fork" else nullcontext()
+
+    def _orders(self, handle: WatchedProcess, report: Connection | None, began: float) -> Orders:
+        return Orders(
+            role=handle.reaper_role,
+            main_pid=self._main[0],
+            main_start=self._main[1],
+            pdeathsig=self._settings.pdeathsig if inheritance.is_main_thread() else 0,
+            orphan_grace=self._settings.orphan_grace,
+            unheard=tuple(s for s in self._signals.handled if s in TERMINAL_SIGNALS),
+            forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
+            report=report,
+            handler_timeout=self._settings.handler_timeout,
+            beat_every=self._beat_every(),
+            began=began,
+            environment=inheritance.child_environment(),
+            endpoint=self._settings.endpoint if handle.is_server else "",
+            directory=self._journal.path,
+            run=self._run,
+        )

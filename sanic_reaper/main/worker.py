@@ -1,0 +1,229 @@
+"""What the main process knows of one process that it has started: of a worker, or of another one.
+
+A worker's state is moved by events through the table of `model/lifecycle`, and by nothing else.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from .. import platform
+from ..log import log
+from ..model import lifecycle
+from ..model.lifecycle import BLOCKS, MUST_TURN, SHOWN, TRANSITIONS
+from ..model.stalls import BLOCKED_AFTER
+
+if TYPE_CHECKING:
+    from ..model.recycling import Limits
+    from ..platform.base import Identity
+    from .heartbeat import Heartbeat
+    from .processes import WatchedProcess
+    from .startup import StartupTracker
+    from .worker_link import WorkerLink
+
+
+class Child:
+    """A process that the main process has started and watches: a worker, or one of the user's.
+
+    Args:
+        handle: the process, as `multiprocessing` has started it.
+        identity: its pid and creation time.
+        began: when it was started, on the monotonic clock.
+
+    Attributes:
+        state: one of `lifecycle.STATES`.
+        since: monotonic time at which that state began.
+        killed_for: why the watchdog has killed the process, if it has.
+        death_is_told: whether a line of the log has told of its death.
+    """
+
+    link: WorkerLink | None = None
+    startup: StartupTracker | None = None
+    heartbeat: Heartbeat | None = None
+
+    def __init__(self, handle: WatchedProcess, identity: Identity, began: float) -> None:
+        self.handle = handle
+        self.identity = identity
+        self.began = began
+        self.state = lifecycle.STARTING if handle.is_server else lifecycle.RUNNING
+        self.since = began
+        self.killed_for: str | None = None
+        self.death_is_told = False
+        self._is_confused = False
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.pid}]"
+
+    @property
+    def name(self) -> str:
+        return self.handle.name
+
+    @property
+    def role(self) -> str:
+        return self.handle.reaper_role
+
+    @property
+    def pid(self) -> int:
+        return self.identity[0]
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code, as `multiprocessing` has it. To ask for it reaps the process."""
+        return self.handle.exitcode
+
+    @property
+    def status(self) -> int | None:
+        """The exit code, if the process has ended and somebody knows how."""
+        return self.handle.status
+
+    @property
+    def shown(self) -> str:
+        """The state by the name that readers know."""
+        return SHOWN.get(self.state, self.state)
+
+    @property
+    def died_of_sigkill(self) -> bool:
+        """Of a process that has ended: whether SIGKILL, whoever sent it, was the cause.
+
+        Of a process whose exit status is lost, only the watchdog's word is known.
+        """
+        status = self.status
+        return self.killed_for is not None if status is None else status == -signal.SIGKILL
+
+    def is_halted(self) -> bool:
+        """Whether the process is stopped, by SIGSTOP or by a debugger."""
+        row = platform.row(self.pid)
+        return row is not None and row.halted
+
+    def terminate(self) -> None:
+        """Stop the process. It has a deadline from now on."""
+        self.handle.terminate()
+
+    def on(self, event: lifecycle.Event) -> None:
+        """Move to the state that follows from an event. An event without a row is logged once."""
+        after = TRANSITIONS.get((self.state, event))
+        if after is None:
+            self._complain(event)
+        elif after != self.state:
+            self.state, self.since = after, self._since(after)
+
+    def _since(self, state: lifecycle.State) -> float:
+        return time.monotonic()
+
+    def _complain(self, event: lifecycle.Event) -> None:
+        if not self._is_confused:
+            self._is_confused = True
+            log.warning(
+                "%s reports %r in the state %r, which is ignored; does its code write to "
+                "descriptors that it has not opened?",
+                self,
+                event,
+                self.shown,
+            )
+
+
+class Worker(Child):
+    """A worker, with its pipe, its start, its heartbeat, and its recycling limits.
+
+    Args:
+        heartbeat: `None` if nobody wants to know whether the event loop turns.
+    """
+
+    link: WorkerLink
+    startup: StartupTracker
+
+    def __init__(
+        self,
+        handle: WatchedProcess,
+        link: WorkerLink,
+        startup: StartupTracker,
+        heartbeat: Heartbeat | None,
+        limits: Limits,
+    ) -> None:
+        super().__init__(handle, link.identity, startup.began)
+        self.link = link
+        self.startup = startup
+        self.heartbeat = heartbeat
+        self.limits = limits
+        self.deadline_sent = 0.0
+        """The deadline of its start that the watchdog knows."""
+        self.ready_is_handled = False
+        """Whether its slot has acted on it being ready."""
+        link.listeners.append(self._on_message)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its start is over and it lives. It may be blocked, and go on later."""
+        return self.startup.ready is not None and self.exitcode is None
+
+    def serves(self, now: float) -> bool:
+        """Whether the worker serves, by its state and by what the kernel says now.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        if self.exitcode is not None:
+            return False
+        # Who has just been heard is not stopped: this is asked ten times a second, of each worker.
+        heard = self.heartbeat is not None and self.heartbeat.turns(now)
+        halted = not heard and self.is_halted()
+        return lifecycle.observed(self.state, alive=True, halted=halted) in lifecycle.SERVES
+
+    def turn(self, now: float) -> bool:
+        """Read what the worker reports; see whether a handler is slow, or the event loop stalls.
+
+        Returns:
+            Whether the event loop hangs, so that the worker is to be killed. True once at most.
+        """
+        self.link.turn()
+        self.startup.turn(now)
+        heartbeat = self.heartbeat
+        if heartbeat is None or self.state not in MUST_TURN:
+            return False
+        if not heartbeat.beats and self.startup.ready is None:
+            return False  # a loop that has never turned has had no chance to say so
+        hangs = heartbeat.look(now, self.is_halted)
+        if heartbeat.seconds >= BLOCKED_AFTER and self.state not in BLOCKS:
+            self.on(lifecycle.STALL)
+        return hangs
+
+    def on_ack(self) -> None:
+        """Sanic has had the worker's ack."""
+        if not self.startup.has_acked:
+            self.startup.has_acked = True
+            self.on(lifecycle.LISTENS)
+
+    def on_late(self) -> None:
+        """A deadline of its start has passed, and the worker will be killed."""
+        self.startup.expire()
+        self.on(lifecycle.LATE)
+
+    def _on_message(self, word: str, rest: list[Any]) -> None:
+        if word == "beat":
+            if self.state in BLOCKS:
+                self.on(lifecycle.TURN)
+        elif word in _EVENTS:
+            self.on(_EVENTS[word])
+
+    def _since(self, state: lifecycle.State) -> float:
+        startup, now = self.startup, time.monotonic()
+        if state in BLOCKS and self.heartbeat is not None:
+            return now - self.heartbeat.seconds
+        moments = {
+            lifecycle.FINISHING_START: startup.listens,
+            lifecycle.BACKGROUND: startup.up,
+            lifecycle.SERVING: startup.ready,
+        }
+        return moments.get(state) or now
+
+
+_EVENTS = {
+    "listens": lifecycle.LISTENS,
+    "up": lifecycle.UP,
+    "open": lifecycle.OPEN,
+    "ready": lifecycle.READY,
+    "failed": lifecycle.FAIL,
+}
+"""The words of a worker that may move it to another state."""

@@ -1,0 +1,38 @@
+"""For how long an event loop has stood still, as far as somebody has watched it do so. Pure."""
+
+from __future__ import annotations
+
+BLOCKED_AFTER = 1.0
+"""Seconds of standing still from which on an event loop is said to be blocked."""
+
+LONGEST_LOOK = 1.0
+"""Upper bound, in seconds, on what one look adds to a stall, so that a suspended machine or a
+stopped main process is not counted as a stalled worker."""
+
+
+class Stall:
+    """How long one event loop has stood still.
+
+    Args:
+        every: seconds between two heartbeats; what is shorter is no stall.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._silent_for = 0.0
+        self._looked_at: float | None = None
+
+    def beat(self) -> None:
+        """Note a heartbeat: the loop turns."""
+        self._silent_for = 0.0
+
+    def look(self, now: float) -> float:
+        """Seconds since the next heartbeat should have come.
+
+        Args:
+            now: on the monotonic clock.
+        """
+        if self._looked_at is not None:
+            self._silent_for += min(now - self._looked_at, LONGEST_LOOK)
+        self._looked_at = now
+        return max(0.0, self._silent_for - self._every)
