@@ -177,7 +177,7 @@ def _start_manager() -> Any:
     app = app_being_served()
     server = _server_of(app) if app is not None else None
     supervisor = server.begin() if server is not None else None
-    return multiprocessing.Manager() if supervisor is None else supervisor.start_manager()
+    return multiprocessing.Manager() if supervisor is None else supervisor.helpers.start_manager()
 
 
 def _after_serve() -> None:

@@ -82,7 +82,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the SyncManager is not registered",
-        "main/supervisor.py",
+        "main/helpers.py",
         '            ("helper", HELPER, services.managers()),\n',
         "",
         "test_helpers.py test_matrix.py",

@@ -18,7 +18,6 @@ from sanic.worker.process import WorkerProcess
 from .. import marks, platform
 from ..compat import sanic_main
 from ..log import log
-from ..model import lifecycle
 from ..model.recycling import Usage
 from .postmortem import Postmortem
 from .slot import Reason, Slot
@@ -325,25 +324,10 @@ class Slots:
 
     def situation(self, servers: Sequence[WorkerProcess]) -> Situation:
         """What a service manager wants to know of the server."""
-        from .notify import STARTING, UP, Situation  # here: asked only if there is somebody to tell
+        from .situation import situation_of  # here: asked only if there is somebody to tell
 
-        now = time.monotonic()
         slots = [self.of(process) for process in servers]
-        serving = [worker for slot in slots if (worker := slot.who_serves(now))]
-        turns = any(worker.heartbeat and worker.heartbeat.turns(now) for worker in serving)
-        if self.has_been_ready:
-            return Situation(UP, len(slots), len(serving), turns)
-        due = max(map(self._start_due, slots), default=0.0)
-        states = [slot.current.state for slot in slots if slot.current is not None]
-        finishing = sum(state in lifecycle.FINISHES for state in states)
-        return Situation(STARTING, len(slots), len(serving), turns, due, finishing)
-
-    def _start_due(self, slot: Slot) -> float:
-        """By when the slot's start is over, or that of the next try. 0: there is no limit."""
-        if slot.restart_at is not None:
-            return slot.restart_at + (self._settings.startup_timeout or 0.0)
-        startup = slot.current.startup if slot.current is not None else None
-        return 0.0 if startup is None or startup.ready is not None else startup.deadline
+        return situation_of(slots, self.has_been_ready, self._settings.startup_timeout or 0.0)
 
     def is_younger(self, servers: Iterable[WorkerProcess], name: str, seconds: float) -> bool:
         """Whether the worker of that name serves for less than `seconds`, or not yet."""

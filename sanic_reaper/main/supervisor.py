@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,11 +17,11 @@ from ..compat.sanic_app import App
 from ..config import Settings
 from ..events import Hooks
 from ..log import LEVELS, log
-from ..model import kills
-from ..model.roles import HELPER, SERVICE, WATCHDOG, WORKER
+from ..model.kills import KILLS
+from ..model.roles import WATCHDOG, WORKER
 from ..platform.base import Identity
 from ..tree import birthmark
-from ..tree.process import UNKNOWN, children_of, send_to, start_of
+from ..tree.process import UNKNOWN, children_of, start_of
 from ..worker import handlers
 from . import advice, aftermath, preflight
 from .children import reap_adopted
@@ -31,14 +30,15 @@ from .fleet import Fleet
 from .goodbye import goodbye
 from .greeting import greeting
 from .guarding import Guard
+from .helpers import Helpers
 from .journal import Journal, facts
 from .launcher import Launcher
 from .listeners import MainListeners
 from .outcome import outcome_of
+from .own_kills import OwnKills
 from .own_stack import OwnStack
-from .signals import StopRequested, StopSignals
+from .signals import StopSignals
 from .steps import Steps
-from .sync_manager import guarded_manager, shut_down
 from .watchdog_link import WatchdogLink
 from .worker import Child, Worker
 
@@ -50,11 +50,6 @@ CHECK_EVERY = 0.5
 
 HANDOVER = 1.0
 """Seconds that the watchdog may take to look what there is before main goes on."""
-
-HELPER_PATIENCE = 1.0
-"""Seconds that a SyncManager may take to shut down before it is killed; three times as long where
-the stop has the time."""
-
 
 LAST_WORDS = 0.25
 """Seconds before the end of the stop's time in which main waits for leftovers no more."""
@@ -134,6 +129,7 @@ class Supervisor:
         self.hooks = hooks
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
+        self._kills = OwnKills(self._send, journal)
         self._main = (os.getpid(), start_of(os.getpid()))
         self._run = run
         self._earlier = set(earlier)
@@ -164,15 +160,14 @@ class Supervisor:
             on_start=self._on_watchdog,
             introduce=self._introduce_everything,
         )
-        self._managers: list[Any] = []
+        self.helpers = Helpers(
+            self._main, settings.orphan_grace, self.signals, journal, self._kills, self._send
+        )
         self._is_blind = False
         self._is_finished = False
         self._steps = Steps()
         self._exit_code = 0
         self._stopping_since: float | None = None
-        self._killed: list[str] = []
-        self._killed_by_others: list[str] = []
-        self._killed_by_main: set[Identity] = set()
         self._next_check = 0.0
         self._zombies: set[Identity] = set()
         self._replaced_manager: Callable[..., Any] | None = None
@@ -252,7 +247,7 @@ class Supervisor:
 
     def confirm(self, app: App) -> None:
         """Sanic has made its manager. If it is not ours, guard the server without one."""
-        self.register_helpers()
+        self.helpers.register()
         if self._has_manager:
             return
         if not self._guards_only:
@@ -265,6 +260,7 @@ class Supervisor:
             self.notifier.guard()
         sanic_main.soften_kill(app, self.kill)
         self.signals.accompany()
+        self.helpers.are_known = False
         self._guard = Guard(self._main[0], self._turn_beside, self._kill_unsupervised)
 
     def _turn_beside(self) -> None:
@@ -279,48 +275,8 @@ class Supervisor:
         tail = min(1.0, self.settings.shutdown_timeout / 4)
         if not self.forced and time.monotonic() < self._deadline - tail:
             return None
-        why = kills.KILLS["forced" if self.forced else "stop"]
-        return lambda identity: self._end(identity, WORKER, "of Sanic's manager", why)
-
-    def start_manager(self) -> Any:
-        """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext."""
-        grace = self.settings.orphan_grace + 1.0
-        within_listener = self.signals.is_interruptible
-        try:
-            with self.signals.interruptible():
-                manager = guarded_manager(self._main, grace)
-        except StopRequested:
-            # Its start is an import, perhaps from a file system that hangs: a stop does not wait.
-            for pid, name in services.managers():
-                identity = services.identity_of(pid)
-                if identity is not None:
-                    self._end(identity, HELPER, name, "is still starting", "INFO")
-            if within_listener:
-                raise
-            log.info("stopped before the server has started")
-            raise SystemExit(0) from None
-        self._managers.append(manager)
-        self.register_helpers()
-        return manager
-
-    def register_helpers(self) -> None:
-        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name.
-
-        Not where Sanic's own manager has started its workers: they look like helpers.
-        """
-        if self._guard is not None:
-            return
-        for word, role, found in (
-            ("helper", HELPER, services.managers()),
-            ("tracker", SERVICE, services.resource_tracker()),
-            ("forkserver", SERVICE, services.fork_server()),
-        ):
-            for pid, name in found:
-                identity = services.identity_of(pid)
-                if identity is None:
-                    continue
-                self._send(word, *identity, name)
-                self._journal.registered(identity, role, name)
+        why = KILLS["forced" if self.forced else "stop"]
+        return lambda identity: self._kills.kill(identity, WORKER, "of Sanic's manager", why)
 
     def finish(self) -> None:
         """Main has nothing more to do: have what workers left behind ended, and say how it went."""
@@ -331,9 +287,9 @@ class Supervisor:
             ("give the environment back", environment.end_run),
             ("note how the server ends", self._note_failure),
             ("tell the watchdog of the stop", self.stop),
-            ("tell the watchdog of the helpers", self.register_helpers),
+            ("tell the watchdog of the helpers", self.helpers.register),
             ("have leftover processes killed", self._clear_leftovers),
-            ("shut the SyncManagers down", self._shut_down_managers),
+            ("shut the SyncManagers down", lambda: self.helpers.shut_down(self._deadline)),
             ("say how the stop went", self._say_goodbye),
             ("write down that the server has stopped", self._write_last),
             ("close its socket", self._control.close),
@@ -432,46 +388,12 @@ class Supervisor:
         words = goodbye(
             elapsed,
             self._exit_code,
-            self._killed,
+            self._kills.by_us,
             left_behind,
             self._watchdog.survivors,
-            self._killed_by_others,
+            self._kills.by_others,
         )
         log.info("%s", words)
-
-    def _shut_down_managers(self) -> None:
-        """Let each SyncManager of Sanic's shut down in the time that is left for that."""
-        sanic_main.have_no_states()
-        for manager in self._managers:
-            left = self._deadline - time.monotonic()
-            if not shut_down(manager, min(3 * HELPER_PATIENCE, max(HELPER_PATIENCE, left / 2))):
-                process = getattr(manager, "_process", None)
-                if process is None:
-                    continue  # the watchdog knows it as a child of ours, and kills it
-                identity = (process.pid, process._popen.start)
-                if self._end(identity, HELPER, process.name, "does not shut down"):
-                    self._killed.append(HELPER)
-                process.join(HELPER_PATIENCE)
-        self._managers.clear()
-
-    def _end(
-        self, identity: Identity, role: str, name: str, why: str, level: str = "WARNING"
-    ) -> bool:
-        """SIGKILL to a process; by the watchdog's hand where main has become another user.
-
-        Returns:
-            Whether it was still there.
-        """
-        try:
-            was_sent = send_to(identity, signal.SIGKILL)
-        except PermissionError:
-            self._killed_by_main.add(identity)
-            self._send("kill_other", *identity, name, why)
-            return True
-        if was_sent:
-            self._killed_by_main.add(identity)
-            self._report_kill(role, name, identity[0], why, level)
-        return was_sent
 
     # -- what the manager reports (interfaces.Supervision) -----------------------------------------
 
@@ -506,7 +428,7 @@ class Supervisor:
         """A worker has acked. By then its helpers have been started."""
         if not worker.startup.has_acked:
             worker.on_ack()
-            self.register_helpers()
+            self.helpers.register()
 
     # -- stopping ---------------------------------------------------------------------------------
 
@@ -518,7 +440,7 @@ class Supervisor:
     def stop(self) -> None:
         """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
         if self._stopping_since is None:
-            self._stopping_since = time.monotonic()
+            self._stopping_since = self._kills.stop_began = time.monotonic()
             self.fleet.stopping = True
             # Main still has to end after its workers, and what they leave after them.
             drain_by = self._deadline - min(1.0, self.settings.shutdown_timeout / 4)
@@ -537,16 +459,6 @@ class Supervisor:
     def _on_second_signal(self, signum: int) -> None:
         self.kill()
 
-    def _report_kill(self, role: str, name: str, pid: int, why: str, level: str) -> None:
-        """In the words of the watchdog, for the few that main has to end itself."""
-        assert self._stopping_since is not None
-        seconds = time.monotonic() - self._stopping_since
-        words = kills.sentence(
-            signal.SIGKILL, role, name, pid, kills.STARTED_BY_MAIN, why, seconds, "the stop"
-        )
-        log.log(LEVELS[level], "%s", words)
-        self._journal.killed_by_main(pid, why)
-
     def wait_for_end(self) -> None:
         killed: set[Child] = set()
         while alive := [child for child in self.fleet.living if child.exitcode is None]:
@@ -558,7 +470,7 @@ class Supervisor:
                 # another one: a debugger holds it.
                 for child in set(alive) - killed:
                     killed.add(child)
-                    self._end(child.identity, child.role, child.name, kills.KILLS["stop"])
+                    self._kills.kill(child.identity, child.role, child.name, KILLS["stop"])
         self._take_turn(0.0)
 
     # -- the watchdog -----------------------------------------------------------------------------
@@ -602,7 +514,7 @@ class Supervisor:
         self._send("state", self._journal.path)
         for child in self.fleet.living:
             self.fleet.register(child)
-        self.register_helpers()
+        self.helpers.register()
 
     def _on_expired(self, pid: str, start: str) -> None:
         self.fleet.on_expired((int(pid), int(start)))
@@ -633,15 +545,7 @@ class Supervisor:
     def _handle_exits(self) -> None:
         for child in self.fleet.handle_exits(self.hear):
             if self._stopping_since is not None:
-                self._count_killed(child)
-
-    def _count_killed(self, child: Child) -> None:
-        """For the last line: who killed it. A death before the stop may be read of only now."""
-        if not child.died_of_sigkill or child.death_is_told:
-            return
-        is_ours = child.killed_for is not None or child.identity in self._killed_by_main
-        killed = self._killed if is_ours else self._killed_by_others
-        killed.append(child.role)
+                self._kills.count(child)
 
 
 def _notifier() -> Notifier | None:

@@ -175,7 +175,7 @@ def test_one_that_has_ended_is_not_counted_as_killed(lines, seconds):
     """Whether main waits for its shutdown, as there is time for that, or not."""
     supervisor = supervisor_of()
     supervisor.stop()
-    supervisor._managers.append(Slow(seconds))
-    supervisor._shut_down_managers()
-    assert not supervisor._killed
+    supervisor.helpers._managers.append(Slow(seconds))
+    supervisor.helpers.shut_down(supervisor._deadline)
+    assert not supervisor._kills.by_us
     assert not [line for line in lines if "SIGKILL" in line]

@@ -1,0 +1,115 @@
+"""The processes that `multiprocessing` starts for the server: SyncManagers, the resource tracker,
+the fork server. They outlive the workers, and the watchdog knows them by name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..compat import sanic_main, services
+from ..log import log
+from ..model.roles import HELPER, SERVICE
+from ..platform.base import Identity
+from .journal import Journal
+from .own_kills import OwnKills
+from .signals import StopRequested, StopSignals
+from .sync_manager import guarded_manager, shut_down
+
+SHUTDOWN_TIMEOUT = 1.0
+"""Seconds that a SyncManager may take to shut down before it is killed; three times as long where
+the stop has the time."""
+
+
+class Helpers:
+    """The helpers of one server.
+
+    Args:
+        main: pid and creation time of the main process.
+        orphan_grace: seconds that workers may drain once the main process has died.
+        send: sends a message to the watchdog.
+    """
+
+    def __init__(
+        self,
+        main: Identity,
+        orphan_grace: float,
+        signals: StopSignals,
+        journal: Journal,
+        kills: OwnKills,
+        send: Callable[..., None],
+    ) -> None:
+        self._main = main
+        self._orphan_grace = orphan_grace
+        self._signals = signals
+        self._journal = journal
+        self._kills = kills
+        self._send = send
+        self._managers: list[Any] = []
+        self.are_known = True
+        """Whether helpers can be told from workers. Where Sanic's own manager runs, they can't."""
+
+    def start_manager(self) -> Any:
+        """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext.
+
+        Raises:
+            StopRequested: a stop signal has come, in a listener of the user's.
+            SystemExit: a stop signal has come before the server has started.
+        """
+        within_listener = self._signals.is_interruptible
+        try:
+            with self._signals.interruptible():
+                manager = guarded_manager(self._main, self._orphan_grace + 1.0)
+        except StopRequested:
+            self._kill_starting()
+            if within_listener:
+                raise
+            log.info("stopped before the server has started")
+            raise SystemExit(0) from None
+        self._managers.append(manager)
+        self.register()
+        return manager
+
+    def _kill_starting(self) -> None:
+        """Its start is an import, perhaps from a file system that hangs: a stop does not wait."""
+        for pid, name in services.managers():
+            identity = services.identity_of(pid)
+            if identity is not None:
+                self._kills.kill(identity, HELPER, name, "is still starting", "INFO")
+
+    def register(self) -> None:
+        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
+        if not self.are_known:
+            return
+        for word, role, found in (
+            ("helper", HELPER, services.managers()),
+            ("tracker", SERVICE, services.resource_tracker()),
+            ("forkserver", SERVICE, services.fork_server()),
+        ):
+            for pid, name in found:
+                identity = services.identity_of(pid)
+                if identity is None:
+                    continue
+                self._send(word, *identity, name)
+                self._journal.registered(identity, role, name)
+
+    def shut_down(self, deadline: float) -> None:
+        """Let each SyncManager of Sanic's shut down in the time that is left for that.
+
+        Args:
+            deadline: of the stop, on the monotonic clock.
+        """
+        sanic_main.have_no_states()
+        for manager in self._managers:
+            left = deadline - time.monotonic()
+            seconds = min(3 * SHUTDOWN_TIMEOUT, max(SHUTDOWN_TIMEOUT, left / 2))
+            if not shut_down(manager, seconds):
+                process = getattr(manager, "_process", None)
+                if process is None:
+                    continue  # the watchdog knows it as a child of ours, and kills it
+                identity = (process.pid, process._popen.start)
+                if self._kills.kill(identity, HELPER, process.name, "does not shut down"):
+                    self._kills.by_us.append(HELPER)
+                process.join(SHUTDOWN_TIMEOUT)
+        self._managers.clear()

@@ -1,0 +1,74 @@
+"""The few kills that the main process makes itself, and the count of who was killed in a stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from ..log import LEVELS, log
+from ..model import kills
+from ..platform.base import Identity
+from ..tree.process import send_to
+from .journal import Journal
+from .worker import Child
+
+
+class OwnKills:
+    """What the main process kills, and what the last line of the log counts.
+
+    Args:
+        send: sends a message to the watchdog.
+        journal: where a kill is written down.
+
+    Attributes:
+        stop_began: monotonic time at which the stop began, if it has begun.
+        by_us: the roles of those that main or the watchdog has killed in the stop.
+        by_others: the roles of those that somebody else has killed in the stop.
+    """
+
+    def __init__(self, send: Callable[..., None], journal: Journal) -> None:
+        self.stop_began: float | None = None
+        self.by_us: list[str] = []
+        self.by_others: list[str] = []
+        self._send = send
+        self._journal = journal
+        self._targets: set[Identity] = set()
+
+    def kill(
+        self, identity: Identity, role: str, name: str, why: str, level: str = "WARNING"
+    ) -> bool:
+        """SIGKILL to a process; by the watchdog's hand where main has become another user.
+
+        Returns:
+            Whether the process was still there.
+        """
+        try:
+            was_sent = send_to(identity, signal.SIGKILL)
+        except PermissionError:
+            self._targets.add(identity)
+            self._send("kill_other", *identity, name, why)
+            return True
+        if was_sent:
+            self._targets.add(identity)
+            self._report(role, name, identity[0], why, level)
+        return was_sent
+
+    def _report(self, role: str, name: str, pid: int, why: str, level: str) -> None:
+        """In the words of the watchdog."""
+        assert self.stop_began is not None
+        seconds = time.monotonic() - self.stop_began
+        words = kills.sentence(
+            signal.SIGKILL, role, name, pid, kills.STARTED_BY_MAIN, why, seconds, "the stop"
+        )
+        log.log(LEVELS[level], "%s", words)
+        self._journal.killed_by_main(pid, why)
+
+    def count(self, child: Child) -> None:
+        """Count a process that has ended in the stop, if somebody has killed it.
+
+        A death before the stop may be read of only now: then the log has told of it.
+        """
+        if child.died_of_sigkill and not child.death_is_told:
+            is_ours = child.killed_for is not None or child.identity in self._targets
+            (self.by_us if is_ours else self.by_others).append(child.role)
