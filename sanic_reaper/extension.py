@@ -311,7 +311,7 @@ class _Server(ReaperHandle):
         if self._begun_in != os.getpid():
             # Not above: a worker imports this module too, and has no use for main's half.
             from .events import Hooks
-            from .main.supervisor import supervise
+            from .main.server import supervise
 
             self._supervisor = supervise(self._app, _earlier_children, Hooks(self.hooks))
             self._begun_in = os.getpid()

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sanic
@@ -20,9 +20,8 @@ from sanic_reaper import __version__
 
 from .. import state
 from ..log import log
-from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
-from ..model.roles import MAIN, WATCHDOG, WORKER
-from ..tree.process import Handle
+from ..model.roles import MAIN, WORKER
+from .process_record import LONGEST, ProcessRecord
 from .statefile import StateFile, fitting
 
 if TYPE_CHECKING:
@@ -39,9 +38,6 @@ AT_MOST_EVERY = 0.1
 KEPT = 200
 """Processes that have ended, and events, that are kept for a report."""
 
-LONGEST = 2000
-"""Characters of a reason that are kept: it may have a whole stack in it."""
-
 
 class Counted(NamedTuple):
     """What is counted: events, by what tells them apart in a few words."""
@@ -51,160 +47,6 @@ class Counted(NamedTuple):
     """Of whom the event tells: `worker`, `process`, `orphan`."""
     cause: str
     """One of `causes`, or "" where there is none."""
-
-
-class Story:
-    """One process, from its start to its end. Moments are on the monotonic clock."""
-
-    def __init__(self, identity: Identity, role: str, name: str, began: float) -> None:
-        self.identity = identity
-        self.role = role
-        self.name = name
-        self.began = began
-        self.ended: float | None = None
-        self.exit_code: int | None = None
-        self.asked: float | None = None
-        """When it was told to end."""
-        self.killed: str | None = None
-        """Why it was killed,"""
-        self.killer: str | None = None
-        """and by whom: the watchdog, or main."""
-        self.failure: str | None = None
-        """Why it has not started, in its own words."""
-        self.standstills: list[tuple[float, float]] = []
-        self._cut_off: list[tuple[float, float]] = []
-        self.state = ""
-        self.since = began
-        self.requests: int | None = None
-        self.stood_still = 0.0
-        """Seconds for which its event loop has not turned when it should have."""
-        self.process: Child | None = None
-        """What main knows of it, as long as it lives, if it is in the fleet."""
-        self._start: list[str] = []
-
-    def look(self, now: float) -> None:
-        """Find out what it is at now."""
-        process = self.process
-        if process is None:
-            if not Handle(*self.identity, None).alive():
-                self.state, self.since, self.ended = ENDED, now, now
-            return
-        self._note(process)
-        current = process.shown
-        if self.state == BLOCKED and current == STOPPING:
-            self._cut_off.append((self.since, now))  # nobody hears of its end
-        if current != self.state:
-            self.state, self.since = current, process.since
-
-    def _note(self, process: Child) -> None:
-        if process.killed_for:
-            self.killed, self.killer = process.killed_for, WATCHDOG
-        if process.heartbeat is not None:
-            heartbeat = process.heartbeat
-            self.requests = heartbeat.requests
-            self.stood_still = heartbeat.stood_still + heartbeat.seconds  # which still lasts
-            self.standstills = list(heartbeat.stalls)
-        if process.startup is not None:
-            self.failure = process.startup.failure
-
-    def ask(self, now: float) -> None:
-        if self.asked is None:
-            self.asked = now
-
-    def end(self, now: float) -> None:
-        process = self.process
-        if process is None or self.ended is not None:
-            return
-        self._note(process)
-        if self.state == BLOCKED:
-            self._cut_off.append((self.since, now))
-        self._start = self.lines_of_its_start(with_unfinished=True)
-        self.ended, self.exit_code, self.process = now, process.status, None
-        self.state, self.since = ENDED, now
-
-    def lines(self) -> list[str]:
-        return [self.line(), *self.details()]
-
-    def line(self) -> str:
-        """The record of the process itself."""
-        pid, start = self.identity
-        process = self.process
-        doing = _doing(process, self.since if self.state == BLOCKED else None)
-        return state.line(
-            "process",
-            pid=pid,
-            start=start,
-            role=self.role,
-            name=self.name,
-            state=self.state or RUNNING,
-            since=self.since,
-            began=self.began,
-            ended=self.ended,
-            exit_code=self.exit_code,
-            asked=self.asked,
-            killed=self.killed and self.killed[:LONGEST],
-            killer=self.killer,
-            failure=self.failure and self.failure[:LONGEST],
-            requests=self.requests,
-            stood_still=self.stood_still or None,
-            **doing,
-        )
-
-    def details(self) -> Iterator[str]:
-        """What belongs to it, and stands after it."""
-        pid, start = self.identity
-        yield from self._start or self.lines_of_its_start()
-        for began, ended in [*self.standstills, *self._cut_off]:
-            yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
-
-    def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
-        startup = self.process.startup if self.process is not None else None
-        if startup is None:
-            return []
-        pid, start = self.identity
-        lines = [
-            state.line(
-                "start",
-                pid=pid,
-                start=start,
-                imported=startup.imported,
-                up=startup.up,
-                ready=startup.ready,
-            )
-        ]
-        for step in [*startup.done, *(startup.running if with_unfinished else ())]:
-            place = step.place
-            lines.append(
-                state.line(
-                    "handler",
-                    pid=pid,
-                    start=start,
-                    name=place.name,
-                    file=place.file,
-                    line=place.line,
-                    began=step.began,
-                    ended=step.ended,
-                    beside=int(step.is_beside) or None,
-                    failed=int(step.has_failed) or None,
-                )
-            )
-        return lines
-
-
-def _doing(process: Child | None, blocked_since: float | None) -> dict[str, object]:
-    """The function that a worker is in, and since when: the one that blocks its event loop, if that
-    is known; else a handler of its start."""
-    heartbeat = process.heartbeat if process is not None else None
-    sits = heartbeat.sits if heartbeat is not None else None
-    if sits is not None and blocked_since is not None:
-        file, line, name = sits
-        return {"doing": name, "file": file, "line": line, "doing_since": blocked_since}
-    startup = process.startup if process is not None else None
-    step = startup.doing if startup is not None else None
-    if step is None:
-        return {}
-    place = step.place
-    return {"doing": place.name, "file": place.file, "line": place.line, "doing_since": step.began}
 
 
 class Journal:
@@ -225,8 +67,10 @@ class Journal:
         self.guards_only = False
         """Whether Sanic's own manager runs the workers, which nobody here knows."""
         self._facts = facts
-        self._stories: dict[Identity, Story] = {main: Story(main, MAIN, MAIN, began)}
-        self._ended: deque[Story] = deque(maxlen=KEPT)
+        self._records: dict[Identity, ProcessRecord] = {
+            main: ProcessRecord(main, MAIN, "main", began)
+        }
+        self._ended: deque[ProcessRecord] = deque(maxlen=KEPT)
         self._events: deque[tuple[float, Event]] = deque(maxlen=KEPT)
         self._counts: Counter[Counted] = Counter()
         self._stood_still = 0.0
@@ -254,23 +98,23 @@ class Journal:
     # -- what has happened ------------------------------------------------------------------------
 
     def started(self, process: Child) -> None:
-        story = Story(process.identity, process.role, process.name, process.began)
-        story.process = process
-        self._stories[process.identity] = story
+        record = ProcessRecord(process.identity, process.role, process.name, process.began)
+        record.process = process
+        self._records[process.identity] = record
         self.hurry()
 
     def registered(self, identity: Identity, role: str, name: str) -> None:
         """A process that is no business of main's but to be there: a helper, the watchdog."""
-        if identity not in self._stories:
-            self._stories[identity] = Story(identity, role, name, time.monotonic())
+        if identity not in self._records:
+            self._records[identity] = ProcessRecord(identity, role, name, time.monotonic())
             self.hurry()
 
     def ended(self, process: Child) -> None:
-        story = self._stories.pop(process.identity, None)
-        if story is not None:
-            story.end(time.monotonic())
-            self._stood_still += story.stood_still
-            self._ended.append(story)
+        record = self._records.pop(process.identity, None)
+        if record is not None:
+            record.end(time.monotonic())
+            self._stood_still += record.stood_still
+            self._ended.append(record)
             self.hurry()
 
     def heard(self, event: Event) -> None:
@@ -282,8 +126,8 @@ class Journal:
     def _role_of(self, event: Event) -> str:
         """Of whom an event tells: of `worker.died`, perhaps a process of the user's."""
         kind = event.name.partition(".")[0]
-        known = (*self._stories.values(), *reversed(self._ended))  # it may be buried by now
-        roles = (story.role for story in known if story.identity[0] == event.pid)
+        known = (*self._records.values(), *reversed(self._ended))  # it may be buried by now
+        roles = (record.role for record in known if record.identity[0] == event.pid)
         return next(roles, kind) if kind == WORKER else kind
 
     def on_message(self, word: str, rest: list[Any]) -> None:
@@ -296,20 +140,20 @@ class Journal:
             self.phase, self._phase_since = phase, time.monotonic()
             self._entered.setdefault(f"began_{phase}", self._phase_since)
             if phase == "stopping":
-                for story in list(self._stories.values()):
-                    story.ask(self._phase_since)
+                for record in list(self._records.values()):
+                    record.ask(self._phase_since)
             self.hurry()
 
     def dismissed(self, process: Child) -> None:
         """It is told to end, while the server goes on."""
-        story = self._stories.get(process.identity)
-        if story is not None:
-            story.ask(time.monotonic())
+        record = self._records.get(process.identity)
+        if record is not None:
+            record.ask(time.monotonic())
 
     def killed_by_main(self, pid: int, why: str) -> None:
-        for identity, story in self._stories.items():
+        for identity, record in self._records.items():
             if identity[0] == pid:
-                story.killed, story.killer = why, MAIN
+                record.killed, record.killer = why, MAIN
 
     def conclude(self, code: int, words: str) -> None:
         """How the server ends."""
@@ -342,19 +186,19 @@ class Journal:
 
     def _content(self, now: float) -> bytes:
         """All that fits: what is there now first, and then what was, the latest of it first."""
-        for identity, story in list(self._stories.items()):
-            story.look(now)
-            if story.ended is not None:  # a helper: nobody tells of their ends
-                self._ended.append(self._stories.pop(identity))
-        living = list(self._stories.values())
-        past = [(story.ended or 0.0, story.lines()) for story in self._ended]
+        for identity, record in list(self._records.items()):
+            record.look(now)
+            if record.ended is not None:  # a helper: nobody tells of their ends
+                self._ended.append(self._records.pop(identity))
+        living = list(self._records.values())
+        past = [(record.ended or 0.0, record.lines()) for record in self._ended]
         past += [(at, [_line_of(event, at)]) for at, event in self._events]
         return b"".join(
             fitting(
                 [
                     self._head(),
-                    *(state.encode(story.line()) for story in living),
-                    *(state.encode("".join(story.details())) for story in living),
+                    *(state.encode(record.line()) for record in living),
+                    *(state.encode("".join(record.details())) for record in living),
                 ],
                 [(at, state.encode("".join(lines))) for at, lines in past],
             )
@@ -377,7 +221,7 @@ class Journal:
             state.line("counter", **counted._asdict(), value=number)
             for counted, number in sorted(self._counts.items())
         ]
-        still = self._stood_still + sum(story.stood_still for story in self._stories.values())
+        still = self._stood_still + sum(record.stood_still for record in self._records.values())
         counters.append(state.line("counter", name="blocked_seconds", value=still))
         return state.encode("".join([server, *counters]))
 

@@ -198,7 +198,7 @@ class SupervisedManager(WorkerManager):
         It alone sends a bare name: `app.m.restart` puts a colon behind it.
         """
         age = sanic_main.age_of_a_complaint()
-        return ":" not in message and self._slots.is_younger(self._servers(), message, age)
+        return ":" not in message and self._slots.is_younger(message, age)
 
     def _sync_states(self) -> None:
         states = self.worker_state.copy()  # type: ignore[attr-defined]

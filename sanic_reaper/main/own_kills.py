@@ -20,15 +20,17 @@ class OwnKills:
     Args:
         send: sends a message to the watchdog.
         journal: where a kill is written down.
+        stop_began: monotonic time at which the stop began, which it must have.
 
     Attributes:
-        stop_began: monotonic time at which the stop began, if it has begun.
         by_us: the roles of those that main or the watchdog has killed in the stop.
         by_others: the roles of those that somebody else has killed in the stop.
     """
 
-    def __init__(self, send: Callable[..., None], journal: Journal) -> None:
-        self.stop_began: float | None = None
+    def __init__(
+        self, send: Callable[..., None], journal: Journal, stop_began: Callable[[], float]
+    ) -> None:
+        self._stop_began = stop_began
         self.by_us: list[str] = []
         self.by_others: list[str] = []
         self._send = send
@@ -56,8 +58,7 @@ class OwnKills:
 
     def _report(self, role: str, name: str, pid: int, why: str, level: str) -> None:
         """In the words of the watchdog."""
-        assert self.stop_began is not None
-        seconds = time.monotonic() - self.stop_began
+        seconds = time.monotonic() - self._stop_began()
         words = kills.sentence(
             signal.SIGKILL, role, name, pid, kills.STARTED_BY_MAIN, why, seconds, "the stop"
         )

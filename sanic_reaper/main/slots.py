@@ -329,15 +329,13 @@ class Slots:
         slots = [self.of(process) for process in servers]
         return situation_of(slots, self.has_been_ready, self._settings.startup_timeout or 0.0)
 
-    def is_younger(self, servers: Iterable[WorkerProcess], name: str, seconds: float) -> bool:
+    def is_younger(self, name: str, seconds: float) -> bool:
         """Whether the worker of that name serves for less than `seconds`, or not yet."""
-        now = time.monotonic()
-        for process in servers:
-            worker = self.of(process).current if process.name == name else None
-            if worker is not None:
-                ready = worker.startup.ready
-                return ready is None or now - ready < seconds
-        return False
+        slot = self._slots.get(name)
+        if slot is None or slot.current is None:
+            return False
+        ready = slot.current.startup.ready
+        return ready is None or time.monotonic() - ready < seconds
 
     # -- the processes that are no workers --------------------------------------------------------
 

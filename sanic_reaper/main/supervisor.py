@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import threading
@@ -11,27 +10,25 @@ from collections.abc import Callable, Set
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__, environment, platform, state
+from .. import environment, platform
 from ..compat import contracts, sanic_app, sanic_main, services
 from ..compat.sanic_app import App
 from ..config import Settings
 from ..events import Hooks
-from ..log import LEVELS, log
+from ..log import log
 from ..model.kills import KILLS
 from ..model.roles import WATCHDOG, WORKER
 from ..platform.base import Identity
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, start_of
-from ..worker import handlers
-from . import advice, aftermath, preflight
+from . import aftermath, preflight
 from .children import reap_adopted
 from .control import Control
 from .fleet import Fleet
 from .goodbye import goodbye
-from .greeting import greeting
 from .guarding import Guard
 from .helpers import Helpers
-from .journal import Journal, facts
+from .journal import Journal
 from .launcher import Launcher
 from .listeners import MainListeners
 from .outcome import outcome_of
@@ -53,52 +50,6 @@ HANDOVER = 1.0
 
 LAST_WORDS = 0.25
 """Seconds before the end of the stop's time in which main waits for leftovers no more."""
-
-
-def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | None:
-    """Begin to supervise the server whose primary app this is, unless it says not to.
-
-    Args:
-        earlier: children of main's that are not the server's.
-        hooks: what is told of what happens.
-
-    Raises:
-        SystemExit: a setting has a bad value, or a handler is misplaced. Nothing has been started
-            yet.
-    """
-    settings = Settings.read_or_exit(app.config)
-    if not settings.enabled:
-        return None
-    is_set = "REAPER_STARTUP_TIMEOUT" in app.config
-    settings = preflight.with_threshold(settings, is_set, sanic_main.threshold())
-    if said := advice.for_interpreter(sys.implementation.name):
-        log.warning("%s", said)
-    handlers.refuse_misplaced()
-    preflight.refuse_taken_routes(app, settings.endpoint)
-    run = environment.begin_run()
-    main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
-    known = facts(
-        app.name,
-        run,
-        main,
-        began,
-        multiprocessing.get_start_method(allow_none=True) or "",
-        sanic_main.address(app),
-    )
-    environment.name_main(main, app.name, os.getcwd(), state.namespace())
-    found = contracts.examine()
-    journal = Journal(run, known, main, began)
-    supervisor = Supervisor(settings, run, earlier, hooks, journal, found.guards_only)
-    if settings.sweep:
-        preflight.sweep(app.name, hooks)
-    supervisor.begin()
-    # Only now: whoever reads the log may not, and then main hangs in each line.
-    for level, line in found.lines:
-        log.log(LEVELS[level], "%s", line)
-    for warning in settings.warnings(app.config):
-        log.warning("%s", warning)
-    log.info("%s", greeting(__version__, str(known["method"]), settings))
-    return supervisor
 
 
 class Supervisor:
@@ -129,7 +80,7 @@ class Supervisor:
         self.hooks = hooks
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.forced = False
-        self._kills = OwnKills(self._send, journal)
+        self._kills = OwnKills(self._send, journal, self._stop_began)
         self._main = (os.getpid(), start_of(os.getpid()))
         self._run = run
         self._earlier = set(earlier)
@@ -381,9 +332,8 @@ class Supervisor:
         self._watchdog.dismiss()
 
     def _say_goodbye(self) -> None:
-        assert self._stopping_since is not None
         self._handle_exits()
-        elapsed = time.monotonic() - self._stopping_since
+        elapsed = time.monotonic() - self._stop_began()
         left_behind = self._watchdog.left_behind or 0
         words = goodbye(
             elapsed,
@@ -432,15 +382,18 @@ class Supervisor:
 
     # -- stopping ---------------------------------------------------------------------------------
 
+    def _stop_began(self) -> float:
+        assert self._stopping_since is not None
+        return self._stopping_since
+
     @property
     def _deadline(self) -> float:
-        assert self._stopping_since is not None
-        return self._stopping_since + self.settings.shutdown_timeout
+        return self._stop_began() + self.settings.shutdown_timeout
 
     def stop(self) -> None:
         """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
         if self._stopping_since is None:
-            self._stopping_since = self._kills.stop_began = time.monotonic()
+            self._stopping_since = time.monotonic()
             self.fleet.stopping = True
             # Main still has to end after its workers, and what they leave after them.
             drain_by = self._deadline - min(1.0, self.settings.shutdown_timeout / 4)

@@ -1,0 +1,172 @@
+"""What the state file says of one process, from its start to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .. import state
+from ..model.lifecycle import BLOCKED, ENDED, RUNNING, STOPPING
+from ..model.roles import WATCHDOG
+from ..tree.process import Handle
+
+if TYPE_CHECKING:
+    from ..platform.base import Identity
+    from .worker import Child
+
+LONGEST = 2000
+"""Characters of a reason that are kept: it may have a whole stack in it."""
+
+
+class ProcessRecord:
+    """One process, from its start to its end. Moments are on the monotonic clock."""
+
+    def __init__(self, identity: Identity, role: str, name: str, began: float) -> None:
+        self.identity = identity
+        self.role = role
+        self.name = name
+        self.began = began
+        self.ended: float | None = None
+        self.exit_code: int | None = None
+        self.asked: float | None = None
+        """When it was told to end."""
+        self.killed: str | None = None
+        """Why it was killed,"""
+        self.killer: str | None = None
+        """and by whom: the watchdog, or main."""
+        self.failure: str | None = None
+        """Why it has not started, in its own words."""
+        self.standstills: list[tuple[float, float]] = []
+        self._cut_off: list[tuple[float, float]] = []
+        self.state = ""
+        self.since = began
+        self.requests: int | None = None
+        self.stood_still = 0.0
+        """Seconds for which its event loop has not turned when it should have."""
+        self.process: Child | None = None
+        """What main knows of it, as long as it lives, if it is in the fleet."""
+        self._start: list[str] = []
+
+    def look(self, now: float) -> None:
+        """Find out what it is at now."""
+        process = self.process
+        if process is None:
+            if not Handle(*self.identity, None).alive():
+                self.state, self.since, self.ended = ENDED, now, now
+            return
+        self._note(process)
+        current = process.shown
+        if self.state == BLOCKED and current == STOPPING:
+            self._cut_off.append((self.since, now))  # nobody hears of its end
+        if current != self.state:
+            self.state, self.since = current, process.since
+
+    def _note(self, process: Child) -> None:
+        if process.killed_for:
+            self.killed, self.killer = process.killed_for, WATCHDOG
+        if process.heartbeat is not None:
+            heartbeat = process.heartbeat
+            self.requests = heartbeat.requests
+            self.stood_still = heartbeat.stood_still + heartbeat.seconds  # which still lasts
+            self.standstills = list(heartbeat.stalls)
+        if process.startup is not None:
+            self.failure = process.startup.failure
+
+    def ask(self, now: float) -> None:
+        if self.asked is None:
+            self.asked = now
+
+    def end(self, now: float) -> None:
+        process = self.process
+        if process is None or self.ended is not None:
+            return
+        self._note(process)
+        if self.state == BLOCKED:
+            self._cut_off.append((self.since, now))
+        self._start = self.lines_of_its_start(with_unfinished=True)
+        self.ended, self.exit_code, self.process = now, process.status, None
+        self.state, self.since = ENDED, now
+
+    def lines(self) -> list[str]:
+        return [self.line(), *self.details()]
+
+    def line(self) -> str:
+        """The record of the process itself."""
+        pid, start = self.identity
+        process = self.process
+        doing = _doing(process, self.since if self.state == BLOCKED else None)
+        return state.line(
+            "process",
+            pid=pid,
+            start=start,
+            role=self.role,
+            name=self.name,
+            state=self.state or RUNNING,
+            since=self.since,
+            began=self.began,
+            ended=self.ended,
+            exit_code=self.exit_code,
+            asked=self.asked,
+            killed=self.killed and self.killed[:LONGEST],
+            killer=self.killer,
+            failure=self.failure and self.failure[:LONGEST],
+            requests=self.requests,
+            stood_still=self.stood_still or None,
+            **doing,
+        )
+
+    def details(self) -> Iterator[str]:
+        """What belongs to it, and stands after it."""
+        pid, start = self.identity
+        yield from self._start or self.lines_of_its_start()
+        for began, ended in [*self.standstills, *self._cut_off]:
+            yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
+
+    def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
+        startup = self.process.startup if self.process is not None else None
+        if startup is None:
+            return []
+        pid, start = self.identity
+        lines = [
+            state.line(
+                "start",
+                pid=pid,
+                start=start,
+                imported=startup.imported,
+                up=startup.up,
+                ready=startup.ready,
+            )
+        ]
+        for step in [*startup.done, *(startup.running if with_unfinished else ())]:
+            place = step.place
+            lines.append(
+                state.line(
+                    "handler",
+                    pid=pid,
+                    start=start,
+                    name=place.name,
+                    file=place.file,
+                    line=place.line,
+                    began=step.began,
+                    ended=step.ended,
+                    beside=int(step.is_beside) or None,
+                    failed=int(step.has_failed) or None,
+                )
+            )
+        return lines
+
+
+def _doing(process: Child | None, blocked_since: float | None) -> dict[str, object]:
+    """The function that a worker is in, and since when: the one that blocks its event loop, if that
+    is known; else a handler of its start."""
+    heartbeat = process.heartbeat if process is not None else None
+    sits = heartbeat.sits if heartbeat is not None else None
+    if sits is not None and blocked_since is not None:
+        file, line, name = sits
+        return {"doing": name, "file": file, "line": line, "doing_since": blocked_since}
+    startup = process.startup if process is not None else None
+    step = startup.doing if startup is not None else None
+    if step is None:
+        return {}
+    place = step.place
+    return {"doing": place.name, "file": place.file, "line": place.line, "doing_since": step.began}
