@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing.spawn
 import sys
+import types
 
 import pytest
 from sanic import Sanic
+from support.programs import said_by
 
 from sanic_reaper.compat import sanic_main, spawning
 
@@ -57,3 +59,60 @@ def test_a_program_before_what_is_spawned(monkeypatch, command, changed):
     with spawning.spawning_with("PROGRAM"):
         assert multiprocessing.spawn.get_command_line() == (changed or command)
     assert multiprocessing.spawn.get_command_line() == command
+
+
+WORKER = """
+import sys
+from sanic import Sanic
+from sanic_reaper import Reaper
+from sanic_reaper.worker import entry
+
+app = Sanic("Extended")
+app.extend(extensions=[Reaper])
+print(*sorted(name for name in sys.modules if name.startswith("sanic_reaper.compat.")))
+"""
+
+
+def test_what_a_worker_loads_of_it():
+    """What the main process alone touches, and the contracts, cost a worker nothing."""
+    [line] = said_by(WORKER)
+    names = ("sanic_app", "sanic_extensions", "sanic_listeners", "sanic_server")
+    assert line.split() == [f"sanic_reaper.compat.{name}" for name in names]
+
+
+@pytest.mark.parametrize("spelling", ["MISSED_THRESHHOLD", "MISSED_THRESHOLD"])
+def test_a_health_monitor_whose_word_is_spelt_right(monkeypatch, spelling):
+    monitor = types.SimpleNamespace(**{spelling: 10, "REPORT_INTERVAL": 5})
+    module = types.SimpleNamespace(HealthMonitor=monitor)
+    monkeypatch.setitem(sys.modules, "sanic_ext.extensions.health.monitor", module)
+    assert sanic_main.age_of_a_complaint() == 15.0
+
+
+def test_the_resource_tracker_is_known_where_multiprocessing_does_not_tell(monkeypatch):
+    [line] = said_by(UNTOLD)
+    assert line == "True"
+
+
+UNTOLD = """
+import multiprocessing.resource_tracker as tracker, os
+
+class Untold(tracker.ResourceTracker):
+    # What is called `_pid` has another name there.
+    __slots__ = ()
+    def __getattribute__(self, name):
+        if name == "_pid" and os.environ.get("UNTOLD"):
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+tracker._resource_tracker = Untold()
+tracker.ensure_running = lambda: (
+    os.environ.pop("UNTOLD"), tracker._resource_tracker.ensure_running(),
+    os.environ.update(UNTOLD="1"),
+)
+os.environ["UNTOLD"] = "1"
+from sanic_reaper.compat import services
+from sanic_reaper.tree.process import children_of
+services.ensure_resource_tracker()
+[(pid, name)] = services.resource_tracker()
+print(pid in {pid for pid, _ in children_of(os.getpid())})
+"""
