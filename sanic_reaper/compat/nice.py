@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import inspect
+import os
 import sys
-import tempfile
 
 from ..model.stacks import frames_of
 from .contracts import Contract
@@ -30,11 +30,19 @@ from .sanic_extensions import MANAGER_SITES
 
 
 def _stacks_are_readable() -> bool:
-    """Whether a stack that `faulthandler` writes here and now can be read."""
-    with tempfile.TemporaryFile() as file:
-        faulthandler.dump_traceback(file.fileno(), all_threads=True)
-        file.seek(0)
-        return any(frame[2] == "_stacks_are_readable" for frame in frames_of(file.read().decode()))
+    """Whether a stack that `faulthandler` writes here and now can be read.
+
+    Into a pipe, for there may be no place for a file. What does not fit in is dropped.
+    """
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        faulthandler.dump_traceback(writer, all_threads=False)
+        stack = os.read(reader, 1_000_000).decode(errors="replace")
+    finally:
+        os.close(reader)
+        os.close(writer)
+    return any(frame[2] == "_stacks_are_readable" for frame in frames_of(stack))
 
 
 def _health_monitor() -> bool:

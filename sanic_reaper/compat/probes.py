@@ -61,7 +61,9 @@ def takes(path: str, *parameters: str, count: int | None = None) -> Probe:
     """
 
     def probe() -> None:
-        function = _original(find(path))
+        function = _original(path)
+        if function is None:
+            return
         found = list(inspect.signature(function).parameters)
         if found[: len(parameters)] != list(parameters) or count not in (None, len(found)):
             raise Missing(f"{path.partition(':')[2]} takes {', '.join(found)}")
@@ -73,7 +75,8 @@ def accepts(path: str, *parameters: str) -> Probe:
     """A probe: a function has parameters of these names, wherever they stand."""
 
     def probe() -> None:
-        found = inspect.signature(_original(find(path))).parameters
+        function = _original(path)
+        found = inspect.signature(function).parameters if function is not None else parameters
         if missing := [name for name in parameters if name not in found]:
             raise Missing(f"{path.partition(':')[2]} takes no {', '.join(missing)}")
 
@@ -83,12 +86,11 @@ def accepts(path: str, *parameters: str) -> Probe:
 def uses(path: str, *words: str) -> Probe:
     """A probe: the code of a function uses these names or constants.
 
-    A function that is no Python code, or that somebody has wrapped without `functools.wraps`, does
-    not tell what it uses. It holds.
+    A function that is no Python code does not tell what it uses. It holds.
     """
 
     def probe() -> None:
-        code = getattr(_original(find(path)), "__code__", None)
+        code = getattr(_original(path), "__code__", None)
         known = set(words_of(code)) if isinstance(code, CodeType) else set(words)
         if missing := [word for word in words if word not in known]:
             raise Missing(f"{path.partition(':')[2]} uses no {', '.join(missing)}")
@@ -101,13 +103,19 @@ def stores(path: str, *names: str) -> Probe:
     by `"extra", "name"`."""
 
     def probe() -> None:
-        code = getattr(_original(find(path)), "__code__", None)
+        code = getattr(_original(path), "__code__", None)
         if not isinstance(code, CodeType):
             return
-        steps = [(one.opname, one.argval) for one in dis.get_instructions(code)]
         owner, name = names
-        pairs = pairwise(steps)
-        if not any(before == owner and step == ("STORE_ATTR", name) for (_, before), step in pairs):
+        # One instruction of CPython 3.13 loads two variables. The last one is the owner.
+        steps = [
+            (one.opname, one.argval[-1] if isinstance(one.argval, tuple) else one.argval)
+            for one in dis.get_instructions(code)
+        ]
+        if not any(
+            before == owner and step == ("STORE_ATTR", name)
+            for (_, before), step in pairwise(steps)
+        ):
             raise Missing(f"{path.partition(':')[2]} assigns to no {owner}.{name}")
 
     return probe
@@ -123,12 +131,23 @@ def is_found(what: str, look: Callable[[], object]) -> Probe:
     return probe
 
 
-def _original(function: Any) -> Any:
-    """The function beneath wrappers, and beneath `classmethod` and `staticmethod`."""
+def _original(path: str) -> Any:
+    """The function at a path, beneath wrappers, and beneath `classmethod` and `staticmethod`.
+
+    Returns:
+        `None` if somebody else's function stands there, a tracing library's for example, that does
+        not tell what it wraps. A contract holds then: nobody can know better.
+
+    Raises:
+        Missing: nothing stands there.
+    """
+    function = find(path)
     function = getattr(function, "__func__", function)
     if isinstance(function, property):
         function = function.fget
-    return inspect.unwrap(function)
+    function = inspect.unwrap(function)
+    home, at = path.partition(":")[0], getattr(function, "__module__", None) or ""
+    return function if at.partition(".")[0] == home.partition(".")[0] else None
 
 
 def words_of(code: CodeType) -> Iterator[Any]:

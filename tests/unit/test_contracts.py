@@ -128,6 +128,10 @@ def test_the_versions_of_what_is_installed_are_known():
 class Theirs:
     limit = 3
 
+    def __init__(self, length, width):
+        self.length = length
+        self.width = width
+
     def method(self, first, second=None):
         return self.helper("word", key=first)
 
@@ -154,6 +158,10 @@ class Theirs:
 def at(monkeypatch):
     module = types.ModuleType("theirs_of_the_tests")
     module.Theirs = Theirs
+    for one in vars(Theirs).values():
+        function = getattr(one, "__func__", getattr(one, "fget", one))
+        if isinstance(function, types.FunctionType):
+            monkeypatch.setattr(function, "__module__", module.__name__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return "theirs_of_the_tests:Theirs"
 
@@ -177,6 +185,8 @@ def at(monkeypatch):
         (lambda at: uses(f"{at}.size", "length"), None),
         (lambda at: uses("builtins:len", "whatever"), None),
         (lambda at: stores(f"{at}.note", "inner", "length"), None),
+        (lambda at: stores(f"{at}.__init__", "self", "width"), None),
+        (lambda at: stores(f"{at}.__init__", "length", "self"), "assigns to no length.self"),
         (lambda at: stores(f"{at}.note", "inner", "size"), "assigns to no inner.size"),
         (lambda at: stores(f"{at}.note", "outer", "size"), "assigns to no outer.size"),
         (lambda at: stores("builtins:len", "inner", "size"), None),
@@ -204,6 +214,18 @@ def test_a_probe_sees_through_a_wrapper(at, monkeypatch):
     monkeypatch.setattr(Theirs, "method", method)
     uses(f"{at}.method", "helper")()
     takes(f"{at}.method", "self", "first")()
+
+
+def test_somebody_elses_wrapper_that_does_not_tell_what_it_wraps(at, monkeypatch):
+    """Nobody can know what is beneath it: that is no reason to switch anything off."""
+    for name in ("method", "note"):
+        monkeypatch.setattr(Theirs, name, lambda *args, **kwargs: None)
+    uses(f"{at}.method", "no such word")()
+    takes(f"{at}.method", "no_such_parameter")()
+    accepts(f"{at}.method", "no_such_parameter")()
+    stores(f"{at}.note", "no", "such")()
+    with pytest.raises(Missing):
+        has(f"{at}.nothing")()
 
 
 def test_a_probe_that_fails_is_a_contract_that_does_not_hold():
