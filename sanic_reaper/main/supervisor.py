@@ -227,7 +227,12 @@ class Supervisor:
         if not self.forced and time.monotonic() < self._deadline - tail:
             return None
         why = KILLS["forced" if self.forced else "stop"]
-        return lambda identity: self._kills.kill(identity, WORKER, "of Sanic's manager", why)
+
+        def kill(identity: Identity) -> None:
+            if self._kills.kill(identity, WORKER, "of Sanic's manager", why):
+                self._kills.by_us.append(WORKER)
+
+        return kill
 
     def finish(self) -> None:
         """Main has nothing more to do: have what workers left behind ended, and say how it went."""
