@@ -68,22 +68,22 @@ MUTATIONS = [
     ),
     Mutation(
         "the watchdog scans once, and not again",
-        "watchdog/watch.py",
-        "        if self.remains.targets or self.members:\n            return\n",
-        "        self.remains.targets.clear()\n",
+        "watchdog/leftovers.py",
+        "        if self.descendants.targets or self._members.all:\n            return\n",
+        "        self.descendants.targets.clear()\n",
         "test_descendants.py",
     ),
     Mutation(
         "the scan at the main process's death is left out",
         "watchdog/watch.py",
-        "        self._remember(now)\n        self._ask_members()",
-        "        self._ask_members()",
+        "        self.leftovers.remember(now)\n        self.members.terminate_all()",
+        "        self.members.terminate_all()",
         "test_descendants.py test_matrix.py",
     ),
     Mutation(
         "the SyncManager is not registered",
         "main/helpers.py",
-        '            ("helper", HELPER, services.managers()),\n',
+        "            (wire.HELPER, HELPER, services.managers()),\n",
         "",
         "test_helpers.py test_matrix.py",
     ),
@@ -175,16 +175,16 @@ MUTATIONS = [
     ),
     Mutation(
         "a stopped worker gets no SIGCONT",
-        "watchdog/watch.py",
-        "        self._signal(member.handle, signal.SIGTERM)\n"
-        "        self._signal(member.handle, signal.SIGCONT)\n",
-        "        self._signal(member.handle, signal.SIGTERM)\n",
+        "watchdog/members.py",
+        "        send_signal(member.handle, signal.SIGTERM, self._reporter)\n"
+        "        send_signal(member.handle, signal.SIGCONT, self._reporter)\n",
+        "        send_signal(member.handle, signal.SIGTERM, self._reporter)\n",
         "test_watchdog.py::test_all_of_them_are_stopped_and_main_is_killed test_matrix.py",
     ),
     Mutation(
         "the main process has no deadline",
         "watchdog/watch.py",
-        "        if now >= self.deadline and self.phase in _MAIN_LIVES:\n",
+        "        if now >= self.progress.deadline and self.progress.main_lives:\n",
         "        if False:\n",
         "test_stop.py::test_main_that_hangs_in_its_own_stop_is_killed",
     ),
@@ -219,8 +219,8 @@ MUTATIONS = [
     Mutation(
         "the descendants of a dead worker are left",
         "watchdog/watch.py",
-        "                    self._dead.add(identity)\n",
-        "                    pass\n",
+        "                self.leftovers.note_exit(identity)\n",
+        "                pass\n",
         "test_descendants.py::test_what_a_dead_worker_has_started_is_ended_and_nothing_else",
     ),
     Mutation(

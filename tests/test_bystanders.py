@@ -329,8 +329,8 @@ def test_a_stranger_with_the_pid_of_a_dead_child(launch, tmp_path, signum):
 REGISTRATIONS = {
     "helper": ["SyncManager-1"],
     "tracker": ["resource tracker"],
-    "forkserver": ["fork server"],
-    "adopt": ["worker", "0", "Sanic-Server-0-0"],
+    "fork_server": ["fork server"],
+    "register": ["worker", "0", "Sanic-Server-0-0"],
 }
 """What main tells its watchdog of, and what it says of it besides pid and creation time."""
 

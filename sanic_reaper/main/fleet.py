@@ -19,6 +19,7 @@ from ..log import log
 from ..model import lifecycle
 from ..model.recycling import Limits
 from ..platform.base import Identity
+from ..protocol import watchdog as wire
 from ..tree import causes
 from ..worker.explanations import EXITED, Frame
 from .heartbeat import Heartbeat
@@ -114,7 +115,7 @@ class Fleet:
         deadline = child.startup.deadline if child.startup is not None else 0.0
         if isinstance(child, Worker):
             child.deadline_sent = deadline
-        self._send("adopt", *child.identity, child.role, deadline, child.name)
+        self._send(wire.REGISTER, *child.identity, child.role, deadline, child.name)
 
     def handle_exits(self, hear: Callable[[], None]) -> list[Child]:
         """Reap those that have ended, and let go of them.
@@ -145,9 +146,11 @@ class Fleet:
         if child is None:
             return
         child.on(lifecycle.STOP)
-        self._send("end", *child.identity, time.monotonic() + self._settings.shutdown_timeout)
+        self._send(
+            wire.REPLACED, *child.identity, time.monotonic() + self._settings.shutdown_timeout
+        )
         if not was_asked:
-            self._send("ask", *child.identity)
+            self._send(wire.TERMINATE, *child.identity)
         self._journal.dismissed(child)
 
     # -- the loop ---------------------------------------------------------------------------------
@@ -171,7 +174,7 @@ class Fleet:
         # In a stop there is one deadline, and none that comes before it.
         if not self.stopping:
             worker.deadline_sent = worker.startup.deadline
-            self._send("due", *worker.identity, worker.deadline_sent)
+            self._send(wire.DEADLINE, *worker.identity, worker.deadline_sent)
 
     # -- what the watchdog says -------------------------------------------------------------------
 
@@ -199,24 +202,24 @@ class Fleet:
             if not worker.startup.is_late:
                 self._send_deadline(worker)
                 return
-            self._send("late", *identity)
+            self._send(wire.LATE, *identity)
             worker.on_late()
             if worker.link.can_be_asked:
                 worker.link.ask(partial(self._kill_late, worker), is_verdict=True)
                 return
             log.info("%s has not started in time; this is its stack:", worker)
-        self._send("dump", *identity)
+        self._send(wire.DUMP, *identity)
 
     def _kill_late(self, worker: Worker, frames: list[Frame], how: str) -> None:
         if how == EXITED:  # by itself, before it was killed: its exit code says more
             worker.startup.has_expired = False
             return
         worker.startup.fail(worker.startup.overdue(frames, how))
-        self._send("shown", *worker.identity)
+        self._send(wire.SHOWN, *worker.identity)
 
     def _kill_hung(self, worker: Worker) -> None:
         """Its event loop hangs: the watchdog waits for our answer as long as for a late one's."""
-        self._send("hung", *worker.identity)
+        self._send(wire.HUNG, *worker.identity)
         worker.link.ask(partial(self._show_hung, worker), is_verdict=True)
 
     def _show_hung(self, worker: Worker, frames: list[Frame], how: str) -> None:
@@ -224,7 +227,7 @@ class Fleet:
             return
         assert worker.heartbeat is not None
         log.error("%s is ended: %s", worker, worker.heartbeat.hung(frames, how))
-        self._send("shown" if frames else "dump", *worker.identity)
+        self._send(wire.SHOWN if frames else wire.DUMP, *worker.identity)
 
 
 def _ignore(child: Child) -> None:

@@ -12,6 +12,7 @@ from ..compat import sanic_main, services
 from ..log import log
 from ..model.roles import HELPER, SERVICE
 from ..platform.base import Identity
+from ..protocol import watchdog as wire
 from .journal import Journal
 from .own_kills import OwnKills
 from .signals import StopRequested, StopSignals
@@ -83,9 +84,9 @@ class Helpers:
         if not self.are_known:
             return
         for word, role, found in (
-            ("helper", HELPER, services.managers()),
-            ("tracker", SERVICE, services.resource_tracker()),
-            ("forkserver", SERVICE, services.fork_server()),
+            (wire.HELPER, HELPER, services.managers()),
+            (wire.TRACKER, SERVICE, services.resource_tracker()),
+            (wire.FORK_SERVER, SERVICE, services.fork_server()),
         ):
             for pid, name in found:
                 identity = services.identity_of(pid)

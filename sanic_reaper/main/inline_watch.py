@@ -11,7 +11,8 @@ from collections import deque
 from ..log import LEVELS, log
 from ..platform.base import Identity
 from ..tree.process import Handle
-from ..watchdog.watch import FINISHED, GONE, Watch
+from ..watchdog.progress import FINISHED, GONE
+from ..watchdog.watch import Watch
 
 
 class InlineWatch:
@@ -54,7 +55,7 @@ class InlineWatch:
     def receive(self) -> list[list[str]]:
         if self._watch.phase not in (FINISHED, GONE) or self._inbox:
             self._watch.turn(0.0)
-        self._watch._unseen.clear()
+        self._watch.reporter.confirm_all()
         return [self._outbox.popleft() for _ in range(len(self._outbox))]
 
     def alive(self) -> bool:

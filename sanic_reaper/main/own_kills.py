@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..log import LEVELS, log
 from ..model import kills
 from ..platform.base import Identity
+from ..protocol import watchdog as wire
 from ..tree.process import send_to
 from .journal import Journal
 from .worker import Child
@@ -49,7 +50,7 @@ class OwnKills:
             was_sent = send_to(identity, signal.SIGKILL)
         except PermissionError:
             self._targets.add(identity)
-            self._send("kill_other", *identity, name, why)
+            self._send(wire.KILL_OTHER, *identity, name, why)
             return True
         if was_sent:
             self._targets.add(identity)

@@ -19,6 +19,7 @@ from ..log import log
 from ..model.kills import KILLS
 from ..model.roles import WATCHDOG, WORKER
 from ..platform.base import Identity
+from ..protocol import watchdog as wire
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, start_of
 from . import aftermath, preflight
@@ -103,10 +104,10 @@ class Supervisor:
             run,
             settings.orphan_grace,
             handlers={
-                "expired": self._on_expired,
-                "killed": self._on_killed,
-                "ended": self._on_ended,
-                "zombie": self._on_zombie,
+                wire.EXPIRED: self._on_expired,
+                wire.KILLED: self._on_killed,
+                wire.EXITED: self._on_exited,
+                wire.ZOMBIE: self._on_zombie,
             },
             on_start=self._on_watchdog,
             introduce=self._introduce_everything,
@@ -164,7 +165,7 @@ class Supervisor:
         """The directory in which others leave word too, and look for it."""
         self._control.open(path)
         self._own_stack.open(path)
-        self._send("state", path)
+        self._send(wire.STATE, path)
 
     def adopt(self, app: App) -> None:
         """Take over what Sanic would start and stop workers with."""
@@ -318,7 +319,7 @@ class Supervisor:
         if not self._watchdog.is_open:
             return  # `finish` comes after `serve` where a listener has raised: it has done this
         if self._watchdog.left_behind is None or services.managers():
-            self._send("over")
+            self._send(wire.OVER)
         else:
             self.release()
 
@@ -469,22 +470,22 @@ class Supervisor:
 
     def _introduce_everything(self) -> None:
         """To a watchdog that has just been started."""
-        self._send("state", self._journal.path)
+        self._send(wire.STATE, self._journal.path)
         for child in self.fleet.living:
             self.fleet.register(child)
         self.helpers.register()
 
-    def _on_expired(self, pid: str, start: str) -> None:
-        self.fleet.on_expired((int(pid), int(start)))
+    def _on_expired(self, pid: int, start: int) -> None:
+        self.fleet.on_expired((pid, start))
 
-    def _on_killed(self, pid: str, start: str, name: str, reason: str) -> None:
-        self.fleet.on_killed((int(pid), int(start)), name, reason)
+    def _on_killed(self, pid: int, start: int, name: str, reason: str) -> None:
+        self.fleet.on_killed((pid, start), name, reason)
 
-    def _on_ended(self, pid: str, start: str) -> None:
-        self.fleet.on_ended((int(pid), int(start)))
+    def _on_exited(self, pid: int, start: int) -> None:
+        self.fleet.on_ended((pid, start))
 
-    def _on_zombie(self, pid: str, start: str) -> None:
-        self._zombies.add((int(pid), int(start)))
+    def _on_zombie(self, pid: int, start: int) -> None:
+        self._zombies.add((pid, start))
 
     @property
     def news(self) -> list[int]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..log import LEVELS, log
+from ..model.kills import sentence
+from ..model.roles import MAIN, WATCHDOG
 from ..platform.base import Identity
+from ..protocol import watchdog as wire
 from ..tree.process import UNKNOWN
 from .inline_watch import InlineWatch
-from .watchdog_process import NoInterpreter, WatchdogProcess
+from .watchdog_process import NeverStarts, WatchdogProcess
 
 if TYPE_CHECKING:
     from .interfaces import WatchdogEndpoint
@@ -43,6 +46,7 @@ class WatchdogLink:
     Attributes:
         left_behind: how many leftover processes were killed in the stop. None until that is over.
         survivors: why each leftover process that could not be killed could not.
+        handlers: what is called for each word that the watchdog may say.
         is_handing_over: whether the watchdog has not confirmed the handover yet.
     """
 
@@ -61,11 +65,13 @@ class WatchdogLink:
         self._main, self._run, self._orphan_grace = main, run, orphan_grace
         self._excluded: set[Identity] = set()
         self._preexisting: set[Identity] = set()
-        self._handlers: dict[str, Callable[..., None]] = {
+        self.handlers: dict[str, Callable[..., None]] = {
             **handlers,
-            "log": self._on_log,
-            "done": self._on_done,
-            "handed": self._on_handed,
+            wire.HELLO: self._on_hello,
+            wire.LOG: self._on_log,
+            wire.SIGNALLED: self._on_signalled,
+            wire.DONE: self._on_done,
+            wire.HANDED_OVER: self._on_handed_over,
         }
         self._on_start = on_start
         self._introduce = introduce
@@ -76,6 +82,7 @@ class WatchdogLink:
         self._is_forced = False
         self._is_finishing = False
         self._was_handed_over = False
+        self._has_complained = False
         self._retry_at = float("inf")
         self._retry_after = RETRY_AFTER
 
@@ -130,7 +137,7 @@ class WatchdogLink:
             "signals will end",
             error,
         )
-        if not isinstance(error, NoInterpreter):
+        if not isinstance(error, NeverStarts):
             self._retry_at = time.monotonic() + self._retry_after
             self._retry_after = min(2 * self._retry_after, LONGEST_RETRY)
         self._endpoint = InlineWatch(self._main, self._run, self._orphan_grace)
@@ -173,19 +180,19 @@ class WatchdogLink:
 
     def _send_everything(self) -> None:
         for identity in self._excluded:
-            self.send("spare", *identity)
-        self.send("began", self._began)
+            self.send(wire.EXCLUDE, *identity)
+        self.send(wire.BEGAN, self._began)
         for identity in self._preexisting:
-            self.send("precedes", *identity)
+            self.send(wire.PREEXISTING, *identity)
         self._introduce()
         if self._stop is not None:
-            self.send("stop", *self._stop)
+            self.send(wire.STOP, *self._stop)
         if self._is_forced:
-            self.send("kill")
+            self.send(wire.KILL)
         if self._is_finishing:
-            self.send("finish")
+            self.send(wire.FINISH)
         if self._was_handed_over:
-            self.send("handover")
+            self.send(wire.HANDOVER)
 
     def stop(self, drain_by: float, deadline: float) -> None:
         """The server stops. Safe in a signal handler: it makes one write.
@@ -195,38 +202,54 @@ class WatchdogLink:
             deadline: the same for the main process.
         """
         self._stop = (drain_by, deadline)
-        self.send("stop", drain_by, deadline)
+        self.send(wire.STOP, drain_by, deadline)
 
     def kill(self) -> None:
         """Kill all processes of the server now. Safe in a signal handler."""
         self._is_forced = True
-        self.send("kill")
+        self.send(wire.KILL)
 
     def finish(self) -> None:
         """The workers have exited: kill what they left behind, until `left_behind` is known."""
         self._is_finishing = True
-        self.send("finish")
+        self.send(wire.FINISH)
 
     def hand_over(self) -> None:
         """What main starts from now on is the script's. The watchdog first looks at what there is:
         `is_handing_over` until it has."""
         self._was_handed_over = self.is_handing_over = True
-        self.send("handover")
+        self.send(wire.HANDOVER)
 
     # -- what it says -----------------------------------------------------------------------------
 
     def receive(self) -> None:
         """Act on all that has been said by now."""
         assert self._endpoint is not None
-        for word, *fields in self._endpoint.receive():
-            if handler := self._handlers.get(word):
-                handler(*fields)
+        for message in self._endpoint.receive():
+            try:
+                word, fields = wire.read(wire.TO_MAIN, message)
+            except wire.NotUnderstood as error:
+                self._complain(error)
+            else:
+                self.handlers[word](*fields)
+
+    def _complain(self, error: wire.NotUnderstood) -> None:
+        if not self._has_complained:
+            self._has_complained = True
+            pid = getattr(self._endpoint, "pid", self._main[0])
+            log.error("%s", wire.refusal(MAIN, WATCHDOG, pid, error))
+
+    def _on_hello(self, version: int) -> None:
+        """`confirm` has checked it."""
 
     def _on_log(self, level: str, text: str) -> None:
         log.log(LEVELS[level], "%s", text)
 
-    def _on_done(self, left_behind: str, *survivors: str) -> None:
-        self.left_behind, self.survivors = int(left_behind), [*survivors]
+    def _on_signalled(self, level: str, *fields: Any) -> None:
+        log.log(LEVELS[level], "%s", sentence(*fields))
 
-    def _on_handed(self) -> None:
+    def _on_done(self, left_behind: int, *survivors: str) -> None:
+        self.left_behind, self.survivors = left_behind, [*survivors]
+
+    def _on_handed_over(self) -> None:
         self.is_handing_over = False

@@ -19,6 +19,7 @@ from .. import platform
 from ..log import log
 from ..model import kills, roles
 from ..platform.base import Identity
+from ..protocol import watchdog as wire
 from ..protocol.channel import Channel
 from ..tree.process import send_to, start_of
 from ..tree.watchdogs import PROGRAM
@@ -31,22 +32,22 @@ LEAVE = 2.0
 """Seconds that it may take to end when it is told to; it needs about a millisecond."""
 
 
-class NoInterpreter(OSError):
-    """There is nothing to start a watchdog with, and there never will be."""
+class NeverStarts(OSError):
+    """No watchdog can be started here, now or later."""
 
 
 class WatchdogProcess:
     """The watchdog process, as main sees it.
 
     Raises:
-        NoInterpreter: it can never be started here.
+        NeverStarts: it can never be started here.
         OSError: it could not be started now.
     """
 
     def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
         # A frozen program is its own `sys.executable`: it would start itself, again and again.
         if "watchdog" in platform.WITHOUT or not sys.executable or hasattr(sys, "frozen"):
-            raise NoInterpreter("there is no Python interpreter to start it with")
+            raise NeverStarts("there is no Python interpreter to start it with")
         self._began = time.monotonic()
         ours, its = socket.socketpair()
         with its:
@@ -61,6 +62,7 @@ class WatchdogProcess:
             self._wake_at_our_end(its.fileno())
         self.identity = (self._process.pid, start_of(self._process.pid))
         self._channel = Channel(ours.detach())
+        self._channel.send(wire.HELLO, wire.VERSION)
         self._received: list[list[str]] = []
         self._is_there = False
         # A forked worker must not hold our end open. What is executed does not.
@@ -81,6 +83,7 @@ class WatchdogProcess:
         """Wait until it is there, once. What it was told before waits in the channel.
 
         Raises:
+            NeverStarts: it comes from another release, and has other words.
             OSError: it is not.
         """
         if self._is_there:
@@ -93,9 +96,16 @@ class WatchdogProcess:
         if not answered:
             self._kill("does not answer")
             raise TimeoutError(f"it has not answered within {HELLO:g} s")
-        if ["hello"] not in self._received:
+        hello = next((message for message in self._received if message[0] == wire.HELLO), None)
+        if hello is None:
             self.end()
             raise OSError("it has ended at once")
+        if hello != [wire.HELLO, str(wire.VERSION)]:
+            self.end()
+            raise NeverStarts(
+                f"it comes from another release, whose protocol is {hello[1:]}, not "
+                f"{wire.VERSION}; restart the server"
+            )
         self._is_there = True
 
     @property
@@ -108,9 +118,9 @@ class WatchdogProcess:
     def receive(self) -> list[list[str]]:
         self._channel.flush()
         messages, self._received = self._received + self._channel.receive(), []
-        logged = sum(message[0] == "log" for message in messages)
-        if logged:
-            self.send("seen", logged)
+        lines = sum(message[0] in (wire.LOG, wire.SIGNALLED) for message in messages)
+        if lines:
+            self.send(wire.SEEN, lines)
         return messages
 
     def alive(self) -> bool:
@@ -152,7 +162,7 @@ class WatchdogProcess:
 
     def dismiss(self) -> None:
         """There is nothing to guard any more: it ends, and no trace of it is left in main."""
-        self.send("leave")
+        self.send(wire.LEAVE)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVE)
         self.close()

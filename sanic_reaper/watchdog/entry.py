@@ -12,10 +12,12 @@ import os
 import signal
 
 from .. import platform
+from ..protocol import watchdog as wire
 from ..protocol.channel import Channel
 from ..stderr import log
 from ..tree.process import Handle
-from .watch import GONE, Watch
+from .progress import GONE
+from .watch import Watch
 
 NAME = "reaper-watchdog"
 
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> None:
     channel = Channel(int(fd))
     platform.keep_reserve()
     watch = Watch(main_process, run, float(grace), channel, log)
-    channel.send("hello")
+    channel.send(wire.HELLO, wire.VERSION)
     failures = 0
     while watch.phase != GONE:
         try:

@@ -22,7 +22,8 @@ from sanic_reaper import platform
 from sanic_reaper.protocol.channel import Channel
 from sanic_reaper.tree.process import Handle, start_of
 from sanic_reaper.tree.remains import STUBBORN, Remains
-from sanic_reaper.watchdog.watch import CLEARING, GONE, STOPPING, Watch
+from sanic_reaper.watchdog.progress import CLEARING, GONE, STOPPING
+from sanic_reaper.watchdog.watch import Watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -130,7 +131,7 @@ def test_a_process_table_that_cant_be_read(watching, monkeypatch, error):
     watch, channel, _ = watching
     close_the_table(monkeypatch, error)
     for _ in range(3):
-        watch._next_scan = 0.0
+        watch.leftovers.scan_now()
         watch.turn(0.0)
     told = [message for message in channel.receive() if message[0] == "log"]
     assert len(told) == (error == errno.EIO)
@@ -140,8 +141,8 @@ def test_a_process_table_that_cant_be_read(watching, monkeypatch, error):
 def test_a_process_table_that_stays_unreadable_holds_nobody_for_ever(watching, monkeypatch):
     watch, _, lines = watching
     close_the_table(monkeypatch, errno.EIO)
-    watch.phase = CLEARING
-    watch.deadline = time.monotonic() + 0.2 - STUBBORN
+    watch.progress.phase = CLEARING
+    watch.progress.deadline = time.monotonic() + 0.2 - STUBBORN
     wait_for(lambda: watch.turn(0.0) or watch.phase == GONE)
     assert len(lines) == 2
     assert all("may stay" in text for _, text in lines)
@@ -220,7 +221,7 @@ def test_who_has_ended_since_the_table_was_read_is_not_told_of(ending, monkeypat
 
 @AGES
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("word", ["helper", "adopt"])
+@pytest.mark.parametrize("word", ["helper", "register"])
 def test_what_is_to_be_stopped_or_woken(new_sleeper, watching, word, age):
     """At a stop workers get SIGTERM, and a helper that somebody has stopped gets SIGCONT."""
     watch, channel, _ = watching
@@ -237,7 +238,7 @@ def test_what_is_to_be_stopped_or_woken(new_sleeper, watching, word, age):
     if age:
         assert not ended(sleeper, 0.3)
         assert platform.row(sleeper.pid).stopped
-    elif word == "adopt":
+    elif word == "register":
         assert sleeper.wait(5) == -signal.SIGTERM
     else:
         wait_for(lambda: not platform.row(sleeper.pid).stopped)

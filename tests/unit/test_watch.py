@@ -20,9 +20,12 @@ from support.census import holds, wait_until
 
 from sanic_reaper import platform, state
 from sanic_reaper.protocol.channel import Channel
+from sanic_reaper.protocol.watchdog import TO_WATCHDOG
 from sanic_reaper.tree.process import Handle, start_of
+from sanic_reaper.watchdog import members
 from sanic_reaper.watchdog import watch as module
-from sanic_reaper.watchdog.watch import FINISHED, GONE, STOPPING, WATCHING, Watch
+from sanic_reaper.watchdog.progress import FINISHED, GONE, STOPPING, WATCHING
+from sanic_reaper.watchdog.watch import Watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -70,7 +73,7 @@ class Watching:
         self.watch.turn(0.0)
 
     def adopt(self, process: subprocess.Popen[bytes], ready_by: float = FAR) -> None:
-        self.tell("adopt", *identity_of(process), "worker", ready_by, "Sanic-Server-0-0")
+        self.tell("register", *identity_of(process), "worker", ready_by, "Sanic-Server-0-0")
 
     def heard(self, word: str) -> list[list[str]]:
         return [rest for first, *rest in self.main.receive() if first == word]
@@ -78,7 +81,7 @@ class Watching:
     def close(self) -> None:
         self.main.close()
         self.watch.channel.close()
-        for member in self.watch.members.values():
+        for member in self.watch.members.all.values():
             member.handle.close()
         self.watch.main.close()
 
@@ -97,14 +100,14 @@ def test_who_is_late_is_told_of_once_and_killed_whatever_main_says_of_its_time(
     watching, start, monkeypatch
 ):
     """Once main has agreed that it is late, it counts on its end."""
-    monkeypatch.setattr(module, "ANSWER", 0.1)
+    monkeypatch.setattr(members, "ANSWER", 0.1)
     worker = start(*DEAF)
     late = time.monotonic() - 1
     identity = [str(number) for number in identity_of(worker)]
     watching.adopt(worker, ready_by=late)
     expired = watching.heard("expired")
     watching.tell("late", *identity_of(worker))
-    watching.tell("due", *identity_of(worker), FAR)
+    watching.tell("deadline", *identity_of(worker), FAR)
 
     def has_ended() -> bool:
         watching.watch.turn(0.0)
@@ -120,13 +123,13 @@ def test_who_is_late_as_far_as_a_busy_main_has_told_is_not_killed(
     watching, start, monkeypatch, due
 ):
     """Main has not read yet that it is ready, or that the handler that was late is through."""
-    monkeypatch.setattr(module, "ANSWER", 0.0)
+    monkeypatch.setattr(members, "ANSWER", 0.0)
     worker = start()
     watching.adopt(worker, ready_by=time.monotonic() - 1)
     assert len(watching.heard("expired")) == 1
     for _ in range(3):
         watching.watch.turn(0.0)
-    watching.tell("due", *identity_of(worker), due)
+    watching.tell("deadline", *identity_of(worker), due)
     for _ in range(3):
         watching.watch.turn(0.0)
     assert watching.heard("expired") == []
@@ -134,7 +137,7 @@ def test_who_is_late_as_far_as_a_busy_main_has_told_is_not_killed(
 
 
 def test_in_a_stop_nobody_is_late(watching, start, monkeypatch):
-    monkeypatch.setattr(module, "ANSWER", 0.0)
+    monkeypatch.setattr(members, "ANSWER", 0.0)
     worker = start(*DEAF)
     watching.adopt(worker, ready_by=time.monotonic() - 1)
     watching.tell("stop", FAR, FAR)
@@ -145,16 +148,16 @@ def test_in_a_stop_nobody_is_late(watching, start, monkeypatch):
 def test_who_is_ready_in_time_is_not(watching, start):
     worker = start()
     identity = identity_of(worker)
-    watching.main.send("adopt", *identity, "worker", time.monotonic(), "Sanic-Server-0-0")
-    watching.tell("due", *identity, 0.0)
+    watching.main.send("register", *identity, "worker", time.monotonic(), "Sanic-Server-0-0")
+    watching.tell("deadline", *identity, 0.0)
     watching.watch.turn(0.0)
     assert watching.heard("expired") == []
     assert worker.poll() is None
 
 
-@pytest.mark.parametrize("word", ["shown", "dump", "greetings"])
+@pytest.mark.parametrize("word", ["shown", "dump"])
 def test_what_nobody_has_asked_for_ends_nobody(watching, start, word):
-    """A stack that comes when its worker is no suspect, or what another version of us says."""
+    """A stack that comes when its worker is no suspect."""
     worker = start()
     watching.adopt(worker)
     watching.tell(word, *identity_of(worker))
@@ -168,7 +171,7 @@ def test_what_nobody_has_asked_for_ends_nobody(watching, start, word):
 
 def test_what_finds_the_channel_full_is_sent_when_there_is_room(watching):
     """Also the last word, which no other one follows."""
-    while watching.watch.channel.send("ended", 1, 1):
+    while watching.watch.channel.send("exited", 1, 1):
         pass
     watching.watch.channel.send("done", 0)
     assert watching.heard("done") == []
@@ -178,8 +181,8 @@ def test_what_finds_the_channel_full_is_sent_when_there_is_room(watching):
 
 def test_the_watch_wakes_when_there_is_room(watching):
     """When all is done nothing else would wake it, and main waits for that word."""
-    watching.watch.phase = FINISHED
-    while watching.watch.channel.send("ended", 1, 1):
+    watching.watch.progress.phase = FINISHED
+    while watching.watch.channel.send("exited", 1, 1):
         pass
     watching.watch.channel.send("done", 0)
     watching.main.receive()
@@ -191,18 +194,18 @@ def test_the_watch_wakes_when_there_is_room(watching):
 
 def test_a_zombie_is_told_of_once(watching):
     """However long main leaves it: hundreds of them, told of at each scan, fill the channel."""
-    watching.watch.remains.unwaited = {(4711, 1)}
+    watching.watch.leftovers.descendants.unwaited = {(4711, 1)}
     for _ in range(3):
-        watching.watch._report_zombies()
-    watching.watch.remains.unwaited = {(4711, 1), (4712, 2)}
-    watching.watch._report_zombies()
+        watching.watch.leftovers.report_zombies()
+    watching.watch.leftovers.descendants.unwaited = {(4711, 1), (4712, 2)}
+    watching.watch.leftovers.report_zombies()
     assert watching.heard("zombie") == [["4711", "1"], ["4712", "2"]]
 
 
 def test_a_line_that_finds_the_channel_full_is_logged_once(watching):
-    while watching.watch.channel.send("ended", 1, 1):
+    while watching.watch.channel.send("exited", 1, 1):
         pass
-    watching.watch._report("INFO", "a line")
+    watching.watch.reporter.line("INFO", "a line")
     assert watching.lines == [], "main will log it"
     watching.main.receive()
     watching.watch.turn(0.0)
@@ -210,9 +213,9 @@ def test_a_line_that_finds_the_channel_full_is_logged_once(watching):
 
 
 def test_a_line_that_main_has_never_read_is_logged_when_main_is_gone(watching):
-    while watching.watch.channel.send("ended", 1, 1):
+    while watching.watch.channel.send("exited", 1, 1):
         pass
-    watching.watch._report("INFO", "a line")
+    watching.watch.reporter.line("INFO", "a line")
     os.kill(watching.watch.main.pid, signal.SIGKILL)
     wait_until(lambda: watching.watch.turn(0.0) or watching.watch.phase != WATCHING, 5, "its end")
     assert watching.lines[0] == ("INFO", "a line")
@@ -228,9 +231,9 @@ def test_a_newcomer_to_a_server_that_stops_is_told_to_end_and_once(watching, sta
     watching.adopt(late)
     watching.adopt(late)
     assert late.wait(5) == first.wait(5) == -signal.SIGTERM
-    told = [text for _, text in watching.heard("log") if f"[{late.pid}]" in text]
+    told = [sent for _, *sent in watching.heard("signalled") if sent[3] == str(late.pid)]
     assert len(told) == 1
-    assert "SIGTERM to worker Sanic-Server-0-0" in told[0]
+    assert told[0][:3] == [str(int(signal.SIGTERM)), "worker", "Sanic-Server-0-0"]
 
 
 def test_a_helper_that_ends_when_it_is_to_be_woken_keeps_no_other_asleep(
@@ -258,7 +261,7 @@ def test_a_helper_that_ends_when_it_is_to_be_woken_keeps_no_other_asleep(
 
 def test_when_all_is_over_another_word_of_it_changes_nothing(watching):
     """Main says so once more to a watchdog that has taken another one's place."""
-    watching.watch.phase = FINISHED
+    watching.watch.progress.phase = FINISHED
     watching.tell("finish")
     assert watching.watch.phase == FINISHED
     assert watching.heard("done") == []
@@ -329,7 +332,7 @@ def test_word_is_left_of_what_becomes_of_a_server_whose_main_dies(tmp_path, star
             wait_until(
                 lambda: heard.extend(channel.receive()) or ["done", "0"] in heard, 10, "done"
             )
-        channel.send("adopt", *identity_of(worker), "worker", 0.0, "late")
+        channel.send("register", *identity_of(worker), "worker", 0.0, "late")
         main.kill()
         main.wait()
         assert watchdog.wait(10) == 0
@@ -343,13 +346,9 @@ def test_word_is_left_of_what_becomes_of_a_server_whose_main_dies(tmp_path, star
     assert ("ended" in kinds, "gone" in kinds) == (not in_order, not in_order), said
 
 
-KNOWN = (
-    "adopt helper tracker forkserver stop kill spare began precedes finish state seen over "
-    "kill_other due shown dump late hung ask end"
-)
 NUMBERS = ["", "-1", "0", "1", "²", "nan", "inf", "-inf", "1e308", "4194305", "9" * 20, "9" * 5000]
 messages = st.tuples(
-    st.sampled_from(KNOWN.split()) | st.text(max_size=3),
+    st.sampled_from(sorted(TO_WATCHDOG.keys() - {"leave", "hello"})) | st.text(max_size=3),
     st.lists(st.sampled_from(NUMBERS) | st.text(max_size=5), max_size=6),
 ).map(lambda pair: [pair[0], *pair[1]])
 
@@ -361,10 +360,7 @@ def test_whatever_comes_through_the_channel_is_refused_and_logged(start, message
     if not hasattr(start, "main"):
         start.main = start()
     watching = Watching(start.main)
-    try:
-        watching.watch._obey(message)
-    except (ValueError, IndexError):
-        pass  # `turn` logs it
+    watching.watch._dispatcher.dispatch(message)
     assert watching.watch._pause() >= 0.0, "no deadline is `nan`"
     assert start.main.poll() is None
     watching.watch._release(watching.watch.main)
@@ -378,15 +374,17 @@ HUGE = "9" * 20
 @pytest.mark.parametrize(
     "words",
     [
-        ("adopt", HUGE, 1, "worker", 0, "x"),
-        ("adopt", 0, 1, "worker", 0, "x"),
+        ("register", HUGE, 1, "worker", 0, "x"),
+        ("register", 0, 1, "worker", 0, "x"),
         ("kill_other", HUGE, 1, "worker x", "why"),
         ("began", "-1"),
-        ("precedes", "²", 1),
+        ("preexisting", "²", 1),
         ("stop", "nan", "nan"),
         ("seen", "1_0"),
-        ("due", HUGE, 1, 0),
-        ("adopt",),
+        ("deadline", HUGE, 1, 0),
+        ("register",),
+        ("greetings", 1, 1),
+        ("stop", 1, 1, 1),
     ],
     ids=lambda words: words[0],
 )
@@ -395,6 +393,10 @@ def test_what_makes_no_sense_is_logged_and_that_is_all(start, words):
     watching.main.send(*words)
     watching.watch.turn(0.0)  # the watchdog gives up after five exceptions
     [(level, text)] = [tuple(rest) for rest in watching.heard("log")]
-    assert (level, text.startswith("watchdog: not understood: ")) == ("ERROR", True)
+    assert level == "ERROR"
+    assert text.startswith("watchdog: dropped a message that is not understood (")
+    assert f"from main [{watching.watch.main.pid}]" in text
+    watching.main.send(*words)
     watching.tell("seen", 1)
     assert watching.watch.phase == WATCHING
+    assert watching.heard("log") == [], "it is said once"

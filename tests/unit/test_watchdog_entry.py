@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 BROKEN = """
 import sys
 from sanic_reaper.watchdog import entry
-from sanic_reaper.watchdog.watch import GONE, Watch
+from sanic_reaper.watchdog.progress import GONE
+from sanic_reaper.watchdog.watch import Watch
 
 failures = int(sys.argv[1])
 
@@ -25,7 +26,7 @@ def turn(watch, *_):
     if failures:
         failures -= 1
         raise ZeroDivisionError("by nobody")
-    watch.phase = GONE
+    watch.progress.phase = GONE
 
 Watch.turn = turn
 entry.main(sys.argv[2:])
@@ -47,4 +48,4 @@ def test_errors_that_nobody_has_foreseen(failures, code):
     lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
     assert (done.returncode, len(lines)) == (code, failures), done.stderr
     assert all(": ZeroDivisionError('by nobody')" in line for line in lines)
-    assert all("<string>:12" in line for line in lines), "where, without a traceback"
+    assert all("<string>:13" in line for line in lines), "where, without a traceback"

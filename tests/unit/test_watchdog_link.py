@@ -58,4 +58,4 @@ def test_a_watchdog_that_cannot_be_started_is_tried_ever_more_rarely(lines, monk
     assert pauses == [0.5, 1.0, 2.0, 4.0]
     assert all("cannot be started" in line for line in lines), "and none has died"
     assert isinstance(link._endpoint, InlineWatch)
-    assert ["spare", *map(str, stranger)] in link._endpoint._inbox
+    assert ["exclude", *map(str, stranger)] in link._endpoint._inbox

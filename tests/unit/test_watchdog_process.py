@@ -35,7 +35,7 @@ watchdog.confirm()
 print(watchdog.alive())
 watchdog.end()
 """
-    assert said_by(PRELUDE + program) == ["['hello']", "True"]
+    assert said_by(PRELUDE + program) == ["['hello', '1']", "True"]
 
 
 def test_a_watchdog_that_ends_at_once_is_none():
@@ -54,6 +54,24 @@ print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}
     assert said_by(PRELUDE + program) == ["it has ended at once", "False -1 False"]
 
 
+def test_a_watchdog_of_another_release_is_ended_and_not_tried_again():
+    """The package was upgraded while the server ran. Its words may mean something else."""
+    program = """
+says = r"import os, sys, time; os.write(int(sys.argv[3]), b'hello\\t0\\n'); time.sleep(60)"
+watchdog_process._COMMAND = [watchdog_process._COMMAND[0], "-c", says]
+watchdog = WatchdogProcess(me, "run", 1.0)
+try:
+    watchdog.confirm()
+except watchdog_process.NeverStarts as error:
+    print(error)
+print(os.path.exists(f"/proc/{watchdog.pid}"))
+"""
+    assert said_by(PRELUDE + program) == [
+        "it comes from another release, whose protocol is ['0'], not 1; restart the server",
+        "False",
+    ]
+
+
 def test_what_a_busy_watchdog_could_not_take_is_sent_when_main_listens():
     """Main may have nothing more to tell it."""
     program = """
@@ -65,10 +83,10 @@ while watchdog.send("seen", 0):
 watchdog.send("handover")
 os.kill(watchdog.pid, signal.SIGCONT)
 until, heard = time.monotonic() + 20, []
-while ["handed"] not in heard and time.monotonic() < until:
+while ["handed_over"] not in heard and time.monotonic() < until:
     heard += watchdog.receive()
     time.sleep(0.01)
-print(["handed"] in heard)
+print(["handed_over"] in heard)
 watchdog.end()
 """
     assert said_by(PRELUDE + program) == ["True"]
@@ -116,7 +134,7 @@ watch.send("finish")
 while ["done", "0"] not in watch.receive():
     time.sleep(0.01)
 late = subprocess.Popen(["sleep", "60"])
-watch.send("adopt", late.pid, start_of(late.pid), "worker", 0.0, "late")
+watch.send("register", late.pid, start_of(late.pid), "worker", 0.0, "late")
 watch.receive()
 print(late.wait())
 """

@@ -1,0 +1,261 @@
+"""The processes that the main process has registered, their deadlines, and the way to kill one."""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+
+from .. import platform
+from ..model.kills import FOREIGN, KILLS, NO_SIGNAL, STARTED_BY_MAIN
+from ..model.roles import title
+from ..protocol import watchdog as wire
+from ..tree.process import Handle
+from ..tree.remains import may_signal
+from .progress import STOPPING, WATCHING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Set
+
+    from ..platform.base import Identity
+    from ..protocol.channel import Channel
+    from .progress import Progress
+    from .reporting import Reporter
+
+DUMP = 1.0
+"""Seconds that a worker has, after SIGABRT, to write its stack and die."""
+
+ANSWER = 1.0
+"""Seconds that the main process has to find out where an expired worker is, before the watchdog has
+the worker write its stack."""
+
+
+class Member:
+    """A registered process, with what must happen by when (monotonic seconds).
+
+    Attributes:
+        ready_by: when its start must be over. None: the start is over, or has no limit.
+        dump_at: when the watchdog has it write its stack, unless its stack is known before.
+        kill_at: when it is killed.
+        end_by: when it must have exited, once it was replaced.
+        why: why it is killed at `kill_at`.
+        since: a moment and its cause, which the log measures from while the server goes on.
+        asked: whether it was sent SIGTERM.
+        refused: whether it was logged that the watchdog may not signal it.
+    """
+
+    __slots__ = (
+        "asked",
+        "dump_at",
+        "end_by",
+        "handle",
+        "kill_at",
+        "killed",
+        "name",
+        "ready_by",
+        "refused",
+        "role",
+        "since",
+        "why",
+    )
+
+    def __init__(self, handle: Handle, role: str, name: str, ready_by: float | None) -> None:
+        self.handle = handle
+        self.role = role
+        self.name = name
+        self.ready_by = ready_by
+        self.dump_at: float | None = None
+        self.kill_at: float | None = None
+        self.end_by: float | None = None
+        self.asked = False
+        self.killed = False
+        self.refused = False
+        self.why = ""
+        self.since = (time.monotonic(), "its start")
+
+    @property
+    def title(self) -> str:
+        return title(self.role, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.title} [{self.handle.pid}]"
+
+    def deadlines(self, is_dumping: bool) -> Iterator[float]:
+        """The moments at which something is to be done with it.
+
+        Args:
+            is_dumping: whether some process writes its stack now, for which another one waits.
+        """
+        for moment in (self.ready_by, self.end_by, self.kill_at):
+            if moment is not None:
+                yield moment
+        if self.dump_at is not None and not is_dumping:
+            yield self.dump_at
+
+
+class Members:
+    """The registered processes of one server.
+
+    Args:
+        poll: where the descriptors of their exit are registered.
+    """
+
+    def __init__(
+        self, channel: Channel, poll: select.poll, progress: Progress, reporter: Reporter
+    ) -> None:
+        self.all: dict[Identity, Member] = {}
+        self._channel = channel
+        self._poll = poll
+        self._progress = progress
+        self._reporter = reporter
+
+    def register(self, identity: Identity, role: str, ready_by: float, name: str) -> bool:
+        """Returns whether the process is alive and was not registered before."""
+        handle = None if identity in self.all else Handle.open(*identity)
+        if handle is None:
+            return False
+        member = self.all[identity] = Member(handle, role, name, ready_by or None)
+        if handle.fd is not None:
+            self._poll.register(handle.fd, select.POLLIN)
+        if self._progress.phase != WATCHING:  # a newcomer to a server that is stopping
+            self.terminate(member)
+        return True
+
+    def take_exited(self, ready: Set[int]) -> list[Member]:
+        """Those that have exited, which are no members any more.
+
+        Args:
+            ready: descriptors that are readable.
+        """
+        exited = []
+        for identity, member in list(self.all.items()):
+            fd = member.handle.fd
+            if fd in ready if fd is not None else not member.handle.alive():
+                if fd is not None:
+                    self._poll.unregister(fd)
+                member.handle.close()
+                exited.append(self.all.pop(identity))
+        return exited
+
+    def deadlines(self) -> Iterable[float]:
+        """When something is to be done with one of them."""
+        is_dumping = any(member.kill_at is not None for member in self.all.values())
+        for member in self.all.values():
+            if not member.killed:
+                yield self._progress.drain_by
+                yield from member.deadlines(is_dumping)
+
+    @property
+    def are_blind(self) -> bool:
+        """Whether no descriptor tells of the exit of one of them."""
+        return any(member.handle.fd is None for member in self.all.values())
+
+    # -- deadlines --------------------------------------------------------------------------------
+
+    def enforce_startups(self, now: float) -> None:
+        for member in self.all.values():
+            if member.ready_by is not None and now >= member.ready_by:
+                # Main has to agree: it may be busy, and the worker's word that it is ready unread.
+                # A main that does not even listen could do nothing about the worker's end.
+                member.ready_by = None
+                self._channel.send(wire.EXPIRED, *member.handle.identity)
+        if any(member.kill_at is not None for member in self.all.values()):
+            return  # one stack at a time: two at once would be interleaved line by line
+        for member in self.all.values():
+            if member.dump_at is not None and now >= member.dump_at:
+                member.dump_at = None
+                member.kill_at = now + DUMP
+                self._dump(member)
+                return
+
+    def expect_stack(self, member: Member, why: str) -> None:
+        """It is to be killed. Main has a moment to find out where it is; then the watchdog does."""
+        member.why = why
+        member.dump_at = time.monotonic() + ANSWER
+
+    def _dump(self, member: Member) -> None:
+        """SIGABRT: `faulthandler` answers it with every thread's stack, whoever holds the GIL."""
+        try:
+            platform.forbid_core_dump(member.handle.pid)
+        except OSError:
+            pass
+        if not self._may_signal(member):
+            return
+        why = f"{member.why}, asked for its stack"
+        self._report("WARNING", signal.SIGABRT, member, why, member.since)
+        send_signal(member.handle, signal.SIGABRT, self._reporter)
+        send_signal(member.handle, signal.SIGCONT, self._reporter)
+
+    def enforce_ends(self, now: float) -> None:
+        progress = self._progress
+        for member in self.all.values():
+            if member.kill_at is not None and now >= member.kill_at:
+                self.kill(member, member.why)
+            elif member.end_by is not None and now >= member.end_by:
+                self.kill(member, KILLS["replaced"])
+            elif now >= progress.drain_by:
+                self.kill(member, KILLS["forced" if progress.is_forced else "stop"])
+
+    # -- signals ----------------------------------------------------------------------------------
+
+    def terminate_all(self) -> None:
+        """Send SIGTERM to each, once. No deadline of a start counts any more."""
+        for member in self.all.values():
+            member.ready_by = member.dump_at = None
+            self.terminate(member)
+
+    def terminate(self, member: Member) -> None:
+        """SIGTERM, once: Sanic takes a second one for an order to drop everything.
+
+        SIGCONT follows, as systemd does it, for a stopped process acts on nothing but SIGKILL.
+        """
+        if member.asked or self._progress.is_forced:
+            return
+        member.asked = True
+        if not self._may_signal(member):
+            return
+        level = "DEBUG" if self._progress.phase == STOPPING else "INFO"
+        self._report(level, signal.SIGTERM, member)
+        send_signal(member.handle, signal.SIGTERM, self._reporter)
+        send_signal(member.handle, signal.SIGCONT, self._reporter)
+
+    def kill(self, member: Member, why: str) -> None:
+        """SIGKILL, once."""
+        if member.killed:
+            return
+        member.killed, member.why = True, why
+        member.kill_at = None
+        if not self._may_signal(member):
+            return
+        self._report("WARNING", signal.SIGKILL, member, why, member.since)
+        self._reporter.killed(member.handle.identity, member.name, why)
+        send_signal(member.handle, signal.SIGKILL, self._reporter)
+
+    def _may_signal(self, member: Member) -> bool:
+        """Whether the watchdog may signal it; if not, that is logged once."""
+        if may_signal(member.handle):
+            return True
+        if not member.refused:
+            member.refused = True
+            self._report("ERROR", NO_SIGNAL, member, FOREIGN, member.since)
+        return False
+
+    def _report(
+        self,
+        level: str,
+        signum: int,
+        member: Member,
+        why: str = "",
+        since: tuple[float, str] | None = None,
+    ) -> None:
+        who = (member.role, member.name, member.handle.pid)
+        self._reporter.signal(level, signum, who, STARTED_BY_MAIN, why, since)
+
+
+def send_signal(handle: Handle, signum: int, reporter: Reporter) -> None:
+    """Send a signal, to any process. If the kernel refuses it, that is logged."""
+    try:
+        handle.send(signum)
+    except PermissionError:
+        reporter.line("ERROR", f"[{handle.pid}] runs as another user whom we may not signal")
