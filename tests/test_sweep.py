@@ -210,7 +210,8 @@ def test_the_question(launch, terminal, answer, code):
 def test_a_server_does_not_sweep_itself_nor_who_has_started_it(launch, new_box, tmp_path):
     """They bear the mark of a run whose main is gone: a worker of that has started them."""
     box = new_box()
-    gone = box.start(["sleep", "0.1"], output=tmp_path / "gone").process
+    gone = box.start(["sleep", "60"], output=tmp_path / "gone").process
+    gone.send(SIGKILL)
     wait_until(lambda: not gone.alive, 5, "it to end")
     env = {**marks(gone), "sanic_reaper_main": f"4000000\t{gone.start}\tSubject\t{SUBJECTS}"}
     shell = ["sh", "-c", '"$0" app.py; echo "next line, after $?"', SCRIPT[0]]
