@@ -73,6 +73,12 @@ def _manager_sites() -> bool:
     return all(hasattr(module, "Manager") for module in loaded if module is not None)
 
 
+def _flags_serving() -> bool:
+    """Whether a worker of Sanic 24.12 has `set_serving`. Newer ones do not need it."""
+    is_old = str(find("sanic:__version__")).startswith("24.")
+    return not is_old or hasattr(find(MULTIPLEXER), "set_serving")
+
+
 NICE = (
     Contract(
         "SyncManager's factory",
@@ -337,5 +343,36 @@ NICE = (
         (is_found("faulthandler writes another format", _stacks_are_readable),),
         "the log does not name the line in which a worker hangs.",
         seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "suspended coroutines",
+        "A coroutine tells by `cr_await` what it waits for, and a generator by `gi_yieldfrom`.",
+        (has("types:CoroutineType.cr_await", "types:GeneratorType.gi_yieldfrom"),),
+        "a report names fewer lines of a handler that awaits something.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "abandoned tasks",
+        "A task has `_log_destroy_pending`, which keeps asyncio from logging its end.",
+        (has("asyncio:Task._log_destroy_pending"),),
+        "asyncio logs a handler once more that a stop has left behind.",
+        seen="CPython 3.10 to 3.15",
+    ),
+    Contract(
+        "apps of a worker",
+        "`worker_serve` takes `app_name`, and `Sanic._start_servers` marks the apps that it starts "
+        "by `app.state.primary`.",
+        (
+            accepts("sanic.worker.serve:worker_serve", "app_name"),
+            uses(f"{APP}._start_servers", "primary"),
+        ),
+        "handlers of an app that a worker serves beside its first one are not limited.",
+    ),
+    Contract(
+        "serving flag",
+        "On 24.12, a worker calls `WorkerMultiplexer.set_serving` when it stops.",
+        (is_found("WorkerMultiplexer has no set_serving", _flags_serving),),
+        "a worker whose SyncManager is dead stops without its after_server_stop listeners.",
+        seen="24.12",
     ),
 )
