@@ -2,7 +2,7 @@
 measures.
 
 To add a way, add its setting (`config.py`), its row here with a field of `Usage`, and what measures
-it (`main/slots.py`). The first line of the log, the events, the metrics and `report` read this
+it (`main/slots.py`). The first line of the log, the events and the metrics read this
 table.
 """
 
