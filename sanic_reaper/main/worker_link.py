@@ -13,10 +13,10 @@ from ..log import log
 from ..model.questions import REQUEST, REQUESTS
 from ..model.stacks import frames_of
 from ..platform import Identity, mark_of
+from ..protocol.worker import is_understood
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
 from .reader import Reader
-from .words import is_understood
 
 ANSWER = 0.3
 """Seconds that a worker has to say what is not on its stack. With the GIL held it never does."""

@@ -12,6 +12,7 @@ import pytest
 import sanic_reaper
 from sanic_reaper.main.watchdog_link import WatchdogLink
 from sanic_reaper.protocol import watchdog as wire
+from sanic_reaper.protocol import worker
 from sanic_reaper.protocol.channel import Channel
 from sanic_reaper.tree.process import Handle, start_of
 from sanic_reaper.watchdog.progress import GONE, WATCHING
@@ -94,6 +95,13 @@ def shown(table) -> str:
         named = (f"`{name}`" + (f" ({kind})" if kind != name else "") for name, kind in fields)
         lines.append(f"| `{word}` | {', '.join(named)} | {sentence} |\n")
     return "".join(lines)
+
+
+def test_the_page_of_the_documents_has_the_words_of_workers():
+    page = (PACKAGE.parent / "docs" / "protocol.md").read_text()
+    for word, (sentence, fields) in worker.WORDS.items():
+        named = ", ".join(f"`{name}` ({kind.__name__})" for name, kind in fields)
+        assert f"| `{word}` | {named} | {sentence} |\n" in page
 
 
 def test_the_page_of_the_documents_has_these_tables():

@@ -24,12 +24,12 @@ from sanic_reaper.main import reader as reader_module
 from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
 from sanic_reaper.main.startup import HARD, HARD_BESIDE, StartupTracker
-from sanic_reaper.main.words import WORDS, is_understood
 from sanic_reaper.main.worker import Worker
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
 from sanic_reaper.model.questions import REQUEST, REQUESTS
 from sanic_reaper.model.stacks import frames_of, other_threads
+from sanic_reaper.protocol.worker import WORDS, is_understood
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED
