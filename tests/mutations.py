@@ -55,7 +55,7 @@ MUTATIONS = [
     Mutation(
         "a forked worker does not check whether the main process is already dead",
         "worker/entry.py",
-        "        os._exit(0)  # it died before the kernel knew that we care\n",
+        "        os._exit(0)  # main died before the kernel was asked for a signal\n",
         "        pass\n",
         "test_watchdog.py::test_it_dies_together_with_main_before_a_worker_asks_for_a_signal",
     ),

@@ -176,7 +176,7 @@ def test_signs_of_life_are_not_for_who_is_not_meant(launch, listener):
 def test_nobody_who_listens_is_no_harm(launch, tmp_path):
     server = launch(FORKED, env={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     server.wait_serving()
-    assert "the service manager can't be told" in server.wait_for_output("can't be told")
+    assert "the service manager can't be notified" in server.wait_for_output("can't be notified")
     assert server.stop() == 0
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..config import Settings
 from ..events import Hooks
-from ..worker.entry import Orders
+from ..worker.entry import ProcessConfig
 from .fleet import Fleet
 from .notify import Notifier
 from .processes import WatchedProcess
@@ -21,7 +21,7 @@ from .worker import Worker
 class Watcher(Protocol):
     """Who wants to know of the processes that main starts: the launcher."""
 
-    def starting(self, handle: WatchedProcess) -> AbstractContextManager[Orders]:
+    def starting(self, handle: WatchedProcess) -> AbstractContextManager[ProcessConfig]:
         """What to start it in, and what to tell it."""
 
     def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..config import Settings
 from ..events import Hooks
 from ..platform.base import Identity
-from ..worker.entry import Orders
+from ..worker.entry import ProcessConfig
 from ..worker.guard import TERMINAL_SIGNALS
 from ..worker.startup import now
 from . import inheritance
@@ -59,19 +59,19 @@ class Launcher:
         self._beat_every = beat_every
 
     @contextmanager
-    def starting(self, handle: WatchedProcess) -> Iterator[Orders]:
-        """Start a process in this context, with the orders that it yields."""
+    def starting(self, handle: WatchedProcess) -> Iterator[ProcessConfig]:
+        """Start a process in this context, with the configuration that it yields."""
         began = now()
         reports, report = Pipe(duplex=False) if handle.is_server else (None, None)
         is_added = False
         try:
             with self._without_hooks(handle), self._signals.held_back():
-                orders = self._orders(handle, report, began)
-                with inheritance.quiet_start(handle.method, orders.pdeathsig != 0):
-                    yield orders
+                config = self._process_config(handle, report, began)
+                with inheritance.quiet_start(handle.method, config.pdeathsig != 0):
+                    yield config
                 assert handle.pid is not None
                 identity = handle.pid, self._identify(handle.pid)
-                self._fleet.add(handle, identity, began, reports, orders.beat_every)
+                self._fleet.add(handle, identity, began, reports, config.heartbeat_interval)
                 is_added = True
         finally:
             for end in (None if is_added else reports, report):
@@ -87,21 +87,25 @@ class Launcher:
         there. The other start methods have no such trouble, and do not wait."""
         return self._hooks.parked() if handle.method == "fork" else nullcontext()
 
-    def _orders(self, handle: WatchedProcess, report: Connection | None, began: float) -> Orders:
-        return Orders(
+    def _process_config(
+        self, handle: WatchedProcess, report: Connection | None, began: float
+    ) -> ProcessConfig:
+        return ProcessConfig(
             role=handle.reaper_role,
             main_pid=self._main[0],
             main_start=self._main[1],
             pdeathsig=self._settings.pdeathsig if inheritance.is_main_thread() else 0,
             orphan_grace=self._settings.orphan_grace,
-            unheard=tuple(s for s in self._signals.handled if s in TERMINAL_SIGNALS),
-            forget=tuple(name for name in inheritance.IMPORT_VARIABLES if name not in os.environ),
-            report=report,
+            ignored_signals=tuple(s for s in self._signals.handled if s in TERMINAL_SIGNALS),
+            import_variables=tuple(
+                name for name in inheritance.IMPORT_VARIABLES if name not in os.environ
+            ),
+            report_pipe=report,
             handler_timeout=self._settings.handler_timeout,
-            beat_every=self._beat_every(),
-            began=began,
+            heartbeat_interval=self._beat_every(),
+            started_at=began,
             environment=inheritance.child_environment(),
             endpoint=self._settings.endpoint if handle.is_server else "",
-            directory=self._journal.path,
-            run=self._run,
+            state_directory=self._journal.path,
+            run_id=self._run,
         )

@@ -1,10 +1,11 @@
-"""What the service manager that has started main is told: the protocol of sd_notify(3).
+"""Notifies the service manager that has started main, by the protocol of sd_notify(3).
 
-systemd names a datagram socket in NOTIFY_SOCKET, to a service of `Type=notify`, and reads from it
-assignments, a line each; their times are in microseconds. Nobody imports this where none is named.
+For a service of `Type=notify`, systemd names a datagram socket in NOTIFY_SOCKET and reads
+assignments from it, one a line; times are in microseconds. Without NOTIFY_SOCKET this module is not
+loaded.
 
-`Words` decides what is to be said, and is pure. `Notifier` says it, from main's loop. Whether
-anybody listens is not the server's business: nothing here waits, and nothing here fails.
+`Messages` decides what is to be sent, and is pure. `Notifier` sends it, from main's loop. Nothing
+here waits, and nothing here fails: the server does not depend on its service manager.
 """
 
 from __future__ import annotations
@@ -20,54 +21,54 @@ from ..untrusted import whole
 
 STARTING, UP, STOPPING = "starting", "up", "stopping"
 
-SLACK = 10.0
-"""Seconds on top of a deadline that the service manager is to leave us. At the deadline the
-watchdog kills; that is reported, and the next try may have to wait, or the interpreter to end."""
+EXTRA_TIME = 10.0
+"""Seconds on top of each deadline that the service manager is asked for. At the deadline the
+watchdog kills. Main then logs that, and may wait before the next try or for its own exit."""
 
-CLOSE = 1.0
-"""Seconds by which a deadline may grow before that is news: there are `SLACK` of them."""
+MIN_EXTENSION = 1.0
+"""Seconds by which a deadline must grow before it is sent again. `EXTRA_TIME` covers less."""
 
-
-SHORTEST_BEAT = 0.05
-"""Seconds between two beats of a worker's loop, however impatient the service manager is."""
+MIN_HEARTBEAT = 0.05
+"""Smallest interval of a worker's heartbeat in seconds, however short WatchdogSec= is."""
 
 
 class Situation(NamedTuple):
-    """The server, as far as a service manager wants to know of it."""
+    """The state of the server, as far as it concerns a service manager."""
 
     phase: str
     """`STARTING` until every worker has served at the same time, then `UP` until the stop."""
     wanted: int = 0
-    """How many workers there should be."""
+    """How many workers are configured."""
     serving: int = 0
-    """How many of them serve, or have somebody who serves until they do."""
+    """How many workers serve, or have a predecessor that serves until they do."""
     turns: bool = False
-    """Whether the event loop of one that serves turns."""
-    due: float = 0.0
-    """By when the phase is over, or somebody is killed, on the monotonic clock. 0: no limit."""
+    """Whether the event loop of at least one serving worker turns."""
+    deadline: float = 0.0
+    """Monotonic time by which the phase ends, or a process is killed. 0: there is no limit."""
     finishing: int = 0
     """How many workers listen while their `after_server_start` handlers still run."""
 
 
-class Words:
-    """What is to be told when, each thing once. Pure.
+class Messages:
+    """Decides which messages are due, and repeats none. Pure.
 
     Args:
-        ping_every: seconds between two signs of life. 0: nobody waits for any.
+        ping_interval: seconds between two WATCHDOG=1. 0: none are wanted.
     """
 
-    def __init__(self, ping_every: float = 0.0) -> None:
-        self._ping_every = ping_every
+    def __init__(self, ping_interval: float = 0.0) -> None:
+        self._ping_interval = ping_interval
         self._next_ping = float("-inf")
-        self._told: set[str] = set()
+        self._sent: set[str] = set()
         self._status = ""
-        self._due = 0.0
+        self._deadline = 0.0
 
     def on(self, now: float, situation: Situation) -> list[str]:
-        """The lines that are news.
+        """The lines to be sent.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
+            situation: the state of the server at that time.
         """
         phase = situation.phase
         lines = []
@@ -77,17 +78,17 @@ class Words:
             lines += self._once("READY=1")
         lines += self._on_status(situation)
         if phase != UP:  # there is no timeout then that could be extended
-            lines += self._on_due(now, situation.due)
-        if phase == UP and situation.turns and self._ping_every and now >= self._next_ping:
-            self._next_ping = now + self._ping_every
+            lines += self._on_deadline(now, situation.deadline)
+        if phase == UP and situation.turns and self._ping_interval and now >= self._next_ping:
+            self._next_ping = now + self._ping_interval
             lines.append("WATCHDOG=1")
         return lines
 
     def _once(self, line: str) -> list[str]:
-        if line in self._told:
+        if line in self._sent:
             return []
-        self._told.add(line)
-        self._due = 0.0  # it is another timeout's from now on
+        self._sent.add(line)
+        self._deadline = 0.0  # from now on systemd runs another timeout
         return [line]
 
     def _on_status(self, situation: Situation) -> list[str]:
@@ -101,98 +102,110 @@ class Words:
         self._status = status
         return [f"STATUS={status}"]
 
-    def _on_due(self, now: float, due: float) -> list[str]:
-        """Told in full, not in small steps for as long as main's loop turns: a main that hangs in a
-        stop is ended by the watchdog at this very deadline, and that is one line in the log."""
-        if not due or due < self._due + CLOSE:
+    def _on_deadline(self, now: float, deadline: float) -> list[str]:
+        """Ask for the whole time at once, and not in small steps while main's loop turns.
+
+        If main hangs in a stop, the watchdog kills it at this very deadline and logs one line.
+        """
+        if not deadline or deadline < self._deadline + MIN_EXTENSION:
             return []
-        self._due = due
-        return [f"EXTEND_TIMEOUT_USEC={int((max(due - now, 0.0) + SLACK) * 1e6)}"]
+        self._deadline = deadline
+        return [f"EXTEND_TIMEOUT_USEC={int((max(deadline - now, 0.0) + EXTRA_TIME) * 1e6)}"]
 
 
 class Notifier:
-    """The line to the service manager.
+    """Main's end of the notification socket.
 
     Args:
-        address: of its socket: a path, or `@` and a name.
-        ping_every: seconds between two signs of life. 0: it waits for none.
+        address: address of the socket: a path, or `@` and a name.
+        ping_interval: seconds between two WATCHDOG=1. 0: none are wanted.
 
     Attributes:
-        situation: how the server is, asked at each turn until the stop. Set by who knows.
+        situation: returns the state of the server. Called at each turn until the stop. Set by the
+            manager of the workers.
     """
 
-    def __init__(self, address: str, ping_every: float) -> None:
+    def __init__(self, address: str, ping_interval: float) -> None:
         self.situation: Callable[[], Situation] | None = None
-        self.ping_every = ping_every
+        self.ping_interval = ping_interval
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._words = Words(ping_every)
+        self._messages = Messages(ping_interval)
         self._unsent: dict[str, str] = {}
-        self._is_told = False
+        self._has_warned = False
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Notifier:
-        """As the environment says. There must be a NOTIFY_SOCKET."""
-        return cls(environ["NOTIFY_SOCKET"], ping_interval(environ))
+        """The notifier that the environment asks for. NOTIFY_SOCKET must be set."""
+        return cls(environ["NOTIFY_SOCKET"], ping_interval_of(environ))
 
-    def beat_every(self, wanted: float) -> float:
-        """How often a worker's loop is to beat, where somebody else wants it so often.
+    def heartbeat_interval(self, wanted: float) -> float:
+        """The interval of the workers' heartbeat in seconds.
 
         Args:
-            wanted: in seconds. 0: nobody does.
+            wanted: the interval that the settings ask for. 0: they ask for none.
         """
-        if wanted or not self.ping_every:
+        if wanted or not self.ping_interval:
             return wanted
-        return max(SHORTEST_BEAT, min(1.0, self.ping_every / 2))
+        return max(MIN_HEARTBEAT, min(1.0, self.ping_interval / 2))
 
     def begin(self, limit: float | None) -> None:
-        """The start begins. Until there are workers nobody has a deadline: they will have this one.
+        """Send the deadline of the start, before there are workers that have one.
 
         Args:
-            limit: seconds that their start may take. `None`: as long as it likes.
+            limit: limit in seconds for the start of a worker. `None`: no limit.
         """
-        self._say(Situation(STARTING, due=time.monotonic() + limit if limit else 0.0))
+        self._send_changes(Situation(STARTING, deadline=time.monotonic() + limit if limit else 0.0))
 
     def guard(self) -> None:
         """Sanic's own manager runs the workers: nobody here knows how many there are."""
         self.situation = lambda: Situation(UP, turns=True)
 
     def turn(self, stop_by: float | None) -> None:
-        """Say what is news.
+        """Send what has changed.
 
         Args:
-            stop_by: when the stop is over that has begun, on the monotonic clock. `None`: none has.
+            stop_by: monotonic deadline of the stop. `None`: no stop has begun.
         """
         if stop_by is not None:
-            # It holds on to the manager, and so to every worker's descriptors.
+            # The function refers to the manager, and so keeps every worker's descriptors open.
             self.situation = None
-            self._say(Situation(STOPPING, due=stop_by))
+            self._send_changes(Situation(STOPPING, deadline=stop_by))
         elif self.situation is not None:
-            self._say(self.situation())
+            self._send_changes(self.situation())
 
-    def _say(self, situation: Situation) -> None:
-        for line in self._words.on(time.monotonic(), situation):
-            self._unsent[line.partition("=")[0]] = line  # what it had to say before is no news
+    def _send_changes(self, situation: Situation) -> None:
+        for line in self._messages.on(time.monotonic(), situation):
+            self._unsent[line.partition("=")[0]] = line  # replaces what could not be sent before
         if self._unsent and self._send("\n".join(self._unsent.values())):
             self._unsent.clear()
 
     def _send(self, message: str) -> bool:
-        """A socket for each message: one that stays would be passed on by fork, to every worker."""
+        """Send a message through a new socket. Forked workers would inherit one that stays open.
+
+        Returns:
+            Whether the message must not be sent again.
+        """
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
                 line.setblocking(False)
                 line.sendto(message.encode(), self._address)
         except BlockingIOError:
-            return False  # it is busy: next time
+            return False  # its queue is full: next time
         except (OSError, ValueError) as error:
-            if not self._is_told:
-                self._is_told = True
-                log.warning("the service manager can't be told (%r: %s)", self._address, error)
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning(
+                    "the service manager can't be notified through NOTIFY_SOCKET (%r: %s); "
+                    "the server runs all the same",
+                    self._address,
+                    error,
+                )
             return False
         return True
 
 
-def ping_interval(environ: Mapping[str, str]) -> float:
-    """Seconds between two signs of life, by WATCHDOG_USEC and WATCHDOG_PID. 0: none is wanted.
+def ping_interval_of(environ: Mapping[str, str]) -> float:
+    """Seconds between two WATCHDOG=1, from WATCHDOG_USEC and WATCHDOG_PID. 0: none are wanted.
 
     Half of the time after which the service manager gives up, as sd_watchdog_enabled(3) advises.
     """

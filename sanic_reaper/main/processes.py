@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from ..model.roles import WORKER
-from ..worker.entry import Orders, enter
+from ..worker.entry import ProcessConfig, enter
 
 if TYPE_CHECKING:
     from .interfaces import Watcher
@@ -30,7 +30,7 @@ class WatchedProcess(BaseProcess):
 
     reaper_role: str
     _watcher: Watcher | None
-    _orders: Orders
+    _process_config: ProcessConfig
     _kwargs: dict[str, Any]
 
     def __init__(self, *args: Any, watcher: Watcher, role: str, **kwargs: Any) -> None:
@@ -41,11 +41,11 @@ class WatchedProcess(BaseProcess):
     def start(self) -> None:
         watcher = self._watcher
         assert watcher is not None
-        with watcher.starting(self) as self._orders:
+        with watcher.starting(self) as self._process_config:
             super().start()
 
     def run(self) -> None:
-        leave = enter(self._orders, self._kwargs)
+        leave = enter(self._process_config, self._kwargs)
         try:
             super().run()
         except KeyboardInterrupt:

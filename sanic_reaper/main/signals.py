@@ -1,10 +1,10 @@
-"""Main's stop signals.
+"""The stop signals of the main process.
 
-A handler in Python runs between two bytecodes of the main thread, wherever that thread is: perhaps
-in the middle of a conversation with the SyncManager, which a second conversation would corrupt
-(that is how Sanic's own handler crashes). So ours does two things only. It tells the watchdog, with
-one write. And where main waits for something that a stop need not wait for, it raises
-`StopRequested` there, which ends the waiting.
+A handler in Python runs between two bytecodes of the main thread. The thread may be in the middle
+of a conversation with the SyncManager, which a second conversation would corrupt (Sanic's own
+handler crashes that way). So the handler here does two things only. It tells the watchdog, by one
+write. And if main waits for something that a stop need not wait for, the handler raises
+`StopRequested`, which ends the waiting.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from typing import Any
 NEVER = float("inf")
 
 DEBOUNCE = 0.05
-"""Seconds within which a second signal is the same one: launchers forward a Ctrl+C that the
-terminal has delivered already, and nobody presses it twice as fast."""
+"""Seconds within which a second signal counts as the first one. A launcher forwards a Ctrl+C that
+the terminal has delivered already, and nobody presses it twice as fast."""
 
-AFTERMATH = 0.5
-"""Seconds after the server's end in which a signal was still meant for it: a stop may take less
-time than a second Ctrl+C, and neither what comes after the server nor the exit of the interpreter
-shall die of that."""
+LATE_SIGNAL_GRACE = 0.5
+"""Seconds after the stop in which further stop signals are dropped, so that a double Ctrl+C does
+not end the code that runs after `app.run()`, nor the exit of the interpreter."""
 
 ALWAYS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
-UNLESS_TAKEN: tuple[int, ...] = (signal.SIGHUP, signal.SIGQUIT)
-"""These only where nobody ignores them (nohup) or handles them (the user, Sanic's daemon)."""
+"""Signals that are handled in any case."""
+
+ONLY_IF_DEFAULT: tuple[int, ...] = (signal.SIGHUP, signal.SIGQUIT)
+"""Signals that are handled only if nobody ignores them (nohup) or handles them (the user, Sanic's
+daemon)."""
 
 
 class StopRequested(KeyboardInterrupt):
-    """Raised by a stop signal where main may be interrupted.
+    """Raised by a stop signal where main can be interrupted.
 
-    A `KeyboardInterrupt`, since that is what event loops, `multiprocessing` and users' code let
-    through: no `except Exception` on the way may swallow it.
+    It is a `KeyboardInterrupt` because event loops, `multiprocessing` and users' code let that
+    through. `except Exception` does not catch it.
     """
 
 
@@ -63,7 +65,7 @@ class StopSignals:
         self._held_back = 0
         self._before: dict[int, Any] = {}
         self._last_at = 0.0
-        self._is_retired = False
+        self._drops_signals = False
         self._restored_at = NEVER
         self._children_were_ignored = False
         self._unblocked: set[int] = set()
@@ -71,13 +73,13 @@ class StopSignals:
         """Handlers that hear of the first signal after us."""
 
     def install(self) -> None:
-        """Take the signals over; again, where Sanic has taken them meanwhile.
+        """Install the handlers. Called again after Sanic has installed its own.
 
-        Sanic takes none of `UNLESS_TAKEN`: one that has got another handler in between has it from
-        the user, who keeps it.
+        Sanic installs none for `ONLY_IF_DEFAULT`. A handler that such a signal has got in between
+        is the user's, and stays.
         """
         before: object = self._handle if self._before else signal.SIG_DFL
-        wanted = self.handled if self._before else UNLESS_TAKEN
+        wanted = self.handled if self._before else ONLY_IF_DEFAULT
         others = (signum for signum in wanted if signum not in ALWAYS)
         self.handled = (*ALWAYS, *(s for s in others if _handler(s) == before))
         for signum in self.handled:
@@ -97,38 +99,38 @@ class StopSignals:
         self.install()
 
     def unblock(self) -> None:
-        """Let the signals come that are blocked: no stop would be heard of, and no alarm rings.
+        """Unblock the stop signals and SIGALRM.
 
-        A launcher passes on what its thread blocks, and a listener may block signals around the
-        start of a thread and forget it. (Plain Sanic hears SIGINT and SIGTERM by chance: they are
-        unblocked by `resource_tracker` when it starts.)
+        A launcher passes on the signals that its thread blocks, and a listener may block signals
+        around the start of a thread and forget to unblock them. (Plain Sanic receives SIGINT and
+        SIGTERM by chance: `resource_tracker` unblocks them when it starts.)
         """
         wanted = {*self.handled, signal.SIGALRM}
         self._unblocked |= wanted & signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
 
-    def heed_children(self) -> None:
-        """Have children that end wait to be asked for their exit code.
+    def keep_exit_codes(self) -> None:
+        """Have the kernel keep the exit code of each child until main reads it.
 
-        SIGCHLD may be ignored, which a launcher passes on by exec. The kernel then reaps them.
+        If a launcher ignores SIGCHLD, main inherits that by exec, and the kernel reaps each child.
         """
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._children_were_ignored = True
 
-    def retire(self) -> None:
-        """The server has stopped: signals mean nothing to it any more, and are dropped.
+    def drop_further(self) -> None:
+        """Drop all further stop signals, because the server has stopped.
 
-        Somebody who presses Ctrl+C twice shall not see a traceback of the last lines of `serve`.
+        A second Ctrl+C must not print a traceback of the last lines of `serve`.
         """
-        self._is_retired = True
+        self._drops_signals = True
 
     def restore(self) -> None:
-        """The server is over: put back the handlers that stood there before it.
+        """Put back the handlers from before the server.
 
-        Where Ctrl+C has just been pressed, its handler stays until it is called again: a second one
-        is dropped for a moment. A handler that somebody else has installed meanwhile stays.
+        If Ctrl+C has just been pressed, the handler of SIGINT stays until it is called again, and
+        drops a second Ctrl+C for a moment. A handler that somebody else has installed stays.
         """
-        self._is_retired = True
+        self._drops_signals = True
         self._restored_at = time.monotonic()
         for signum in self.handled:
             if signal.getsignal(signum) == self._handle and not self._may_come_twice(signum):
@@ -138,38 +140,38 @@ class StopSignals:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
     def _may_come_twice(self, signum: int) -> bool:
-        return signum == signal.SIGINT and time.monotonic() - self._last_at < AFTERMATH
+        return signum == signal.SIGINT and time.monotonic() - self._last_at < LATE_SIGNAL_GRACE
 
-    def drop_late(self) -> None:
-        """The interpreter exits. If that is right after the server, a late signal shall not make an
-        orderly stop look like a death by signal.
+    def drop_at_exit(self) -> None:
+        """Drop late stop signals while the interpreter exits right after the server.
 
-        This lasts as long as exit handlers run: then CPython puts the default action back. (To
-        ignore the signals was rejected: an exit handler that hangs could not be ended by them.)
+        A late signal would make an orderly stop look like a death by signal. The handler stays as
+        long as exit handlers run: then CPython puts the default action back. (Ignoring the signals
+        was rejected: they could not end an exit handler that hangs.)
         """
-        if time.monotonic() - self._restored_at < AFTERMATH:
+        if time.monotonic() - self._restored_at < LATE_SIGNAL_GRACE:
             for signum in self.handled:
                 if signal.getsignal(signum) == self._before[signum]:
                     signal.signal(signum, self._handle)
 
     def _pass_on(self, signum: int, frame: FrameType | None) -> None:
-        """Do what would have been done without us."""
+        """Do what the signal would have done without the Reaper."""
         before = self._before[signum]
         if signal.getsignal(signum) == self._handle:
             signal.signal(signum, before)
             os.kill(os.getpid(), signum)
-        elif callable(before):  # a handler of the script's has called us, which it found there
+        elif callable(before):  # the script's handler has called this one, which it had replaced
             before(signum, frame)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            # A child that main forked and that has not yet set up its own: it has nothing to lose.
+            # A child that main has forked, before it installs its own handlers: the signal ends it.
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
         now = time.monotonic()
-        if self._is_retired:
-            if now - self._restored_at >= AFTERMATH:
+        if self._drops_signals:
+            if now - self._restored_at >= LATE_SIGNAL_GRACE:
                 self._pass_on(signum, frame)
             elif signum == signal.SIGINT:
                 self._last_at = now
@@ -198,7 +200,7 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within this block a stop signal raises `StopRequested`, also one that came before."""
+        """Have a stop signal raise `StopRequested` within this block, also one that came before."""
         before, self._interruptible = self._interruptible, True
         try:
             if self.received is not None:
@@ -209,9 +211,9 @@ class StopSignals:
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """Within this block it does not; at its end it does, if a signal came meanwhile.
+        """Hold `StopRequested` back within this block, and raise it at the end of the block.
 
-        For the start of a process: interrupted there, it would run without anybody knowing it.
+        For the start of a process: an interrupted start would leave a process that nobody knows.
         """
         self._held_back += 1
         try:
@@ -223,7 +225,7 @@ class StopSignals:
 
 
 def _handler(signum: int) -> Any:
-    """What handles a signal, but for the handler of a server from which this process was forked."""
+    """The handler of a signal. One of the server that has forked this process does not count."""
     handler = signal.getsignal(signum)
     return signal.SIG_DFL if _is_inherited(handler) else handler
 

@@ -148,7 +148,7 @@ class Supervisor:
         self._journal.open()
         self._use_directory(self._journal.path)
         self._journal.place.moved = self._use_directory
-        self.signals.heed_children()
+        self.signals.keep_exit_codes()
         preflight.ask_the_kernel()
         birthmark.shed()
         children = children_of(self._main[0])
@@ -254,7 +254,7 @@ class Supervisor:
             ("give the listeners back", self._listeners.restore),
             ("let the hooks end", self.hooks.finish),
             ("give the WorkerManager back", self._restore_manager),
-            ("drop signals that are late", self.signals.retire),
+            ("drop signals that are late", self.signals.drop_further),
         ):
             self._steps.attempt(purpose, step)
         self._is_finished = True
@@ -329,7 +329,7 @@ class Supervisor:
             return  # a child that main has forked; or another server has begun here
         self.end()
         if threading.current_thread() is threading.main_thread():
-            self.signals.drop_late()
+            self.signals.drop_at_exit()
             aftermath.leave_threads(self._listeners.left_threads)
         aftermath.name_threads_that_are_waited_for(self._listeners.left_threads)
 
@@ -369,7 +369,7 @@ class Supervisor:
 
     def _beat_every(self) -> float:
         wanted = self.settings.beat_every
-        return wanted if self.notifier is None else self.notifier.beat_every(wanted)
+        return wanted if self.notifier is None else self.notifier.heartbeat_interval(wanted)
 
     def wants(self, workers: int, has_started: bool) -> None:
         self._journal.wanted = workers

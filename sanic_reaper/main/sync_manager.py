@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..compat import services, spawning
-from .sync_process import Charge, ManagerContext, enter_manager
+from .sync_process import ManagerConfig, ManagerContext, enter_manager
 
 if TYPE_CHECKING:
     from ..platform.base import Identity
@@ -31,7 +31,7 @@ def guarded_manager(main: Identity, grace: float) -> Any:
     module = spawning.main_module(context.get_start_method())
     try:
         manager = SyncManager(ctx=ManagerContext(context))  # type: ignore[arg-type]
-        manager.start(enter_manager, (Charge(main, grace, module),))
+        manager.start(enter_manager, (ManagerConfig(main, grace, module),))
     except (AttributeError, TypeError):  # a broken contract, of which the log tells
         return multiprocessing.Manager()
     return manager

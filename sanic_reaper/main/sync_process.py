@@ -1,7 +1,7 @@
-"""A SyncManager's own process: it starts deaf to the terminal, without the user's module, and ends
-with main.
+"""The process of a SyncManager: it ignores the terminal, does not import the user's module, and
+exits with main.
 
-It has to be unpickled there, so this imports neither Sanic nor what main has of ours.
+This module is unpickled in that process, so it imports neither Sanic nor main's other modules.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from ..worker.guard import TERMINAL_SIGNALS, alarm_in, arm, main_lives
 if TYPE_CHECKING:
     from ..platform.base import Identity
 
-_LOOK_EVERY = 0.05
-"""Seconds between two looks of an orphaned SyncManager at who still talks to it."""
+_CHECK_INTERVAL = 0.05
+"""Seconds between two checks of an orphaned SyncManager whether anybody still talks to it."""
 
 
 class ManagerProcess(BaseProcess):
-    """A process that starts deaf to the terminal (`inheritance.quiet_start`), and at once."""
+    """A process that starts with the signals of the terminal blocked (`inheritance.quiet_start`),
+    and without the import of main's module."""
 
     def start(self) -> None:
         from ..compat.spawning import spawning_without_main
@@ -88,14 +89,14 @@ class ManagerContext:
         return getattr(self._context, name)
 
 
-class Charge(NamedTuple):
-    """What a SyncManager has to know of main.
+class ManagerConfig(NamedTuple):
+    """What main tells a SyncManager.
 
     Attributes:
-        main: the process that it ends with.
-        grace: seconds that it may live on for workers that still talk to it.
-        module: how main's own module is found: `multiprocessing`'s word for the way, and the name
-            or the path. Empty: there is none.
+        main: pid and creation time of the main process.
+        grace: seconds for which the SyncManager serves workers when main has died.
+        module: how main's own module is found: the key of `multiprocessing`'s preparation data, and
+            the name or the path. Empty: there is none.
     """
 
     main: Identity
@@ -103,30 +104,31 @@ class Charge(NamedTuple):
     module: tuple[str, ...]
 
 
-def enter_manager(charge: Charge) -> None:
-    """The initializer of a SyncManager: it ends after main, and after the workers.
+def enter_manager(config: ManagerConfig) -> None:
+    """Set up the process of a SyncManager: it exits after main, and after the workers.
 
-    A service manager that signals every process at once must not take it from under workers that
-    still tell it how they end: SIGTERM counts only when main is gone. The watchdog sends it then;
-    where there is none the SyncManager ends when nobody talks to it any more, or after the grace.
+    SIGTERM counts only when main has died: a service manager that signals every process at once
+    must not end the SyncManager while workers still talk to it. When main has died, the watchdog
+    sends SIGTERM. Without a watchdog the SyncManager exits when nobody talks to it any more, or
+    after the grace period.
     """
-    alone = threading.active_count() + 1  # and the thread that accepts connections
+    idle_threads = threading.active_count() + 1  # one more accepts connections
     last_moment = float("inf")
 
     def orphaned(signum: int, frame: FrameType | None) -> None:
         nonlocal last_moment
-        last_moment = time.monotonic() + charge.grace
-        alarm_in(_LOOK_EVERY)
+        last_moment = time.monotonic() + config.grace
+        alarm_in(_CHECK_INTERVAL)
 
     def look(signum: int, frame: FrameType | None) -> None:
-        if threading.active_count() <= alone or time.monotonic() >= last_moment:
+        if threading.active_count() <= idle_threads or time.monotonic() >= last_moment:
             end(signum, frame)
-        alarm_in(_LOOK_EVERY)
+        alarm_in(_CHECK_INTERVAL)
 
     def end(signum: int, frame: FrameType | None) -> None:
-        if not main_lives(*charge.main):
-            alarm_in(0)  # or it interrupts what follows
-            # By default its directory would stay in /tmp; its own way out takes 0.3 s.
+        if not main_lives(*config.main):
+            alarm_in(0)  # an alarm would interrupt what follows
+            # The default action would leave the directory in /tmp; a regular exit takes 0.3 s.
             _remove_temporary_directory()
             os._exit(0)
 
@@ -135,28 +137,31 @@ def enter_manager(charge: Charge) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGUSR2, orphaned)
     signal.signal(signal.SIGALRM, look)
-    arm(charge.main[0], signal.SIGUSR2)
-    if not main_lives(*charge.main):
+    arm(config.main[0], signal.SIGUSR2)
+    if not main_lives(*config.main):
         os._exit(0)
-    LateModule.stand_in(charge.module)
+    LazyMainModule.stand_in(config.module)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | {signal.SIGTERM})
 
 
 def _remove_temporary_directory() -> None:
-    """Where main and a SyncManager have their sockets; main's own finalizer is gone with main."""
+    """Remove the directory of the sockets between main and the SyncManager.
+
+    Main's own finalizer has not run, because main has died.
+    """
     process: Any = multiprocessing.current_process()
     directory = process._config.get("tempdir")
     if directory:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-class LateModule(ModuleType):
-    """Stands for main's own module, which is imported when somebody wants something of it.
+class LazyMainModule(ModuleType):
+    """Stands in for main's own module, and imports that module at the first use of an attribute.
 
-    `multiprocessing` imports it in each process that it spawns: for a SyncManager that is half a
-    second and 20 MB, and whatever else the user's module does, for nothing. It needs the module
-    only to unpickle an object of a class that is defined there, which a worker may put into the
-    shared state: and then it is imported here, as `multiprocessing` would have done.
+    `multiprocessing` imports the module in each process that it spawns. For a SyncManager that is
+    half a second, 20 MB and every side effect of the user's module, for nothing. The SyncManager
+    needs the module only to unpickle an object of a class that is defined there, which a worker may
+    put into the shared state.
     """
 
     def __init__(self, module: tuple[str, ...]) -> None:
@@ -166,21 +171,25 @@ class LateModule(ModuleType):
 
     @classmethod
     def stand_in(cls, module: tuple[str, ...]) -> None:
-        """For a process that was started without main's module; `module` is empty in others."""
-        # Without it `multiprocessing` calls the interpreter's own so. A fork server may preload it.
+        """Install the stand-in, if this process was started without main's module.
+
+        Args:
+            module: as `ManagerConfig.module`.
+        """
+        # Without main's module `__mp_main__` is the interpreter's own. (A fork server may preload.)
         if module and sys.modules["__mp_main__"].__name__ == "__main__":
             late = cls(module)
             sys.modules["__main__"] = sys.modules["__mp_main__"] = late
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what the import system asks of each module
+        if name.startswith("__"):  # the import system asks each module for these
             raise AttributeError(name)
-        with self.__reaper_lock__:  # each who talks to a SyncManager has a thread of it
+        with self.__reaper_lock__:  # each client of a SyncManager has a thread here
             module, self.__reaper_module__ = self.__reaper_module__, ()
             if module:
                 way, where = module
                 multiprocessing.spawn.prepare({way: where})
         real = sys.modules["__mp_main__"]
-        if real is self:  # not for `multiprocessing` to import, or in the midst of that
+        if real is self:  # `multiprocessing` can't import it, or this is that import
             raise AttributeError(name)
         return getattr(real, name)

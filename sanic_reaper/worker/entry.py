@@ -1,8 +1,8 @@
-"""What happens in a process that main starts, before and around what it was started for.
+"""Sets up a process that main starts, before its own work begins.
 
-`enter` is the first thing that runs there: before it, under spawn, only the import of the user's
-main module. What it sets up must hold in every state that the process may be in later on, so it
-relies on the kernel where it can and on the event loop nowhere.
+`enter` is the first thing that runs there. Under spawn only the import of the user's main module
+comes before it. What `enter` sets up holds in every state that the process can be in later, so it
+relies on the kernel where it can, and nowhere on the event loop.
 """
 
 from __future__ import annotations
@@ -27,82 +27,91 @@ from . import hooks, starts
 from .guard import TERMINAL_SIGNALS, arm, main_lives
 from .reports import Reports
 from .startup import Startup
-from .stopping import ProcessStop, ServerStop, ignore
+from .stopping import ProcessStop, ServerStop, ignore_signal
 
 T = TypeVar("T")
 
-_INSPECTOR_PATIENCE = 1.0
-"""Seconds for the Inspector to stop. It has nothing to finish; under fork, where it runs the app's
-listeners too, Sanic's `shutdown_tasks` never returns in it (app.py:1903, a float that misses 0)."""
+INSPECTOR_STOP_TIMEOUT = 1.0
+"""Seconds that the Inspector gets to stop. It has nothing to finish. Under fork it also runs the
+app's listeners, and then Sanic's `shutdown_tasks` never returns (app.py:1903: a float that never
+becomes exactly 0)."""
 
 
-class Orders(NamedTuple):
+class ProcessConfig(NamedTuple):
     """What main tells a process that it starts. Pickled under spawn and forkserver."""
 
     role: str
+    """`worker`, or `process` for any other one."""
     main_pid: int
+    """Pid of the main process."""
     main_start: int
+    """Creation time of the main process, as the kernel gives it."""
     pdeathsig: int
+    """The signal that the kernel sends when main dies. 0: none."""
     orphan_grace: float
-    unheard: tuple[int, ...]
-    """Stop signals that main handles, so that this process need not hear them."""
-    forget: tuple[str, ...]
-    """Variables that were for the import of the main module only."""
-    report: Connection | None
-    """Through it a worker tells main of its start."""
+    """Seconds that this process gets to stop when main has died."""
+    ignored_signals: tuple[int, ...]
+    """Stop signals that main handles, so that this process may ignore them."""
+    import_variables: tuple[str, ...]
+    """Environment variables that were set for the import of the main module only."""
+    report_pipe: Connection | None
+    """The pipe through which a worker reports to main. `None`: this process is no worker."""
     handler_timeout: float
-    beat_every: float
-    """Seconds after which its event loop is to say that it turns. 0: nobody wants to know."""
-    began: float
-    """When main started it, on the monotonic clock that all processes share."""
+    """Limit in seconds of a start handler that has none of its own. 0: no limit."""
+    heartbeat_interval: float
+    """Seconds between two heartbeats of the event loop. 0: none are sent."""
+    started_at: float
+    """Monotonic time at which main started this process."""
     environment: dict[str, str]
-    """Under forkserver the environment is the fork server's: App's worker name is not in it."""
+    """Environment variables to set. Under forkserver the environment is that of the fork server,
+    which lacks the worker's name."""
     endpoint: str
-    """The prefix of the paths under which a worker answers for the whole server. "": none."""
-    directory: str
-    """Where main leaves word of the server, "" for nowhere,"""
-    run: str
-    """and the id of its run."""
+    """Prefix of the paths on which a worker answers for the whole server. "": there are none."""
+    state_directory: str
+    """Directory in which main writes the state of the server. "": there is none."""
+    run_id: str
+    """Id of main's run."""
 
 
-def enter(orders: Orders, arguments: dict[str, Any]) -> Callable[[], None]:
-    """Make this process one that ends with main, and only when it is told to.
+def enter(config: ProcessConfig, arguments: dict[str, Any]) -> Callable[[], None]:
+    """Tie this process to main, and set up its stop signals.
 
-    Must run in the main thread of the new process.
+    Must run in the main thread of the new process. Exits with code 0 if main has died meanwhile.
 
     Args:
-        arguments: of what it was started for; a worker's may be added to.
+        config: what main tells this process.
+        arguments: the arguments of the process's target. A worker's request counter is added.
 
     Returns:
-        What is to be called when that is done: the interpreter begins to exit.
+        A function to be called when the target has returned and the interpreter begins to exit.
     """
-    os.environ.update(orders.environment)
-    for name in orders.forget:
+    os.environ.update(config.environment)
+    for name in config.import_variables:
         os.environ.pop(name, None)
     os.environ[marks.OWNER] = f"{os.getpid()}:{start_of(os.getpid())}"
     birthmark.take()
-    stop = _stop_for(orders)
-    for signum in orders.unheard:
-        if signum != orders.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, ignore)
+    stop = _stop_for(config)
+    for signum in config.ignored_signals:
+        if signum != config.pdeathsig and signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, ignore_signal)
     stop.install()
-    arm(orders.main_pid, stop.first_pdeathsig)
-    if not main_lives(orders.main_pid, orders.main_start):
-        os._exit(0)  # it died before the kernel knew that we care
+    arm(config.main_pid, stop.first_pdeathsig)
+    if not main_lives(config.main_pid, config.main_start):
+        os._exit(0)  # main died before the kernel was asked for a signal
     _show_stack_on_abort()
-    if orders.report is not None:
-        stop.start, reports = _report_to_main(orders.report, orders)
+    if config.report_pipe is not None:
+        stop.start, reports = _report_to_main(config.report_pipe, config)
         stop.start.has_signals = stop.has_signals
         hooks.instrument()
-        if orders.beat_every:
+        if config.heartbeat_interval:
             counted = _attempt("count requests", sanic_server.count_requests, arguments)
-            stop.beat = partial(reports.beat, counted or {}, orders.beat_every)
-    if orders.endpoint:
-        _attempt("answer at REAPER_ENDPOINT", _install_endpoint, orders)
-    # Those that a launcher may have blocked, too.
-    heard = {signal.SIGTERM, signal.SIGCONT, signal.SIGALRM, signal.SIGABRT}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | heard)
-    return stop.leave
+            stop.heartbeat = partial(reports.beat, counted or {}, config.heartbeat_interval)
+    if config.endpoint:
+        _attempt("answer at REAPER_ENDPOINT", _install_endpoint, config)
+    # Also the signals that a launcher may have blocked.
+    unblocked = {signal.SIGTERM, signal.SIGCONT, signal.SIGALRM, signal.SIGABRT}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL_SIGNALS | unblocked)
+    return stop.on_exit
 
 
 def _attempt(what: str, function: Callable[..., T], *arguments: object) -> T | None:
@@ -114,14 +123,14 @@ def _attempt(what: str, function: Callable[..., T], *arguments: object) -> T | N
         return None
 
 
-def _install_endpoint(orders: Orders) -> None:
+def _install_endpoint(config: ProcessConfig) -> None:
     from .endpoint import install  # most servers have none
 
-    install(orders.endpoint, orders.directory, orders.run)
+    install(config.endpoint, config.state_directory, config.run_id)
 
 
-def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Reports]:
-    start = Startup(orders.handler_timeout, orders.began)
+def _report_to_main(connection: Connection, config: ProcessConfig) -> tuple[Startup, Reports]:
+    start = Startup(config.handler_timeout, config.started_at)
     reports = Reports(connection, start.where)
     start.send = reports.send
     starts.take_over(start)
@@ -130,18 +139,21 @@ def _report_to_main(connection: Connection, orders: Orders) -> tuple[Startup, Re
 
 
 def _show_stack_on_abort() -> None:
-    """SIGABRT prints every thread's Python stack, from C and whoever holds the GIL."""
+    """Have SIGABRT print the Python stack of every thread, even if C code holds the GIL."""
     if not faulthandler.is_enabled() and sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
             faulthandler.enable()
 
 
-def _stop_for(orders: Orders) -> ProcessStop:
-    """An Inspector is a server too: a KeyboardInterrupt in it would be logged as a failed one."""
-    if orders.role == WORKER:
-        return ServerStop(orders)
-    if orders.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
-        return ServerStop(orders, _INSPECTOR_PATIENCE)
+def _stop_for(config: ProcessConfig) -> ProcessStop:
+    """How this process stops.
+
+    An Inspector is a server too: Sanic would log a KeyboardInterrupt in it as a failure.
+    """
+    if config.role == WORKER:
+        return ServerStop(config)
+    if config.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
+        return ServerStop(config, INSPECTOR_STOP_TIMEOUT)
     from .helper_stop import HelperStop  # a worker has no use for it
 
-    return HelperStop(orders)
+    return HelperStop(config)

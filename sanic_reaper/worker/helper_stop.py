@@ -1,4 +1,4 @@
-"""The stop of a process that is no server: of the user's, or of an extension's."""
+"""How a process stops that is no server: the user's own, or an extension's."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .stopping import ProcessStop
 
 
 class HelperStop(ProcessStop):
-    """A process of the user's, or of an extension's: a stop is one KeyboardInterrupt.
+    """Turns the first stop signal into one KeyboardInterrupt.
 
-    That is what Sanic sends, and what its documentation lets such a function expect. A SIGTERM is
-    turned into whatever the function has made of SIGINT by then. If that is to ignore it, SIGTERM
-    does what it does by default.
+    That is what Sanic sends, and what its documentation promises to such a function. SIGTERM calls
+    the handler that the function has installed for SIGINT. If the function ignores SIGINT, SIGTERM
+    has its default action.
     """
 
     def install(self) -> None:
@@ -22,7 +22,7 @@ class HelperStop(ProcessStop):
         signal.signal(signal.SIGTERM, self._terminate)
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
-        if self._first(signum):
+        if self._is_first(signum):
             raise KeyboardInterrupt
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
@@ -30,8 +30,8 @@ class HelperStop(ProcessStop):
         if handler == self._interrupt:
             self._interrupt(signum, frame)
         elif callable(handler):
-            if self._first(signum):
+            if self._is_first(signum):
                 handler(signal.SIGINT, frame)
-        else:  # SIGINT is ignored, or has its default action: so SIGTERM has its own
+        else:  # SIGINT is ignored or has its default action, so SIGTERM gets its default action
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)

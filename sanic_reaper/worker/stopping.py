@@ -23,38 +23,42 @@ from .guard import alarm_in, arm, main_lives
 from .startup import Startup
 
 if TYPE_CHECKING:
-    from .entry import Orders
+    from .entry import ProcessConfig
 
 WATCHDOG_GRACE = 0.5
-"""Seconds after main's death by which a worker stops even if the watchdog has not asked it to."""
+"""Seconds for which a worker waits for the watchdog when main has died, before it stops alone."""
 
 
-def ignore(signum: int, frame: FrameType | None) -> None:
-    """A handler that does nothing. SIG_IGN would be inherited by every command a worker runs."""
+def ignore_signal(signum: int, frame: FrameType | None) -> None:
+    """Do nothing. (Commands that a worker runs would inherit SIG_IGN, and do not inherit this.)"""
 
 
 def _end_in(seconds: float) -> None:
-    """Let the kernel end this process, in whatever state it is by then."""
+    """Have the kernel end this process after so many seconds, whatever it does then."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     alarm_in(max(seconds, 0.001))
 
 
 class ProcessStop:
-    """What a process does with SIGINT and SIGTERM."""
+    """What a process that main starts does with SIGINT and SIGTERM.
 
-    beat: Callable[[asyncio.AbstractEventLoop], None] | None = None
-    """In a worker: what says that its event loop turns, again and again."""
+    Args:
+        config: what main tells this process.
+    """
+
+    heartbeat: Callable[[asyncio.AbstractEventLoop], None] | None = None
+    """Sends the heartbeats of a worker, from the event loop. `None`: none are sent."""
     start: Startup | None = None
-    """In a worker: its start."""
+    """The start of a worker. `None`: this process is no worker."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
-        self._main = orders.main_pid, orders.main_start
-        self.first_pdeathsig = orders.pdeathsig
-        """What the kernel sends at main's death until there is something to finish."""
+    def __init__(self, config: ProcessConfig) -> None:
+        self._config = config
+        self._main = config.main_pid, config.main_start
+        self.first_pdeathsig = config.pdeathsig
+        """The signal that the kernel sends when main dies before this process listens."""
         self._pid = os.getpid()
-        self._stopping = False
-        self._orphaned = False
+        self._is_stopping = False
+        self._is_orphaned = False
 
     def install(self) -> None:
         """Take over the stop signals."""
@@ -63,34 +67,34 @@ class ProcessStop:
         """Whether the stop signals are set up by now."""
         return True
 
-    def _first(self, signum: int) -> bool:
-        """Whether this is the one stop signal that counts, and counts here."""
-        if os.getpid() != self._pid:  # a child that this process forked: it has no part in this
+    def _is_first(self, signum: int) -> bool:
+        """Whether a stop signal is the first one, and meant for this process."""
+        if os.getpid() != self._pid:  # in a child that this process has forked
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return False
-        if not self._orphaned and not main_lives(*self._main):
-            # Perhaps nobody is left to end us if we don't manage to: let the kernel do it. Main may
-            # also have died since it asked us to stop.
-            self._orphaned = True
-            _end_in(self._orders.orphan_grace + 1.0)
-            # The interpreter's last collections take four fifths of its end (40 of 50 ms), for
-            # memory that the kernel takes back anyway.
+        if not self._is_orphaned and not main_lives(*self._main):
+            # Perhaps nobody is left who could kill this process if its stop hangs: the kernel does
+            # it. Main may also have died since it sent this signal.
+            self._is_orphaned = True
+            _end_in(self._config.orphan_grace + 1.0)
+            # The garbage collections at the interpreter's exit take 40 of its 50 ms, for memory
+            # that the kernel takes back anyway.
             atexit.register(gc.freeze)
-        first, self._stopping = not self._stopping, True
+        first, self._is_stopping = not self._is_stopping, True
         return first
 
-    def leave(self) -> None:
-        """The interpreter begins to exit, and waits for threads and child processes first.
+    def on_exit(self) -> None:
+        """Limit the interpreter's exit, which waits for threads and child processes.
 
-        Of a start that was cut short nobody needs what they do. A listener that awaits a thread can
-        be cancelled, its thread can't, and often that thread is why the start took so long.
+        If the start has been cancelled, their work is of no use. A listener that awaits a thread
+        can be cancelled; the thread can't, and is often the reason for a long start.
         """
-        if self.start is not None and self.start.was_cancelled and not self._orphaned:
-            signal.signal(signal.SIGALRM, self._leave_threads)
+        if self.start is not None and self.start.was_cancelled and not self._is_orphaned:
+            signal.signal(signal.SIGALRM, self._exit_at_once)
             alarm_in(CANCEL_GRACE)
 
-    def _leave_threads(self, signum: int, frame: FrameType | None) -> None:
+    def _exit_at_once(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
             return
         threads = set(threading.enumerate()) - {threading.main_thread()}
@@ -105,28 +109,35 @@ class ProcessStop:
 
 
 class ServerStop(ProcessStop):
-    """A worker: until it serves, SIGTERM just ends it; then the first one lets it drain.
+    """The stop of a worker, and of the Inspector.
 
-    Plain Sanic stops at each signal anew, and Ctrl+C brings two: stop listeners are then cut short
-    on 24.12 and run twice on 25.12. Its handlers are also gone while those listeners run, when one
-    more SIGTERM would kill.
+    Before the worker listens, SIGTERM ends it. From then on the first SIGTERM lets it drain, and
+    further ones are ignored.
+
+    Plain Sanic stops again at each signal, and Ctrl+C brings two: stop listeners are then cut short
+    on 24.12 and run twice on 25.12. Sanic also removes its handlers before those listeners run, so
+    that one more SIGTERM kills the worker.
+
+    Args:
+        config: what main tells this process.
+        timeout: seconds after which the kernel ends this process when it stops. `None`: no limit.
     """
 
-    def __init__(self, orders: Orders, patience: float | None = None) -> None:
-        super().__init__(orders)
-        self._patience = patience
-        # Whatever its start has made of SIGTERM: a handler of its own, a mask.
-        self.first_pdeathsig = signal.SIGKILL if orders.pdeathsig else 0
+    def __init__(self, config: ProcessConfig, timeout: float | None = None) -> None:
+        super().__init__(config)
+        self._timeout = timeout
+        # SIGKILL: the user's code may have installed a handler for SIGTERM, or blocked it.
+        self.first_pdeathsig = signal.SIGKILL if config.pdeathsig else 0
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: Draining | None = None
-        self._serving = False
-        self._held = False
-        self._stopped = False
+        self._is_serving = False
+        self._awaits_watchdog = False
+        self._has_stopped = False
 
     def install(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, ignore)
+        signal.signal(signal.SIGINT, ignore_signal)
         sanic_server.substitute_worker_signals(self._set_up, self._serve, self._clean_up)
         sanic_server.before_stop(self._take_stop)
 
@@ -137,22 +148,22 @@ class ServerStop(ProcessStop):
         self._draining = Draining(app, loop)
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
-        signal.signal(signal.SIGCONT, self._looked)
-        # It listens: from here on there are requests to answer, and it must hear that it is to end.
+        signal.signal(signal.SIGCONT, self._on_sigcont)
+        # The worker listens: there are requests to answer from here on, so SIGTERM must arrive.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        arm(self._orders.main_pid, self._orders.pdeathsig)
-        if self.beat is not None:
-            loop.call_soon(self.beat, loop)  # with its first turn: a loop that has had none is idle
+        arm(self._config.main_pid, self._config.pdeathsig)
+        if self.heartbeat is not None:
+            loop.call_soon(self.heartbeat, loop)  # the first one in the first turn of the loop
 
     def _serve(self, cleanup: Callable[[], None] | None, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is None:
             self._set_up_late(loop)
-        self._serving = True
-        # Again: a change of user in a start listener has cleared it.
-        arm(self._orders.main_pid, self._orders.pdeathsig)
+        self._is_serving = True
+        # Once more: a change of user in a start listener has cleared the signal (prctl(2)).
+        arm(self._config.main_pid, self._config.pdeathsig)
         if self._draining is not None:
             self._draining.cleanup = cleanup
-        # The start leaves more behind in the allocator's hands than we take ourselves.
+        # The C library keeps more memory of the start than the Reaper needs for itself.
         platform.give_back_memory()
 
     def has_signals(self) -> bool:
@@ -175,35 +186,40 @@ class ServerStop(ProcessStop):
         signal.pthread_sigmask(signal.SIG_SETMASK, set(before) - {signal.SIGTERM})
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self._first(signum) or self._loop is None:
+        if not self._is_first(signum) or self._loop is None:
             return
-        if self._patience is not None:
-            _end_in(self._patience)
-        # The kernel is faster than the watchdog, which must look at our children before we are gone
-        # and they have another parent.
-        self._held = self._orphaned
-        if self._held:
+        if self._timeout is not None:
+            _end_in(self._timeout)
+        # The kernel's signal comes before the watchdog has scanned the process tree. This process
+        # must not exit before that: its children would get another parent.
+        self._awaits_watchdog = self._is_orphaned
+        if self._awaits_watchdog:
             self._call(self._loop.call_later, WATCHDOG_GRACE, self._stop)
         else:
             self._stop_soon()
 
-    def _looked(self, signum: int, frame: FrameType | None) -> None:
-        """SIGCONT follows each SIGTERM of the watchdog's. That SIGTERM itself would not do: while
-        the kernel's own is pending, it is one with it."""
-        if self._held and self._loop is not None:
-            self._held = False
+    def _on_sigcont(self, signum: int, frame: FrameType | None) -> None:
+        """Stop now: SIGCONT follows each SIGTERM of the watchdog.
+
+        The watchdog's SIGTERM alone is not enough. It merges with the kernel's while that is
+        pending.
+        """
+        if self._awaits_watchdog and self._loop is not None:
+            self._awaits_watchdog = False
             self._stop_soon()
 
     def _stop_soon(self) -> None:
-        """In a signal handler."""
+        """Stop in the next turn of the loop. Called in a signal handler."""
         self._call(self._stop)
-        if not self._serving and self.start is not None:
-            self.start.interrupt()  # last, for it may raise: the loop does not turn then
+        if not self._is_serving and self.start is not None:
+            self.start.interrupt()  # last: it raises if a handler blocks the loop
 
     def _take_stop(self, app: App, terminate: bool) -> bool:
-        """Called by `app.stop`. While `after_server_start` listeners run, Sanic would stop the loop
-        beneath them: in a task of their own they don't end in that turn."""
-        if self._serving or self._loop is None:
+        """Take over a call of `app.stop` before the worker serves. Returns whether it is taken.
+
+        Sanic would stop the loop while the `after_server_start` listeners run in their task.
+        """
+        if self._is_serving or self._loop is None:
             return False
         if terminate:  # in the next turn, for main's SIGTERM interrupts a handler that still runs
             self._call(sanic_server.tell_main_to_stop, app)
@@ -216,20 +232,22 @@ class ServerStop(ProcessStop):
             self._loop.call_soon_threadsafe(function, *args)
 
     def _stop(self) -> None:
-        """Not before the loop runs for good: Sanic would end a start listener in its midst, and run
-        no stop listener. The start listeners that still run are cancelled."""
+        """Stop once the loop runs for ever, and cancel the start listeners that still run.
+
+        Before that Sanic would cut off a start listener, and run no stop listener.
+        """
         assert self._app is not None
         assert self._loop is not None
-        if not self._serving:
+        if not self._is_serving:
             self._loop.call_later(0.05, self._stop)
             if self.start is not None:
                 self.start.stop()
-        elif not self._stopped:
-            self._stopped = True
+        elif not self._has_stopped:
+            self._has_stopped = True
             try:
                 self._app.stop(terminate=False)
             except Exception:
-                self._loop.stop()  # what it does last
+                self._loop.stop()  # the last thing that `app.stop` does
                 raise
             if self.start is not None:
                 self.start.stop()  # a secondary app's may still go on

@@ -336,7 +336,7 @@ def flood(seconds: str) -> None:
 
 def report_fd() -> int:
     process: Any = multiprocessing.current_process()
-    fd: int = process._orders.report.fileno()
+    fd: int = process._process_config.report_pipe.fileno()
     return fd
 
 

@@ -10,21 +10,21 @@ import pytest
 from support.census import NO_PID
 
 from sanic_reaper.main.notify import (
-    SLACK,
+    EXTRA_TIME,
     STARTING,
     STOPPING,
     UP,
+    Messages,
     Notifier,
     Situation,
-    Words,
-    ping_interval,
+    ping_interval_of,
 )
 
-SLACK_USEC = int(SLACK * 1e6)
+EXTRA_TIME_USEC = int(EXTRA_TIME * 1e6)
 
 
 def extend(seconds: float) -> str:
-    return f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6) + SLACK_USEC}"
+    return f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6) + EXTRA_TIME_USEC}"
 
 
 def starting(serving: int, due: float = 0.0) -> Situation:
@@ -36,7 +36,7 @@ def up(serving: int, turns: bool = True) -> Situation:
 
 
 def stopping(due: float) -> Situation:
-    return Situation(STOPPING, due=due)
+    return Situation(STOPPING, deadline=due)
 
 
 LIVES = {
@@ -53,7 +53,7 @@ LIVES = {
         (2, up(4), ["READY=1", "STATUS=4/4 workers serve"]),
     ],
     "a start before there is anybody to start": [
-        (0, Situation(STARTING, due=60), ["STATUS=starting", extend(60)]),
+        (0, Situation(STARTING, deadline=60), ["STATUS=starting", extend(60)]),
         (1, starting(0, due=60.9), ["STATUS=0/4 workers serve"]),
         (1, starting(0, due=61.1), [extend(60.1)]),
     ],
@@ -97,7 +97,7 @@ LIVES = {
 
 @pytest.mark.parametrize("life", LIVES)
 def test_what_is_told(life):
-    words = Words()
+    words = Messages()
     for now, situation, lines in LIVES[life]:
         assert words.on(now, situation) == lines, (now, situation)
 
@@ -106,7 +106,7 @@ PING = "WATCHDOG=1"
 
 
 def test_signs_of_life():
-    words = Words(ping_every=5)
+    words = Messages(ping_interval=5)
     table = [
         (0, starting(0), False),  # the service manager does not wait for any before READY
         (1, starting(4), False),
@@ -126,7 +126,7 @@ def test_signs_of_life():
 
 
 def test_without_a_watchdog_there_are_none():
-    words = Words()
+    words = Messages()
     told = [words.on(now, up(4)) for now in range(100)]
     assert not any(PING in lines for lines in told)
 
@@ -145,7 +145,7 @@ def test_without_a_watchdog_there_are_none():
     ],
 )
 def test_the_interval(environ, seconds):
-    assert ping_interval(environ) == seconds
+    assert ping_interval_of(environ) == seconds
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_the_interval(environ, seconds):
 )
 def test_beats_are_wanted_for_signs_of_life(wanted, usec, seconds):
     notifier = Notifier.of({"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": usec})
-    assert notifier.beat_every(wanted) == seconds
+    assert notifier.heartbeat_interval(wanted) == seconds
 
 
 def test_no_beats_for_nobody():
-    assert Notifier("/nowhere", 0.0).beat_every(0.0) == 0.0
+    assert Notifier("/nowhere", 0.0).heartbeat_interval(0.0) == 0.0
 
 
 # -- datagrams ------------------------------------------------------------------------------------
@@ -230,4 +230,4 @@ def test_nobody_listens(address, caplog):
     notifier.situation = lambda: up(4)
     for _ in range(3):
         notifier.turn(None)
-    assert caplog.text.count("the service manager can't be told") == 1
+    assert caplog.text.count("the service manager can't be notified through NOTIFY_SOCKET") == 1

@@ -9,13 +9,13 @@ from support.census import wait_until
 from support.programs import said_by
 
 from sanic_reaper.main import signals
-from sanic_reaper.main.signals import ALWAYS, DEBOUNCE, UNLESS_TAKEN, StopRequested, StopSignals
+from sanic_reaper.main.signals import ALWAYS, DEBOUNCE, ONLY_IF_DEFAULT, StopRequested, StopSignals
 
 
 @pytest.fixture
 def before():
     """The SIGTERMs that arrive at whoever handled them before the server."""
-    handlers = {signum: signal.getsignal(signum) for signum in (*ALWAYS, *UNLESS_TAKEN)}
+    handlers = {signum: signal.getsignal(signum) for signum in (*ALWAYS, *ONLY_IF_DEFAULT)}
     arrived: list[int] = []
     # Where the tests are a shell's background job, it is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -76,13 +76,13 @@ def test_main_that_does_not_wait_is_not_interrupted_after_a_start_either(stop):
 @pytest.fixture
 def slow(monkeypatch):
     """A second Ctrl+C may come long after the first."""
-    monkeypatch.setattr(signals, "AFTERMATH", 60.0)
+    monkeypatch.setattr(signals, "LATE_SIGNAL_GRACE", 60.0)
 
 
 @pytest.fixture
 def late(monkeypatch):
     """It has been a long time since the server's end."""
-    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    monkeypatch.setattr(signals, "LATE_SIGNAL_GRACE", 0.0)
 
 
 def is_ours(stop: StopSignals, signum: int) -> bool:
@@ -90,7 +90,7 @@ def is_ours(stop: StopSignals, signum: int) -> bool:
 
 
 def test_a_signal_in_the_last_lines_of_serve_is_dropped(stop, before, late):
-    stop.retire()
+    stop.drop_further()
     signal.raise_signal(signal.SIGTERM)
     assert before == []
     assert stop.received is None
@@ -98,7 +98,7 @@ def test_a_signal_in_the_last_lines_of_serve_is_dropped(stop, before, late):
 
 def test_the_handlers_are_those_of_before(stop, before):
     signal.raise_signal(signal.SIGTERM)
-    stop.retire()
+    stop.drop_further()
     stop.restore()
     assert not any(is_ours(stop, signum) for signum in stop.handled)
     signal.raise_signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_the_handlers_are_those_of_before(stop, before):
 def test_a_second_ctrl_c_is_dropped(stop, slow):
     """Another signal is not: it comes from somebody who means it."""
     signal.raise_signal(signal.SIGINT)
-    stop.retire()
+    stop.drop_further()
     stop.restore()
     assert [signum for signum in stop.handled if is_ours(stop, signum)] == [signal.SIGINT]
     signal.raise_signal(signal.SIGINT)
@@ -117,9 +117,9 @@ def test_a_second_ctrl_c_is_dropped(stop, slow):
 
 def test_ctrl_c_is_the_scripts_when_that_time_is_over(stop, slow, monkeypatch):
     signal.raise_signal(signal.SIGINT)
-    stop.retire()
+    stop.drop_further()
     stop.restore()
-    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    monkeypatch.setattr(signals, "LATE_SIGNAL_GRACE", 0.0)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -127,44 +127,44 @@ def test_ctrl_c_is_the_scripts_when_that_time_is_over(stop, slow, monkeypatch):
 
 def test_a_handler_that_calls_the_one_that_it_has_found(stop, slow, monkeypatch):
     signal.raise_signal(signal.SIGINT)
-    stop.retire()
+    stop.drop_further()
     stop.restore()
     found = signal.signal(signal.SIGINT, lambda signum, frame: found(signum, frame))
     assert found == stop._handle
-    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    monkeypatch.setattr(signals, "LATE_SIGNAL_GRACE", 0.0)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) not in (found, signal.default_int_handler)
 
 
 def test_a_handler_that_the_script_has_installed_stays(stop):
-    stop.retire()
+    stop.drop_further()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     stop.restore()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_a_signal_while_the_interpreter_exits_right_after_the_server(stop, before, slow):
-    stop.retire()
+    stop.drop_further()
     stop.restore()
-    stop.drop_late()
+    stop.drop_at_exit()
     signal.raise_signal(signal.SIGTERM)
     assert before == []
 
 
 def test_an_exit_that_takes_long_can_be_ended(stop, before, slow, monkeypatch):
-    stop.retire()
+    stop.drop_further()
     stop.restore()
-    stop.drop_late()
-    monkeypatch.setattr(signals, "AFTERMATH", 0.0)
+    stop.drop_at_exit()
+    monkeypatch.setattr(signals, "LATE_SIGNAL_GRACE", 0.0)
     signal.raise_signal(signal.SIGTERM)
     wait_until(lambda: before == [signal.SIGTERM], 5, "the signal")
 
 
 def test_the_exit_of_a_script_that_went_on_is_its_own(stop, before, late):
-    stop.retire()
+    stop.drop_further()
     stop.restore()
-    stop.drop_late()
+    stop.drop_at_exit()
     assert not any(is_ours(stop, signum) for signum in stop.handled)
 
 

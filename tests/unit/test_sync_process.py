@@ -18,10 +18,10 @@ SLEEPER = "import time; print(flush=True); time.sleep(60)"
 
 MANAGER = """
 import os, signal, sys, time
-from sanic_reaper.main.sync_process import Charge, enter_manager
+from sanic_reaper.main.sync_process import ManagerConfig, enter_manager
 
 main, start = map(int, sys.argv[1:])
-enter_manager(Charge((main, start), 0.0, ()))
+enter_manager(ManagerConfig((main, start), 0.0, ()))
 print("entered", flush=True)
 os.kill(main, signal.SIGKILL)
 while open(f"/proc/{main}/stat").read().rpartition(")")[2].split()[0] not in "ZX":
@@ -50,11 +50,11 @@ def test_it_does_not_begin_where_main_has_died_before():
 
 PRELUDE = """
 import sys
-from sanic_reaper.main.sync_process import LateModule
+from sanic_reaper.main.sync_process import LazyMainModule
 
 path = sys.argv[1]
 sys.modules["__mp_main__"] = sys.modules["__main__"]
-LateModule.stand_in(("init_main_from_path", path))
+LazyMainModule.stand_in(("init_main_from_path", path))
 late = sys.modules["__main__"]
 """
 
@@ -144,11 +144,11 @@ print(len(found), len(set(found)))
 def test_nothing_stands_in_for_it_where(module, loaded):
     code = f"""
 import sys, types
-from sanic_reaper.main.sync_process import LateModule
+from sanic_reaper.main.sync_process import LazyMainModule
 
 before = sys.modules["__main__"]
 sys.modules["__mp_main__"] = types.ModuleType({loaded!r})
-LateModule.stand_in({module})
+LazyMainModule.stand_in({module})
 print(sys.modules["__main__"] is before)
 """
     assert said_by(code) == ["True"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sanic_reaper import marks, untrusted
 from sanic_reaper.log import log
-from sanic_reaper.main.notify import Notifier, ping_interval
+from sanic_reaper.main.notify import Notifier, ping_interval_of
 from sanic_reaper.tree import marked
 from sanic_reaper.tree.process import Handle
 
@@ -99,12 +99,12 @@ def test_a_pid_in_an_environment_that_nobody_has(pid):
 
 @given(st.text())
 def test_whatever_the_service_manager_says(text):
-    assert 0.0 <= ping_interval({"WATCHDOG_USEC": text}) < 1e13
+    assert 0.0 <= ping_interval_of({"WATCHDOG_USEC": text}) < 1e13
     notifier = Notifier.of({"NOTIFY_SOCKET": text or "@", "WATCHDOG_USEC": text})
-    assert 0.05 <= notifier.beat_every(0.0) <= 1.0 or not notifier.ping_every
+    assert 0.05 <= notifier.heartbeat_interval(0.0) <= 1.0 or not notifier.ping_interval
     assert notifier._send("READY=1") in (False, True)
 
 
 @pytest.mark.parametrize("usec", [*WRONG[:-2], "9" * 20, "9" * 5000, "-1"])
 def test_an_interval_that_is_none(usec):
-    assert ping_interval({"WATCHDOG_USEC": usec}) == 0.0
+    assert ping_interval_of({"WATCHDOG_USEC": usec}) == 0.0
