@@ -178,24 +178,25 @@ class Fleet:
 
     # -- what the watchdog says -------------------------------------------------------------------
 
-    def on_killed(self, identity: Identity, name: str, reason: str) -> None:
+    def on_killed(self, pid: int, start: int, name: str, reason: str) -> None:
         """The watchdog has killed a process, or is about to."""
-        child = self.find(identity)
+        child = self.find((pid, start))
         if child is not None:
             child.killed_for = reason
             cause = causes.of_kill(reason)
-            self._hooks.tell("worker.killed", name, identity[0], reason, cause=cause)
+            self._hooks.tell("worker.killed", name, pid, reason, cause=cause)
         else:
-            self._hooks.tell("orphan.killed", name, identity[0], reason)
+            self._hooks.tell("orphan.killed", name, pid, reason)
 
-    def on_ended(self, identity: Identity) -> None:
+    def on_exited(self, pid: int, start: int) -> None:
         """The watchdog has seen the end of a process."""
-        child = self.find(identity)
+        child = self.find((pid, start))
         if child is not None:
             child.handle.has_gone()
 
-    def on_expired(self, identity: Identity) -> None:
+    def on_expired(self, pid: int, start: int) -> None:
         """A worker is late: find out where it is, say so, and let the watchdog kill it."""
+        identity = pid, start
         worker = self.find(identity)
         if isinstance(worker, Worker):
             worker.link.hear()  # main may have been busy: what counts is when the worker spoke

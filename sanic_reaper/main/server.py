@@ -37,12 +37,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     settings = Settings.read_or_exit(app.config)
     if not settings.enabled:
         return None
-    is_set = "REAPER_STARTUP_TIMEOUT" in app.config
-    settings = preflight.with_threshold(settings, is_set, sanic_main.threshold())
-    if said := advice.for_interpreter(sys.implementation.name):
-        log.warning("%s", said)
-    handlers.refuse_misplaced()
-    preflight.refuse_taken_routes(app, settings.endpoint)
+    settings = _checked(settings, app)
     run = environment.begin_run()
     main, began = (os.getpid(), start_of(os.getpid())), time.monotonic()
     known = facts(
@@ -67,3 +62,18 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
         log.warning("%s", warning)
     log.info("%s", greeting(__version__, str(known["method"]), settings))
     return supervisor
+
+
+def _checked(settings: Settings, app: App) -> Settings:
+    """The settings that hold, once nothing stands against a start.
+
+    Raises:
+        SystemExit: a handler is misplaced, or the app has a route of the endpoint's.
+    """
+    is_set = "REAPER_STARTUP_TIMEOUT" in app.config
+    settings = preflight.with_threshold(settings, is_set, sanic_main.threshold())
+    if said := advice.for_interpreter(sys.implementation.name):
+        log.warning("%s", said)
+    handlers.refuse_misplaced()
+    preflight.refuse_taken_routes(app, settings.endpoint)
+    return settings

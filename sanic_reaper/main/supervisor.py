@@ -88,30 +88,8 @@ class Supervisor:
         self.fleet = Fleet(settings, hooks, journal, self._send)
         self._control = Control(run, self.fleet.living)
         self._own_stack = OwnStack(run)
-        self.launcher = Launcher(
-            self._main,
-            run,
-            settings,
-            self.signals,
-            hooks,
-            journal,
-            self.fleet,
-            self._identify,
-            self._beat_every,
-        )
-        self._watchdog = WatchdogLink(
-            self._main,
-            run,
-            settings.orphan_grace,
-            handlers={
-                wire.EXPIRED: self._on_expired,
-                wire.KILLED: self._on_killed,
-                wire.EXITED: self._on_exited,
-                wire.ZOMBIE: self._on_zombie,
-            },
-            on_start=self._on_watchdog,
-            introduce=self._introduce_everything,
-        )
+        self.launcher = self._make_launcher()
+        self._watchdog = self._make_watchdog_link()
         self.helpers = Helpers(
             self._main, settings.orphan_grace, self.signals, journal, self._kills, self._send
         )
@@ -129,6 +107,34 @@ class Supervisor:
         self._guard: Guard | None = None
         self._listeners = MainListeners(self.signals, settings.slow_handler)
         self.notifier = _notifier()
+
+    def _make_launcher(self) -> Launcher:
+        return Launcher(
+            self._main,
+            self._run,
+            self.settings,
+            self.signals,
+            self.hooks,
+            self._journal,
+            self.fleet,
+            self._identify,
+            self._beat_every,
+        )
+
+    def _make_watchdog_link(self) -> WatchdogLink:
+        return WatchdogLink(
+            self._main,
+            self._run,
+            self.settings.orphan_grace,
+            handlers={
+                wire.EXPIRED: self.fleet.on_expired,
+                wire.KILLED: self.fleet.on_killed,
+                wire.EXITED: self.fleet.on_exited,
+                wire.ZOMBIE: self._on_zombie,
+            },
+            on_start=self._on_watchdog,
+            introduce=self._introduce_everything,
+        )
 
     # -- the life of a server ---------------------------------------------------------------------
 
@@ -474,15 +480,6 @@ class Supervisor:
         for child in self.fleet.living:
             self.fleet.register(child)
         self.helpers.register()
-
-    def _on_expired(self, pid: int, start: int) -> None:
-        self.fleet.on_expired((pid, start))
-
-    def _on_killed(self, pid: int, start: int, name: str, reason: str) -> None:
-        self.fleet.on_killed((pid, start), name, reason)
-
-    def _on_exited(self, pid: int, start: int) -> None:
-        self.fleet.on_ended((pid, start))
 
     def _on_zombie(self, pid: int, start: int) -> None:
         self._zombies.add((pid, start))
