@@ -1,8 +1,8 @@
 """The paths under `REAPER_ENDPOINT`, on which a worker answers for the whole server.
 
-A worker reads what main has left of itself, as `sanic-reaper ps` does: so each answers alike, and
-also of those that can't, or of a main that is stuck. Nothing can be done here, only seen. Imported
-in a worker alone, and only where the key is set.
+A worker reads the state files of main, as `sanic-reaper ps` does. So every worker gives the same
+answer, also about workers that can't answer and about a main that is stuck. The paths only show;
+they change nothing. Loaded only in workers, and only if the key is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import metrics, status
 from .handlers import EXEMPT
 
 FRESH = 0.1
-"""Seconds for which what was read is good for more requests. Main writes no oftener."""
+"""Seconds for which the state that was read answers further requests. Main writes no more often."""
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -34,8 +34,8 @@ def install(prefix: str, directory: str, run: str) -> None:
 
     Args:
         prefix: of the paths.
-        directory: where main leaves word of the server. "": nowhere.
-        run: the id of its run.
+        directory: directory of main's state files. "": there is none.
+        run: id of main's run.
     """
     endpoint = Endpoint(directory, run)
 
@@ -47,7 +47,7 @@ def install(prefix: str, directory: str, run: str) -> None:
 
 
 class Endpoint:
-    """Answers, from what main has left of itself.
+    """Answers requests from the state files of main.
 
     Args:
         directory, run: as `install`.
@@ -58,7 +58,7 @@ class Endpoint:
         self._uid = os.geteuid()  # now: a start listener may give up being root
         self._server: Server | None = None
         self._why = ""
-        """Why there is none."""
+        """Why the state of the server can't be read. "": it can."""
         self._read_at = 0.0
 
     def add_to(self, app: App, prefix: str) -> None:

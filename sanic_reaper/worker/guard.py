@@ -1,6 +1,6 @@
-"""How a process that main has started ties itself to main.
+"""Ties a process that main has started to main.
 
-A SyncManager's process has this in memory and little else of ours, and nothing of Sanic's.
+The process of a SyncManager loads this and little else of the Reaper, and nothing of Sanic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .. import platform
 from ..tree.process import Handle
 
 TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
-"""What a terminal sends to the whole group. They are for main, which passes on what is meant."""
+"""Signals that a terminal sends to the whole process group. Main handles them for its processes."""
 
 
 def arm(main_pid: int, signum: int) -> None:
@@ -26,7 +26,7 @@ def arm(main_pid: int, signum: int) -> None:
     """
     if not signum:
         return
-    # Main has said what it means that there is no prctl: once, and not once in each worker.
+    # If there is no prctl, main has logged once what that means.
     with contextlib.suppress(OSError):
         platform.parent_death_signal(signum)
     parent = multiprocessing.parent_process()
@@ -56,12 +56,12 @@ def alarm_in(seconds: float) -> None:
 def main_lives(pid: int, start: int) -> bool:
     """Whether the main process that has started this one still lives.
 
-    By what the kernel says of this process, where that is enough: the process table may be denied
-    to it, for it may have become another user. A child's parent is alive, or it has another one.
+    The parent's pid is enough for a child of main: a process whose parent dies gets another one.
+    (The process table may be denied to this process, if it has become another user.)
     """
     if os.getppid() == pid:
         return True
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
-        return False  # its end of the pipe is closed, a moment before it is a zombie
+        return False  # main's end of the pipe closes a moment before main is a zombie
     return Handle(pid, start, None).alive()

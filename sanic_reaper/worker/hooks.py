@@ -1,7 +1,7 @@
-"""Where a worker's start and stop pass through Sanic: around the listeners of three events.
+"""The hooks in Sanic through which a start and a stop pass: around the listeners of three events.
 
-Put there in each process by the extension, and in a worker that main has started in any case: the
-app of a worker may not be extended, where `app.extend` runs in the main process alone.
+The extension installs them in each process, and a worker that main has started installs them in any
+case: if `app.extend` runs in the main process alone, the app of a worker is not extended.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -
 
 
 def _warn_if_not_extended(app: App) -> None:
-    """In the first worker alone, of the app that main serves: main itself is extended with it."""
+    """Warn in the first worker if its app is not extended, while main's is."""
     is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0")
     if is_first and app.name == sanic_app.primary_name() and starts.starts_of(app) is None:
         log.warning(

@@ -17,7 +17,7 @@ from .startup import Startup
 
 
 class Starts:
-    """What an extended app has at `app.ctx.reaper`: a place for its own start.
+    """The base of what an extended app has at `app.ctx.reaper`: it keeps the app's own start.
 
     Attributes:
         own: the latest start of the app that is not the worker's.
@@ -27,10 +27,10 @@ class Starts:
 
 
 class OwnStart(Startup):
-    """The start of one app that main did not order. A failure is raised to whoever starts the app.
+    """The start of one app that user code starts. A failure is raised to that code.
 
-    User code may leave out `after_server_start`, so nothing waits for that event to come: the app
-    counts as serving when its `before_server_start` handlers are through.
+    User code may leave out `after_server_start`, so nothing waits for that event: the app counts as
+    serving when its `before_server_start` handlers have returned.
     """
 
     def __init__(self, handler_timeout: float) -> None:
@@ -91,7 +91,7 @@ def begin(app: App) -> Startup | None:
 
 
 def of(app: App) -> Startup | None:
-    """The start to which an app's other events belong. `None`: as `begin`, or it has none yet."""
+    """The start to which an app's other events belong. `None`: as in `begin`, or none has begun."""
     if _of_worker is not None and _of_worker.has(app):
         return _of_worker
     starts = starts_of(app)
@@ -99,30 +99,30 @@ def of(app: App) -> Startup | None:
 
 
 def note_import(app: App) -> None:
-    """In a worker: Sanic begins to set up an app."""
+    """Tell the start of a worker that Sanic begins to set up an app."""
     if _of_worker is not None:
         _of_worker.on_imported()
 
 
 def take_over(startup: Startup) -> None:
-    """In a worker, before anything else: this is its start."""
+    """Make this the start of the worker. Called before anything else."""
     global _of_worker
     _of_worker = startup
 
 
 def note_extended(app: App, starts: Starts) -> None:
-    """In each process that imports it: the app is extended with the Reaper."""
+    """Note that an app is extended with the Reaper, in each process that imports the app."""
     _extended[id(app)] = app, starts
 
 
 def starts_of(app: App) -> Starts | None:
-    """What an app has of the Reaper. `None`: in this process it is not extended with it."""
+    """The object that `note_extended` has noted for an app. `None`: this process has noted none."""
     found = _extended.get(id(app))
     return found[1] if found is not None and found[0] is app else None
 
 
 _extended: dict[int, tuple[App, Starts]] = {}
-"""By `id`. Not in `app.ctx`, which is the user's, and not by weak reference: an app takes none."""
+"""The extended apps by `id`. (`app.ctx` is the user's, and an app takes no weak reference.)"""
 
 
 _of_worker: Startup | None = None
