@@ -359,7 +359,7 @@ class _Server(ReaperHandle):
         if not guarded and _tie_to_main(app):
             return  # main has said why it does not supervise
         primary = sanic_app.primary_name()
-        if not guarded and app.name != primary and name.endswith("-0-0"):
+        if not guarded and primary not in (None, app.name) and name.endswith("-0-0"):
             log.warning(
                 "%s is not the app that main serves first, and so cannot supervise; "
                 "extend %s with the Reaper",

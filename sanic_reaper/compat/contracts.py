@@ -76,33 +76,40 @@ GUARDS = "the watchdog, the parent death signal and sanic-reaper sweep guard it"
 def decide(broken: Iterable[Broken], newer: Sequence[str] = ()) -> Decision:
     """Decide what is logged, what is off, and how far the server is supervised. Pure.
 
+    All that is broken is one line: one thing with another name can break several contracts.
+
     Args:
         broken: the contracts that do not hold.
         newer: the packages that are newer than what was checked, as `newer_than_checked` says.
     """
-    lines, off, vital = [], set(), []
+    nice: list[Broken] = []
+    vital: list[Broken] = []
+    for one in broken:
+        (vital if one.contract.is_vital else nice).append(one)
+    told = {why for _, why in vital}
+    lost = [f"{one.name}: {why}. Without it {one.lost}" for one, why in nice if why not in told]
+    lines = []
     if newer:
-        checked = " and ".join(
-            f"{_TITLES[name]} {'.'.join(map(str, CHECKED[name]))}" for name in CHECKED
+        lines.append(
+            ("WARNING", f"{' and '.join(newer)}: this release was checked with {_checked()}")
         )
-        lines.append(("WARNING", f"{' and '.join(newer)}: this release was checked with {checked}"))
-    for contract, why in broken:
-        if contract.is_vital:
-            vital.append(f"{contract.name}: {why}")
-        else:
-            off.add(contract.name)
-            lines.append(("WARNING", f"{contract.name}: {why}. Without it {contract.lost}"))
     if vital:
-        lines.insert(
-            0,
-            (
-                "ERROR",
-                "the Reaper cannot supervise the workers of this server, which Sanic runs by "
-                f"itself: no start-up limit, no respawn, no recycling ({'; '.join(vital)}). "
-                f"All the same {GUARDS}",
-            ),
-        )
-    return Decision(lines, frozenset(off), bool(vital))
+        lines.insert(0, ("ERROR", " ".join([_cannot_supervise(vital), *lost])))
+    elif lost:
+        lines.append(("WARNING", " ".join(lost)))
+    return Decision(lines, frozenset(one.name for one, _ in nice), bool(vital))
+
+
+def _checked() -> str:
+    return " and ".join(f"{_TITLES[name]} {'.'.join(map(str, CHECKED[name]))}" for name in CHECKED)
+
+
+def _cannot_supervise(vital: Iterable[Broken]) -> str:
+    missing = "; ".join(f"{contract.name}: {why}" for contract, why in vital)
+    return (
+        "the Reaper cannot supervise the workers of this server, which Sanic runs by itself: no "
+        f"start-up limit, no respawn, no recycling ({missing}). All the same {GUARDS}."
+    )
 
 
 def broken_of(contracts: Iterable[Contract]) -> Iterator[Broken]:

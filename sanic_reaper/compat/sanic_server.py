@@ -215,7 +215,9 @@ def on_early_end(tell: Callable[[BaseException], None]) -> None:
     """
     from sanic.worker.multiplexer import WorkerMultiplexer
 
-    original = WorkerMultiplexer.terminate
+    original = getattr(WorkerMultiplexer, "terminate", None)
+    if original is None:
+        return
 
     def terminate(self: WorkerMultiplexer, early: bool = False, *args: Any, **kwargs: Any) -> None:
         error = sys.exc_info()[1]

@@ -17,6 +17,7 @@ from .probes import (
     find,
     has,
     is_found,
+    stores,
     takes,
     uses,
 )
@@ -58,7 +59,8 @@ VITAL = (
             has(f"{STARTUP}:WorkerManager"),
             uses(SERVE, "WorkerManager", "run"),
             takes(f"{MANAGER}.__init__", "self", "number", "serve", "server_settings", "context"),
-            uses(f"{MANAGER}.__init__", "transient", "restarter", "worker_state", "_serve"),
+            uses(f"{MANAGER}.__init__", "transient", "restarter", "_serve"),
+            stores(f"{MANAGER}.__init__", "self", "worker_state"),
             uses(f"{MANAGER}.__init__", "monitor_publisher", "monitor_subscriber"),
         ),
         "Sanic's own manager starts, restarts and stops the workers.",
@@ -117,12 +119,10 @@ VITAL = (
     ),
     Contract(
         "processes of multiprocessing",
-        "A `Process` starts by `_Popen`, has `_kwargs` and `_start_method`, and is polled and "
-        "signalled by a `Popen`.",
+        "A `Process` starts by `_Popen`, has `_kwargs`, and is polled and signalled by a `Popen`.",
         (
             uses("multiprocessing.process:BaseProcess.__init__", "_kwargs", "_config", "_popen"),
             uses("multiprocessing.process:BaseProcess.start", "_Popen"),
-            has("multiprocessing.context:SpawnProcess._start_method"),
             has(*(f"multiprocessing.context:{kind}Process._Popen" for kind in ("Spawn", "Fork"))),
             has("multiprocessing.context:ForkServerProcess._Popen"),
             takes("multiprocessing.popen_fork:Popen.poll", "self", "flag"),

@@ -28,6 +28,8 @@ class WatchedProcess(BaseProcess):
             worker.
     """
 
+    method: str
+    """How it is started: `spawn`, `fork` or `forkserver`."""
     reaper_role: str
     _watcher: Watcher | None
     _process_config: ProcessConfig
@@ -75,12 +77,6 @@ class WatchedProcess(BaseProcess):
         return self.reaper_role == WORKER
 
     @property
-    def method(self) -> str:
-        """How it is started: `spawn`, `fork` or `forkserver`."""
-        method: str = self._start_method  # type: ignore[attr-defined]
-        return method
-
-    @property
     def status(self) -> int | None:
         """In main: its exit code, if it has ended and somebody knows how."""
         code = self.exitcode
@@ -97,6 +93,8 @@ class WatchedProcess(BaseProcess):
 
 
 class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):
+    method = "spawn"
+
     @staticmethod
     def _Popen(process: BaseProcess) -> Any:
         from multiprocessing.popen_spawn_posix import Popen
@@ -107,6 +105,8 @@ class WatchedSpawnProcess(WatchedProcess, multiprocessing.context.SpawnProcess):
 
 
 class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
+    method = "fork"
+
     @staticmethod
     def _Popen(process: BaseProcess) -> Any:
         from multiprocessing.popen_fork import Popen
@@ -123,6 +123,8 @@ class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
 
 
 class WatchedForkServerProcess(WatchedProcess, multiprocessing.context.ForkServerProcess):
+    method = "forkserver"
+
     @staticmethod
     def _Popen(process: BaseProcess) -> Any:
         from multiprocessing.popen_forkserver import Popen

@@ -32,16 +32,20 @@ class ManagerProcess(BaseProcess):
     """A process that starts with the signals of the terminal blocked (`inheritance.quiet_start`),
     and without the import of main's module."""
 
+    method: str
+    """How it is started: `spawn`, `fork` or `forkserver`."""
+
     def start(self) -> None:
         from ..compat.spawning import spawning_without_main
         from .inheritance import quiet_start  # main's alone
 
-        method: str = self._start_method  # type: ignore[attr-defined]
-        with quiet_start(method, tied=True), spawning_without_main():
+        with quiet_start(self.method, tied=True), spawning_without_main():
             super().start()
 
 
 class SpawnManagerProcess(ManagerProcess, multiprocessing.context.SpawnProcess):
+    method = "spawn"
+
     @staticmethod
     def _Popen(process: BaseProcess) -> Any:
         from multiprocessing.popen_spawn_posix import Popen
@@ -52,6 +56,8 @@ class SpawnManagerProcess(ManagerProcess, multiprocessing.context.SpawnProcess):
 
 
 class ForkManagerProcess(ManagerProcess, multiprocessing.context.ForkProcess):
+    method = "fork"
+
     @staticmethod
     def _Popen(process: BaseProcess) -> Any:
         from multiprocessing.popen_fork import Popen
@@ -62,6 +68,8 @@ class ForkManagerProcess(ManagerProcess, multiprocessing.context.ForkProcess):
 
 
 class ForkServerManagerProcess(ManagerProcess, multiprocessing.context.ForkServerProcess):
+    method = "forkserver"
+
     @staticmethod
     def _Popen(process: BaseProcess) -> Any:
         from multiprocessing.popen_forkserver import Popen

@@ -73,7 +73,7 @@ def add_commands(app: App, directory: str, run: str) -> None:
         directory: where main leaves word of the server.
         run: the id of its run.
     """
-    current = app.inspector_class
+    current = getattr(app, "inspector_class", None)
     base = getattr(current, "_reaper_base", current)  # of a server before, in this process
     if isinstance(base, type):
         app.inspector_class = _extended(base, (directory, run, os.geteuid()))

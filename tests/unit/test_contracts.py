@@ -57,6 +57,7 @@ def test_each_contract_has_a_name_of_its_own():
 # -- what follows ---------------------------------------------------------------------------------
 
 NICE = Contract("counter", "Sanic counts.", (), "nothing is counted.")
+LATER = Contract("clock", "Sanic has a clock.", (), "nobody knows the time.")
 VITAL = Contract("manager", "Sanic manages.", (), "Sanic manages.", is_vital=True)
 OTHER = Contract("loop", "Sanic loops.", (), "Sanic loops.", is_vital=True)
 
@@ -85,14 +86,33 @@ OTHER = Contract("loop", "Sanic loops.", (), "Sanic loops.", is_vital=True)
         (
             [Broken(NICE, "no"), Broken(VITAL, "gone")],
             [],
-            ["ERROR", "WARNING"],
+            ["ERROR"],
             ["manager: gone", "counter: no"],
             {"counter"},
             True,
         ),
+        (
+            [Broken(NICE, "gone"), Broken(VITAL, "gone")],
+            [],
+            ["ERROR"],
+            ["(manager: gone)"],
+            {"counter"},
+            True,
+        ),
+        (
+            [Broken(NICE, "no"), Broken(LATER, "neither")],
+            [],
+            ["WARNING"],
+            ["counter: no. Without it nothing is counted. clock: neither."],
+            {"counter", "clock"},
+            False,
+        ),
         ([], ["Sanic 26.6 is newer"], ["WARNING"], ["Sanic 26.6 is newer"], set(), False),
     ],
-    ids=["all hold", "a nice one", "a vital one", "two vital ones", "both kinds", "newer"],
+    ids=[
+        *("all hold", "a nice one", "a vital one", "two vital ones", "both kinds"),
+        *("the same thing in both", "two nice ones", "newer"),
+    ],
 )
 def test_what_follows(broken, newer, levels, words, off, guards_only):
     found = decide(broken, newer)
