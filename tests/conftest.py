@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("exhaustive"):
         left_out = repetitions(items)
+        left_out |= {item for item in items if item.get_closest_marker("exhaustive")}
         if "alone" not in config.option.markexpr:
             left_out |= {item for item in items if item.get_closest_marker("alone")}
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
