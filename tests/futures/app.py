@@ -72,7 +72,9 @@ async def restart(request: Request) -> HTTPResponse:
 
 @app.get("/stop")
 async def stop(request: Request) -> HTTPResponse:
-    app.m.terminate()
+    # In one future what is public has another name.
+    stop_all: Any = getattr(app.m, "terminate", None) or app.m.stop_all
+    stop_all()
     return text("done")
 
 
