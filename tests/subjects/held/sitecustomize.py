@@ -12,13 +12,16 @@ import time
 
 from events import count, emit
 
+# By "-c", as newer releases from 3.13 on hand main's own arguments to the fork server (gh-144503).
+MAIN = "-c" not in sys.orig_argv
+
 
 class Holder:
     """First of the finders: asked for each module before the one that finds it."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:
-        if name == "sanic_reaper.main.sync_process" and "app.py" not in sys.orig_argv:
+        if name == "sanic_reaper.main.sync_process" and not MAIN:
             sys.meta_path.remove(Holder)
             emit("holding")
             {"block": block, "hold_gil": hold_gil}[os.environ["HOLD"]]()
