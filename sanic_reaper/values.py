@@ -1,6 +1,6 @@
 """The kinds of value that a setting can have: what is allowed, and what the code makes of it.
 
-Pure: no key is known here. A kind's conversion raises `ValueError` for what is not allowed.
+Pure: no key is known here.
 """
 
 from __future__ import annotations

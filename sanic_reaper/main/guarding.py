@@ -23,17 +23,20 @@ PATIENCE = 2.0
 PAUSE = 0.1
 """Seconds after a turn that has failed."""
 
+PREFIX = "Sanic-"
+"""How Sanic names each process that its manager starts (`WorkerManager`, 24.12 to 25.12)."""
+
 
 class Guard:
-    """Guards a server whose workers are not ours, until it is stopped.
+    """Guards a server whose workers Sanic's own manager runs, until it is stopped.
+
+    A late worker is a child of the main process that `multiprocessing` has started under a name of
+    Sanic's. All other children belong to the script: they are not killed.
 
     Args:
-        main_pid: the main process's pid. Its children at this moment are no workers.
+        main_pid: pid of the main process.
         turn: makes one turn of the supervisor's loop.
         killer: called in each turn. Returns what kills a worker, once workers are late.
-
-    Attributes:
-        spared: children of the main process that are no workers.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Guard:
         turn: Callable[[], None],
         killer: Callable[[], Callable[[Identity], object] | None],
     ) -> None:
-        self.spared: set[Identity] = set(children_of(main_pid))
+        self._killed: set[Identity] = set()
         self._main_pid = main_pid
         self._turn = turn
         self._killer = killer
@@ -69,9 +72,11 @@ class Guard:
     def _take_turn(self) -> None:
         self._turn()
         # Sanic leaves a worker that it has replaced as a zombie: this asks for exit statuses.
-        multiprocessing.active_children()
+        processes = multiprocessing.active_children()
         kill = self._killer()
         if kill is not None:
-            for identity in set(children_of(self._main_pid)) - self.spared:
-                kill(identity)
-                self.spared.add(identity)
+            workers = {one.pid for one in processes if one.name.startswith(PREFIX)}
+            for identity in children_of(self._main_pid) - self._killed:
+                if identity[0] in workers:
+                    kill(identity)
+                    self._killed.add(identity)

@@ -1,7 +1,7 @@
 """Keeps the configured number of workers running. Replaces workers that died, hang, or reached a
 recycling limit; at most one healthy worker is recycled at a time.
 
-The policy is elsewhere, and pure: `model/backoff`, `recycling`, `heartbeat`.
+The policy is elsewhere, and pure: `model/backoff`, `model/recycling`, `model/stalls`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Slots:
         self._postmortem = Postmortem(supervisor.hear)
         self._slots: dict[str, Slot] = {}
         self.all_serving = False
-        """Whether every worker serves, and none is to be replaced."""
+        """Whether every worker has been ready and lives, and none is to be replaced.
+
+        A worker that is blocked counts: its loop can go on."""
         self.has_been_ready = False
         """Whether `all_serving` has been true once: the server's start is over."""
         self._draining: Worker | None = None

@@ -469,8 +469,6 @@ class Supervisor:
         self._watchdog.send(*words)
 
     def _on_watchdog(self, identity: Identity) -> None:
-        if self._guard is not None:
-            self._guard.spared.add(identity)
         self._note_blindness(identity[1])
         self._journal.registered(identity, WATCHDOG, WATCHDOG)
 

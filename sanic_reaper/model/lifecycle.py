@@ -31,7 +31,7 @@ FINISHING_START = "finishing start"
 BACKGROUND = "background"
 """The worker answers 503 until its `@background` work is done."""
 SERVING = "serving"
-"""The worker answers requests, and nothing of its start is left to do."""
+"""The worker answers requests, and no part of its start keeps a request from being answered."""
 BLOCKED = "blocked"
 """The worker's event loop has not turned for a second or longer. It has been serving."""
 BLOCKED_FINISHING = "blocked (finishing start)"
@@ -82,7 +82,7 @@ EVENTS = (LISTENS, UP, OPEN, READY, FAIL, LATE, STALL, TURN, STOP, EXIT)
 # -- the table ------------------------------------------------------------------------------------
 
 _ANY_TIME: Mapping[Event, State] = {FAIL: FAILED, LATE: FAILED, STOP: STOPPING, EXIT: ENDED}
-"""What may happen to a worker in each state before the stop."""
+"""The events that can happen in each state before the stop, whatever the state is."""
 
 _ROWS: Mapping[State, Mapping[Event, State]] = {
     STARTING: {LISTENS: FINISHING_START, UP: BACKGROUND, READY: SERVING, **_ANY_TIME},

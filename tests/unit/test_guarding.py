@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+from time import sleep
 
 import pytest
 from support.census import wait_until
 
 from sanic_reaper.main.guarding import Guard
-from sanic_reaper.tree.process import children_of
-
-SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture
@@ -21,24 +20,30 @@ def child():
     """Starts children of this process, and ends them."""
     started = []
 
-    def start() -> subprocess.Popen:
-        started.append(subprocess.Popen(SLEEP))
-        return started[-1]
+    def start(one: subprocess.Popen | multiprocessing.Process) -> int:
+        started.append(one)
+        return one.pid
 
     yield start
     for one in started:
         one.kill()
-        one.wait()
+        one.wait() if isinstance(one, subprocess.Popen) else one.join()
 
 
-def test_a_late_worker_is_killed_and_nobody_who_was_there_before(child):
+def process(name: str) -> multiprocessing.Process:
+    started = multiprocessing.get_context("fork").Process(target=sleep, args=(600,), name=name)
+    started.start()
+    return started
+
+
+def test_a_late_worker_is_killed_and_nobody_else(child):
+    """Neither a program that the script runs, nor a process of its own by `multiprocessing`."""
     is_late, killed, turns = threading.Event(), [], threading.Semaphore(0)
-    child()
     guard = Guard(os.getpid(), turns.release, lambda: killed.append if is_late.is_set() else None)
     try:
-        worker, watchdog = child(), child()
-        [identity] = [one for one in children_of(os.getpid()) if one[0] == watchdog.pid]
-        guard.spared.add(identity)
+        child(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        child(process("Process-1"))
+        worker = child(process("Sanic-Server-0-0"))
         for _ in range(3):
             assert turns.acquire(timeout=30)
         assert not killed
@@ -46,7 +51,7 @@ def test_a_late_worker_is_killed_and_nobody_who_was_there_before(child):
         wait_until(lambda: killed, 30, "the worker is killed")
         for _ in range(3):
             assert turns.acquire(timeout=30)
-        assert [pid for pid, _ in killed] == [worker.pid]
+        assert [pid for pid, _ in killed] == [worker]
     finally:
         guard.stop()
 
