@@ -95,7 +95,7 @@ def test_a_hung_worker_is_ended_and_replaced(launch, method, action):
     wait_until(lambda: not victim.alive, 5, server.describe)
     wait_until(lambda: len(server.workers) == 1, START, server.describe)
     assert server.get()[0] == 200
-    [death] = server.events("worker.died")
+    [death] = server.wait_for("worker.died")  # told of by main, not by the process table
     assert "its event loop stood still" in death.more["reason"]
     [kill] = server.events("worker.killed")
     assert death.more["cause"] == kill.more["cause"] == "hung"
@@ -111,7 +111,7 @@ def test_a_hung_worker_that_cannot_be_asked_is_ended_all_the_same(launch):
     assert "does not answer" in report
     wait_until(lambda: not victim.alive, 10, server.describe)
     wait_until(lambda: len(server.workers) == 1, START, server.describe)
-    [death] = server.events("worker.died")
+    [death] = server.wait_for("worker.died")  # told of by main, not by the process table
     assert death.more["cause"] == "hung"
     assert server.stop() == 0
 
