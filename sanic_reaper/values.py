@@ -23,7 +23,7 @@ class Kind(NamedTuple):
     column: str
     """What is allowed, in a few words for the tables of the documents."""
     convert: Callable[[Any], Any]
-    """Makes the typed value of what the user wrote. Raises `ValueError` and `TypeError`."""
+    """Makes the typed value of what the user wrote. Raises `ValueError` for what is not allowed."""
 
 
 def _is_number(value: Any) -> bool:
