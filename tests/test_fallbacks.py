@@ -88,7 +88,8 @@ def test_ctrl_c_during_the_start(launch, without):
 
 @pytest.mark.parametrize("without", WARNED_OF)
 def test_a_start_that_takes_too_long(launch, without):
-    subject = SUPERVISED.with_(listeners={"before_server_start": "hold_gil"})
+    # fork: an import alone can take as long on a busy machine.
+    subject = SUPERVISED.with_(method="fork", listeners={"before_server_start": "hold_gil"})
     server = launch(
         subject.with_config(REAPER_STARTUP_TIMEOUT=STARTUP_TIMEOUT),
         env={"SANIC_REAPER_WITHOUT": without},
