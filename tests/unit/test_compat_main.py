@@ -88,7 +88,7 @@ def test_a_health_monitor_whose_word_is_spelt_right(monkeypatch, spelling):
     assert sanic_main.age_of_a_complaint() == 15.0
 
 
-def test_the_resource_tracker_is_known_where_multiprocessing_does_not_tell(monkeypatch):
+def test_the_resource_tracker_is_known_where_multiprocessing_does_not_tell():
     [line] = said_by(UNTOLD)
     assert line == "True"
 
@@ -115,4 +115,5 @@ from sanic_reaper.tree.process import children_of
 services.ensure_resource_tracker()
 [(pid, name)] = services.resource_tracker()
 print(pid in {pid for pid, _ in children_of(os.getpid())})
+del os.environ["UNTOLD"]  # the tracker itself reads its `_pid` at the exit, from 3.12 on
 """

@@ -19,6 +19,7 @@ from sanic_reaper.watchdog.progress import GONE, WATCHING
 from sanic_reaper.watchdog.watch import Watch
 
 PACKAGE = Path(sanic_reaper.__file__).parent
+DOCS = Path(__file__).parents[2] / "docs"
 ME = (os.getpid(), start_of(os.getpid()))
 TABLES = {"to the watchdog": wire.TO_WATCHDOG, "to main": wire.TO_MAIN}
 BY_SUPERVISOR = {wire.EXPIRED, wire.KILLED, wire.EXITED, wire.ZOMBIE}
@@ -98,14 +99,14 @@ def shown(table) -> str:
 
 
 def test_the_page_of_the_documents_has_the_words_of_workers():
-    page = (PACKAGE.parent / "docs" / "protocol.md").read_text()
+    page = (DOCS / "protocol.md").read_text()
     for word, (sentence, fields) in worker.WORDS.items():
         named = ", ".join(f"`{name}` ({kind.__name__})" for name, kind in fields)
         assert f"| `{word}` | {named} | {sentence} |\n" in page
 
 
 def test_the_page_of_the_documents_has_these_tables():
-    page = (PACKAGE.parent / "docs" / "protocol.md").read_text()
+    page = (DOCS / "protocol.md").read_text()
     assert [direction for direction, table in TABLES.items() if shown(table) not in page] == []
 
 
