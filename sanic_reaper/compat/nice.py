@@ -310,10 +310,8 @@ NICE = (
         "services of multiprocessing",
         "`_resource_tracker` has its `_pid`, and `_forkserver` its `_forkserver_pid`.",
         (
-            has("multiprocessing.resource_tracker:_resource_tracker"),
-            has("multiprocessing.forkserver:_forkserver"),
-            uses("multiprocessing.resource_tracker:ResourceTracker.ensure_running", "_pid"),
-            uses("multiprocessing.forkserver:ForkServer.ensure_running", "_forkserver_pid"),
+            has("multiprocessing.resource_tracker:_resource_tracker._pid"),
+            has("multiprocessing.forkserver:_forkserver._forkserver_pid"),
         ),
         "the resource tracker and the fork server are found by descent alone.",
         seen="CPython 3.10 to 3.15",
