@@ -150,9 +150,12 @@ def test_the_command(launch, new_box, files):
     shown = server.ask("sweep", "--json").data
     [found] = shown["found"]
     assert (found["app"], found["directory"]) == ("Subject", str(SUBJECTS))
-    assert {process.inner_pid for process in left} <= {one["pid"] for one in found["processes"]}
+    of_left = {process.inner_pid for process in left}
+    assert of_left <= {one["pid"] for one in found["processes"]}
     assert any(server.port in one["ports"] for one in found["processes"])
-    assert all(one["evidence"] and one["rss_bytes"] > 0 for one in found["processes"])
+    assert all(one["evidence"] for one in found["processes"])
+    # A helper that is exiting just then has no memory any more.
+    assert all(one["rss_bytes"] > 0 for one in found["processes"] if one["pid"] in of_left)
 
     asked = server.ask("sweep")
     assert asked.code == 2, asked
