@@ -73,6 +73,7 @@ class WatchdogLink:
             wire.DONE: self._on_done,
             wire.HANDED_OVER: self._on_handed_over,
         }
+        self._receiver = wire.Receiver(wire.TO_MAIN, self.handlers, self._complain)
         self._on_start = on_start
         self._introduce = introduce
         self._endpoint: WatchdogEndpoint | None = None
@@ -82,7 +83,6 @@ class WatchdogLink:
         self._is_forced = False
         self._is_finishing = False
         self._was_handed_over = False
-        self._has_complained = False
         self._retry_at = float("inf")
         self._retry_after = RETRY_AFTER
 
@@ -226,18 +226,11 @@ class WatchdogLink:
         """Act on all that has been said by now."""
         assert self._endpoint is not None
         for message in self._endpoint.receive():
-            try:
-                word, fields = wire.read(wire.TO_MAIN, message)
-            except wire.NotUnderstood as error:
-                self._complain(error)
-            else:
-                self.handlers[word](*fields)
+            self._receiver.receive(message)
 
     def _complain(self, error: wire.NotUnderstood) -> None:
-        if not self._has_complained:
-            self._has_complained = True
-            pid = getattr(self._endpoint, "pid", self._main[0])
-            log.error("%s", wire.refusal(MAIN, WATCHDOG, pid, error))
+        pid = getattr(self._endpoint, "pid", self._main[0])
+        log.error("%s", wire.refusal(MAIN, WATCHDOG, pid, error))
 
     def _on_hello(self, version: int) -> None:
         """`confirm` has checked it."""

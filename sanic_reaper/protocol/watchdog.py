@@ -207,6 +207,40 @@ def read(table: Table, message: list[str]) -> tuple[str, list[object]]:
         raise NotUnderstood(f"{word}: {error}") from error
 
 
+class Receiver:
+    """Calls the handler of each message that one end receives.
+
+    A message that is not in the table changes nothing. The first one is complained of.
+
+    Args:
+        table: the words that this end understands.
+        handlers: what is called with the fields of a message, by its word.
+        complain: called with the error of the first message that is refused.
+    """
+
+    __slots__ = ("_complain", "_handlers", "_has_complained", "_table")
+
+    def __init__(
+        self,
+        table: Table,
+        handlers: Mapping[str, Callable[..., None]],
+        complain: Callable[[NotUnderstood], None],
+    ) -> None:
+        self._table, self._handlers, self._complain = table, handlers, complain
+        self._has_complained = False
+
+    def receive(self, message: list[str]) -> None:
+        """Act on one message."""
+        try:
+            word, fields = read(self._table, message)
+        except NotUnderstood as error:
+            if not self._has_complained:
+                self._has_complained = True
+                self._complain(error)
+        else:
+            self._handlers[word](*fields)
+
+
 def refusal(receiver: str, sender: str, pid: int, error: NotUnderstood) -> str:
     """The line for the log about a message that was refused."""
     return (

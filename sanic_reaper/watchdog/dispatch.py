@@ -26,13 +26,16 @@ class Dispatcher:
     Args:
         watch: what the messages change.
         sender: who sends them: a role, a name and a pid.
+
+    Attributes:
+        handlers: what is called for each word that the main process may say.
+        dispatch: acts on one message.
     """
 
     def __init__(self, watch: Watch, sender: tuple[str, str, int]) -> None:
         self._watch = watch
         self._leftovers, self._descendants = watch.leftovers, watch.leftovers.descendants
         self._sender = sender
-        self._has_complained = False
         self.handlers: dict[str, Callable[..., None]] = {
             wire.HELLO: self._on_hello,
             wire.REGISTER: self._on_register,
@@ -59,23 +62,11 @@ class Dispatcher:
             wire.SEEN: watch.reporter.confirm,
             wire.LEAVE: self._on_leave,
         }
-
-    def dispatch(self, message: list[str]) -> None:
-        """Act on one message."""
-        try:
-            word, fields = wire.read(wire.TO_WATCHDOG, message)
-        except wire.NotUnderstood as error:
-            self._complain(error)
-        else:
-            self.handlers[word](*fields)
+        self.dispatch = wire.Receiver(wire.TO_WATCHDOG, self.handlers, self._complain).receive
 
     def _complain(self, error: wire.NotUnderstood) -> None:
-        if not self._has_complained:
-            self._has_complained = True
-            role, name, pid = self._sender
-            self._watch.reporter.line(
-                "ERROR", wire.refusal("watchdog", title(role, name), pid, error)
-            )
+        role, name, pid = self._sender
+        self._watch.reporter.line("ERROR", wire.refusal("watchdog", title(role, name), pid, error))
 
     def _on_hello(self, version: int) -> None:
         """A main process of another release has other words, and watches its workers itself."""
