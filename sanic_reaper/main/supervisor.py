@@ -230,8 +230,7 @@ class Supervisor:
         """What kills a worker that Sanic's own manager waits for. `None`: its time is not up."""
         if self._stopping_since is None:
             return None
-        tail = min(1.0, self.settings.shutdown_timeout / 4)
-        if not self.forced and time.monotonic() < self._deadline - tail:
+        if not self.forced and time.monotonic() < self._drain_by:
             return None
         why = KILLS["forced" if self.forced else "stop"]
 
@@ -402,14 +401,17 @@ class Supervisor:
     def _deadline(self) -> float:
         return self._stop_began() + self.settings.shutdown_timeout
 
+    @property
+    def _drain_by(self) -> float:
+        """When workers must have exited: main still has to end after them, and what they leave."""
+        return self._deadline - min(1.0, self.settings.shutdown_timeout / 4)
+
     def stop(self) -> None:
         """Begin to stop, unless that has begun. Safe in a signal handler: it makes one write."""
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             self.fleet.stopping = True
-            # Main still has to end after its workers, and what they leave after them.
-            drain_by = self._deadline - min(1.0, self.settings.shutdown_timeout / 4)
-            self._watchdog.stop(drain_by, max(self._deadline, drain_by + 1.0))
+            self._watchdog.stop(self._drain_by, max(self._deadline, self._drain_by + 1.0))
             self._journal.enter("stopping")
 
     def kill(self) -> None:
