@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -20,21 +19,6 @@ from sanic_reaper.main.worker import Child
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-@pytest.fixture
-def lines():
-    """What is logged meanwhile."""
-    found: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    handler, logger = Keep(), logging.getLogger("sanic.root")
-    logger.addHandler(handler)
-    yield found
-    logger.removeHandler(handler)
 
 
 class Wedged:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -16,21 +15,6 @@ from sanic_reaper.main.watchdog_process import WatchdogProcess
 from sanic_reaper.tree.process import start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-@pytest.fixture
-def lines():
-    """What is logged meanwhile."""
-    found: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    handler, logger = Keep(), logging.getLogger("sanic.root")
-    logger.addHandler(handler)
-    yield found
-    logger.removeHandler(handler)
 
 
 def test_a_watchdog_that_does_not_answer(lines, monkeypatch):
