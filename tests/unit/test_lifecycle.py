@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,6 +157,18 @@ def test_the_docs_show_the_table():
     assert rows[0] in shown, "\n" + "\n".join(rows)
     start = shown.index(rows[0])
     assert shown[start : start + len(rows)] == rows, "\n" + "\n".join(rows)
+
+
+def test_the_picture_in_the_docs_shows_each_state_and_event():
+    """Drawn by hand: a state in capitals, an event in small letters, and nothing else."""
+    document = (DOCS / "architecture.md").read_text()
+    picture = document.split("## The states of a worker")[1].split("```")[1]
+    drawn = set(re.findall(r"[A-Z]+(?: [A-Z]+)*", picture))
+    shown = {lifecycle.SHOWN.get(state, state) for state in lifecycle.STATES} - {"running"}
+    assert {state.lower() for state in drawn} == shown
+    words = set(re.findall(r"\b[a-z]+\b", picture))
+    explained = {"a", "slot", "spawns", "from", "each", "state", "before", "it", "v"}
+    assert words - explained == set(lifecycle.EVENTS)
 
 
 @pytest.mark.parametrize(
