@@ -13,8 +13,8 @@ import time
 
 from .. import platform
 from ..model.kills import FOREIGN
+from ..tree.descendants import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains, Target
 from ..tree.process import Handle, children_of, start_of
-from ..tree.remains import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains, Target
 from . import helpers, terminal
 from .routing import GROUP, NOBODY, TAKEN, route
 

@@ -1,9 +1,9 @@
 """Ending what is left of a server whose main and whose watchdog are gone.
 
 `server` and `strays` decide which processes these are: what main has recorded, what descends from
-that, and what bears the run's mark. They are killed as the watchdog does it (`remains`): SIGTERM, a
-second, SIGKILL, until none is left. They get no more time: nobody waits for an answer of a server
-that is gone.
+that, and what bears the run's mark. They are killed as the watchdog does it (`tree.descendants`):
+SIGTERM, a second, SIGKILL, until none is left. They get no more time: nobody waits for an answer of
+a server that is gone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 
 from .. import platform, state
 from ..model import kills
+from ..tree.descendants import NEVER, Remains, Target
 from ..tree.process import Handle
-from ..tree.remains import NEVER, Remains, Target
 from . import discovery, statedir, strays
 
 TYPE_CHECKING = False

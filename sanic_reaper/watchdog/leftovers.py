@@ -1,6 +1,6 @@
 """What workers and a server leave behind: scans of the process tree, and who is killed after each.
 
-`tree.remains` finds these processes and kills them. This module decides when, and which of them.
+`tree.descendants` finds these processes and kills them. This module decides when, and which.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 from .. import platform
 from ..model.roles import MAIN, WATCHDOG
 from ..protocol import watchdog as wire
+from ..tree.descendants import BLIND, LOOK_EVERY, STUBBORN, TAIL, Remains
 from ..tree.process import start_of
-from ..tree.remains import BLIND, LOOK_EVERY, STUBBORN, TAIL, Remains
 from .progress import CLEARING, DRAINING, FINISHED, FINISHING, GONE, NEVER, STOPPING, WATCHING
 
 TYPE_CHECKING = False

@@ -17,8 +17,8 @@ from .. import platform
 from ..model.kills import KILLS, STARTED_BY_MAIN
 from ..model.roles import HELPER, MAIN, WORKER
 from ..protocol import watchdog as wire
+from ..tree.descendants import TAIL
 from ..tree.process import Handle
-from ..tree.remains import TAIL
 from .dispatch import Dispatcher
 from .leftovers import Leftovers
 from .members import Members, send_signal

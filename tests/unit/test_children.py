@@ -15,7 +15,7 @@ from sanic_reaper import platform
 from sanic_reaper.main.children import reap_adopted
 from sanic_reaper.tree import birthmark
 from sanic_reaper.tree.process import Handle, start_of
-from sanic_reaper.tree.remains import Remains
+from sanic_reaper.tree.descendants import Remains
 
 platform.become_subreaper()
 me = Handle(os.getpid(), start_of(os.getpid()), None)

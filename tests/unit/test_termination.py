@@ -20,8 +20,8 @@ from support.programs import said_by
 
 from sanic_reaper import platform
 from sanic_reaper.protocol.channel import Channel
+from sanic_reaper.tree.descendants import STUBBORN, Remains
 from sanic_reaper.tree.process import Handle, start_of
-from sanic_reaper.tree.remains import STUBBORN, Remains
 from sanic_reaper.watchdog.progress import CLEARING, GONE, STOPPING
 from sanic_reaper.watchdog.watch import Watch
 
