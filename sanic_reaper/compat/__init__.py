@@ -1,7 +1,7 @@
 """All that is touched of Sanic, sanic-ext and CPython that is not public. No other module does.
 
-`contracts` says what is relied on: `vital` and `nice` have the table, `probes` the means to check
-it. docs/compat.md tells what follows where a contract is broken.
+`contracts` says what a contract is. `table` has all contracts, and `probes` the means to check
+them. docs/compat.md tells what follows if a contract is broken.
 
 Split by process: a worker loads `sanic_app`, `sanic_server`, `sanic_listeners` and
 `sanic_extensions`. The others are the main process's alone: no worker pays for what only it needs.

@@ -5,8 +5,9 @@ docs/compat.md has the same table for people (`tests/unit/test_contracts.py` com
 
 from __future__ import annotations
 
-from .nice import NICE
+from .nice_cpython import CPYTHON
+from .nice_sanic import SANIC
 from .vital import VITAL
 
-CONTRACTS = (*VITAL, *NICE)
+CONTRACTS = (*VITAL, *SANIC, *CPYTHON)
 """In the order of the page."""
