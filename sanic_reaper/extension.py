@@ -182,9 +182,9 @@ def _start_manager() -> Any:
 
 def _after_serve() -> None:
     """`Sanic.serve` is over: what comes next is the script's business."""
-    supervisor: Any = sys.modules.get(f"{__package__}.main.supervisor")
-    if supervisor is not None:
-        supervisor.end_of_serve()
+    shutdown: Any = sys.modules.get(f"{__package__}.main.shutdown")
+    if shutdown is not None:
+        shutdown.end_of_serve()
 
 
 def _tie_to_main(app: App) -> bool:
@@ -345,7 +345,7 @@ class _Server(ReaperHandle):
     def main_process_stop(self, app: App, *_: Any) -> None:
         supervisor, self._supervisor, self._begun_in = self._supervisor, None, 0
         if supervisor is not None:
-            supervisor.finish()
+            supervisor.shutdown.finish()
 
     def before_server_start(self, app: App, *_: Any) -> None:
         """Say so where there is nothing to supervise, or nobody who does."""

@@ -15,6 +15,25 @@ import os
 from contextlib import suppress
 
 from ..compat import services
+from ..platform.base import Identity
+from ..tree.process import start_of
+
+
+class AdoptedZombies:
+    """The adopted zombies that the watchdog has reported, until main reaps them."""
+
+    def __init__(self) -> None:
+        self._found: set[Identity] = set()
+
+    def add(self, pid: int, start: int) -> None:
+        """Note a zombie by its pid and creation time."""
+        self._found.add((pid, start))
+
+    def reap(self) -> None:
+        """Reap them. A pid that belongs to another process by now is left alone."""
+        if self._found:
+            found, self._found = self._found, set()
+            reap_adopted({pid for pid, start in found if start_of(pid) == start})
 
 
 def reap_adopted(zombies: set[int]) -> None:

@@ -10,11 +10,22 @@ from typing import Protocol
 
 from ..config import Settings
 from ..events import Hooks
+from ..platform.base import Identity
 from ..worker.entry import ProcessConfig
+from .control import Control
 from .fleet import Fleet
+from .helpers import Helpers
+from .journal import Journal
+from .listeners import MainListeners
 from .notify import Notifier
+from .own_kills import OwnKills
+from .own_stack import OwnStack
 from .processes import WatchedProcess
+from .shutdown import Shutdown
 from .signals import StopSignals
+from .stop import Stop
+from .takeover import ManagerTakeover
+from .watchdog_link import WatchdogLink
 from .worker import Worker
 
 
@@ -36,6 +47,8 @@ class Supervision(Protocol):
     hooks: Hooks
     notifier: Notifier | None
     fleet: Fleet
+    stop: Stop
+    shutdown: Shutdown
 
     @property
     def launcher(self) -> Watcher:
@@ -58,27 +71,28 @@ class Supervision(Protocol):
     def wants(self, workers: int, has_started: bool) -> None:
         """So many workers are to serve; and whether the start of all of them has been over once."""
 
-    def conclude(self, code: int, words: str) -> None:
-        """The server ends, and how."""
-
     def on_ack(self, worker: Worker) -> None:
         """A worker has acked."""
 
-    def stop(self) -> None:
-        """Begin to stop, unless that has begun."""
 
-    def kill(self) -> None:
-        """End everything at once."""
+class ServerParts(Supervision, Protocol):
+    """The parts of one server, for those who end it (`shutdown`) or replace its manager."""
 
-    def wait_for_end(self) -> None:
-        """Return when every process has ended: by its own, or by the watchdog's doing."""
+    main: Identity
+    watchdog: WatchdogLink
+    helpers: Helpers
+    kills: OwnKills
+    journal: Journal
+    control: Control
+    own_stack: OwnStack
+    listeners: MainListeners
+    takeover: ManagerTakeover
 
-    def hand_over(self) -> None:
-        """The workers have ended: what main starts from now on is the script's."""
+    def turn(self, wait: float = 0.0) -> None:
+        """The same, after waiting for news, for `wait` seconds at most."""
 
-    @property
-    def forced(self) -> bool:
-        """Whether a second signal has cut the stop short."""
+    def handle_exits(self) -> None:
+        """Reap the processes that have exited, and note how."""
 
 
 class WatchdogEndpoint(Protocol):

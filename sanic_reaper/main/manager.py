@@ -109,15 +109,15 @@ class SupervisedManager(WorkerManager):
             # Before anything is logged: that may block, on a pipe that nobody reads. From here on
             # the watchdog sees to it that main ends, too.
             self._shutting_down = True
-            self._supervisor.stop()
+            self._supervisor.stop.begin()
             if code:
                 log.error("the server ends with exit code %d: %s", code, why)
             elif why:
                 log.info("%s", why)
-            self._supervisor.conclude(code, why)
-            self._supervisor.wait_for_end()
-            self._supervisor.hand_over()
-        if code == 1 or self._supervisor.forced:
+            self._supervisor.shutdown.conclude(code, why)
+            self._supervisor.shutdown.wait_for_processes()
+            self._supervisor.shutdown.hand_over()
+        if code == 1 or self._supervisor.stop.is_forced:
             raise ServerKilled
         if code:
             sanic_main.leave_serve(code)
@@ -252,14 +252,14 @@ class SupervisedManager(WorkerManager):
 
     def shutdown(self) -> None:
         self._shutting_down = True
-        self._supervisor.stop()
+        self._supervisor.stop.begin()
 
     def shutdown_signal(self, signum: int, frame: Any) -> None:
         """Sanic's own handler, in the moment between its constructor and ours."""
         self._supervisor.signals._handle(signum, frame)
 
     def kill(self) -> None:
-        self._supervisor.kill()
+        self._supervisor.stop.force()
         raise ServerKilled
 
 

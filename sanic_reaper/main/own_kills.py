@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 
 from ..log import LEVELS, log
@@ -12,6 +11,7 @@ from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..tree.process import send_to
 from .journal import Journal
+from .stop import Stop
 from .worker import Child
 
 
@@ -21,17 +21,15 @@ class OwnKills:
     Args:
         send: sends a message to the watchdog.
         journal: where a kill is written down.
-        stop_began: monotonic time at which the stop began, which it must have.
+        stop: the server's stop, which must have begun.
 
     Attributes:
         by_us: the roles of those that main or the watchdog has killed in the stop.
         by_others: the roles of those that somebody else has killed in the stop.
     """
 
-    def __init__(
-        self, send: Callable[..., None], journal: Journal, stop_began: Callable[[], float]
-    ) -> None:
-        self._stop_began = stop_began
+    def __init__(self, send: Callable[..., None], journal: Journal, stop: Stop) -> None:
+        self._stop = stop
         self.by_us: list[str] = []
         self.by_others: list[str] = []
         self._send = send
@@ -59,9 +57,9 @@ class OwnKills:
 
     def _report(self, role: str, name: str, pid: int, why: str, level: str) -> None:
         """In the words of the watchdog."""
-        seconds = time.monotonic() - self._stop_began()
+        evidence = kills.STARTED_BY_MAIN
         words = kills.sentence(
-            signal.SIGKILL, role, name, pid, kills.STARTED_BY_MAIN, why, seconds, "the stop"
+            signal.SIGKILL, role, name, pid, evidence, why, self._stop.seconds, "the stop"
         )
         log.log(LEVELS[level], "%s", words)
         self._journal.killed_by_main(pid, why)

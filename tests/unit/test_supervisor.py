@@ -64,10 +64,10 @@ def supervisor_of() -> Supervisor:
 def test_a_worker_that_a_wedged_watchdog_does_not_end(lines):
     supervisor = supervisor_of()
     worker = a_worker()
-    supervisor._watchdog._endpoint = Wedged()
+    supervisor.watchdog._endpoint = Wedged()
     supervisor.fleet.living.append(worker)
-    supervisor._stopping_since = time.monotonic() - 2 * supervisor.settings.shutdown_timeout
-    supervisor.wait_for_end()
+    supervisor.stop.began_at = time.monotonic() - 2 * supervisor.settings.shutdown_timeout
+    supervisor.shutdown.wait_for_processes()
     assert worker.exitcode == -signal.SIGKILL
     [line] = lines
     assert f"SIGKILL to worker Sanic-Server-0-0 [{worker.pid}]: started by main" in line
@@ -78,9 +78,9 @@ def test_a_zombie_that_the_watchdog_tells_of(age):
     supervisor = supervisor_of()
     child = os.posix_spawnp("true", ["true"], os.environ)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    supervisor._watchdog._endpoint = Teller(["zombie", str(child), str(start_of(child) - age)])
+    supervisor.watchdog._endpoint = Teller(["zombie", str(child), str(start_of(child) - age)])
     supervisor.hear()
-    supervisor._reap_adopted()
+    supervisor._zombies.reap()
     assert (start_of(child) == UNKNOWN) == (age == 0)
     if age:
         os.waitpid(child, 0)
@@ -105,8 +105,8 @@ def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
     worker.handle.join()
     supervisor.fleet.living.append(worker)
     killed = ["killed", *map(str, worker.identity), worker.name, "hung"]
-    supervisor._watchdog._endpoint = Teller(killed)
-    supervisor._handle_exits()
+    supervisor.watchdog._endpoint = Teller(killed)
+    supervisor.handle_exits()
     assert worker.killed_for == "hung"
     assert worker.state == "ended"
     assert supervisor.fleet.living == []
@@ -114,7 +114,7 @@ def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
 
 def test_a_process_that_is_not_registered_is_not_told_of_when_it_is_replaced():
     supervisor = supervisor_of()
-    endpoint = supervisor._watchdog._endpoint = Wedged()
+    endpoint = supervisor.watchdog._endpoint = Wedged()
     supervisor.fleet.on_terminate(Handle(name="Sanic-Server-0-0"), was_asked=True)
     assert not endpoint.sent
 
@@ -158,8 +158,8 @@ class Slow:
 def test_one_that_has_ended_is_not_counted_as_killed(lines, seconds):
     """Whether main waits for its shutdown, as there is time for that, or not."""
     supervisor = supervisor_of()
-    supervisor.stop()
+    supervisor.stop.begin()
     supervisor.helpers._managers.append(Slow(seconds))
-    supervisor.helpers.shut_down(supervisor._deadline)
-    assert not supervisor._kills.by_us
+    supervisor.helpers.shut_down(supervisor.stop.deadline)
+    assert not supervisor.kills.by_us
     assert not [line for line in lines if "SIGKILL" in line]
