@@ -7,7 +7,7 @@ from typing import Any
 from futures.future import Future, edit, rename
 
 MULTIPROCESSING = ("multiprocessing",)
-UNKNOWN_HELPERS = "SIGKILL to python3 .*: descends from main"
+UNKNOWN_HELPERS = "SIGKILL to python\\S* .*: descends from main"
 """What multiprocessing runs for itself is found by descent alone, and its end is not awaited."""
 
 STACKS = """
