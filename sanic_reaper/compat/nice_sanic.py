@@ -36,10 +36,13 @@ def _health_monitor() -> bool:
     )
 
 
-def _is_used_in_http(word: str) -> bool:
-    """Whether some method of `Http` uses a name or a constant."""
-    methods = filter(inspect.isfunction, vars(find(HTTP)).values())
-    return any(word in words_of(inspect.unwrap(method).__code__) for method in methods)
+PROTOCOL = "sanic.server.protocols.http_protocol:HttpProtocol"
+
+
+def _is_used_in(owner: str, word: str) -> bool:
+    """Whether some function of a class or a module uses a name or a constant."""
+    functions = filter(inspect.isfunction, vars(find(owner)).values())
+    return any(word in words_of(inspect.unwrap(one).__code__) for one in functions)
 
 
 def _cleanup_knows() -> bool:
@@ -186,14 +189,20 @@ SANIC = (
         "`worker_serve` takes the dictionary `state`, in which protocols count `requests_count`.",
         (
             accepts("sanic.worker.serve:worker_serve", "state"),
-            is_found("Http counts no requests_count", lambda: _is_used_in_http("requests_count")),
+            is_found("Http counts no requests_count", lambda: _is_used_in(HTTP, "requests_count")),
         ),
         "REAPER_MAX_REQUESTS has no effect, and requests are not counted.",
     ),
     Contract(
         "connections of a worker",
-        "`_cleanup` of `_serve_http_1` has `http_server` and `connections` in its closure.",
-        (is_found("_cleanup has no http_server and connections", _cleanup_knows),),
+        "`_cleanup` of `_serve_http_1` has `http_server` and `connections` in its closure. A "
+        "connection has its request in `http`.",
+        (
+            is_found("_cleanup has no http_server and connections", _cleanup_knows),
+            has(f"{PROTOCOL}.http", f"{PROTOCOL}.close_if_idle", f"{HTTP}.stage"),
+            has("sanic.server.async_server:AsyncioServer.connections"),
+            has("sanic.server.websockets.impl:WebsocketImplProtocol.fail_connection"),
+        ),
         "a stop ends connections by Sanic's rules.",
     ),
     Contract(
@@ -202,7 +211,8 @@ SANIC = (
         "`keep_alive`.",
         (
             uses(f"{HTTP}.http1_response_header", "keep_alive"),
-            is_found("Http has no response_func", lambda: _is_used_in_http("response_func")),
+            has(f"{HTTP}.keep_alive", f"{HTTP}.recv_buffer", f"{HTTP}.request_body"),
+            is_found("Http has no response_func", lambda: _is_used_in(HTTP, "response_func")),
             has("sanic.http.constants:Stage.IDLE"),
         ),
         "a worker that stops does not tell its clients to close their connections.",
@@ -244,15 +254,20 @@ SANIC = (
     ),
     Contract(
         "Inspector",
-        "`Sanic.serve` makes the Inspector from `app.inspector_class`.",
-        (has(f"{APP}.inspector_class"), uses(SERVE, "inspector_class")),
+        "`Sanic.serve` makes the Inspector from `app.inspector_class`, which is pickled by "
+        "`copyreg.__newobj__`.",
+        (
+            has(f"{APP}.inspector_class", "copyreg:__newobj__"),
+            uses(SERVE, "inspector_class"),
+        ),
         "the Inspector has no commands of the Reaper's.",
     ),
     Contract(
         "extensions that join late",
-        "`sanic_ext.Extension.create` makes an extension, and `_startup` starts it.",
+        "`sanic_ext.Extension.create` makes an extension, `_startup` starts it, and an app keeps "
+        "what is set up in `_ext`.",
         (
-            has("sanic_ext:Extension.create", "sanic_ext:Extension._startup"),
+            has("sanic_ext:Extension.create", "sanic_ext:Extension._startup", f"{APP}._ext"),
             takes(f"{APP}.extend", "self"),
         ),
         "app.extend(extensions=[Reaper]) must be the first use of app.ext.",
@@ -279,5 +294,36 @@ SANIC = (
         (is_found("WorkerMultiplexer has no set_serving", _flags_serving),),
         "a worker whose SyncManager is dead stops without its after_server_stop listeners.",
         seen="24.12",
+    ),
+    Contract(
+        "tasks of an app",
+        "`app.add_task` keeps each task that has a name in `_task_registry`.",
+        (uses(f"{APP}.shutdown_tasks", "_task_registry"),),
+        "a stop does not wait for such a task to clean up.",
+    ),
+    Contract(
+        "name of a worker",
+        "Sanic gives a worker its name in the environment variable `SANIC_WORKER_NAME`, and sets "
+        "`SANIC_WORKER_PROCESS` in it.",
+        (
+            uses(f"{PROCESS}.start", "SANIC_WORKER_NAME"),
+            is_found(
+                "Sanic sets no SANIC_WORKER_PROCESS",
+                lambda: _is_used_in(RUNNERS, "SANIC_WORKER_PROCESS"),
+            ),
+        ),
+        "a worker that Sanic runs is taken for a server of one process.",
+    ),
+    Contract(
+        "stop by a worker",
+        "`app.stop` asks main for the stop of the server by `app.multiplexer.terminate`.",
+        (uses(f"{APP}.stop", "multiplexer", "terminate"),),
+        "app.stop() in an after_server_start listener stops that worker alone.",
+    ),
+    Contract(
+        "kill by the manager",
+        "`app.manager` is the manager of the workers, which ends a failed start by `kill`.",
+        (has(f"{APP}.manager", f"{MANAGER}.kill"),),
+        "where Sanic runs the workers, a failed start kills the process group of the server.",
     ),
 )

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sanic import Sanic
-from sanic.http.constants import HTTP
 from sanic.log import error_logger
 
 from .sanic_app import App, apps
@@ -81,7 +80,7 @@ def addresses() -> list[tuple[str, int]]:
         for info in getattr(app.state, "server_info", ()):
             settings = getattr(info, "settings", {})
             bound = settings.get("sock") or settings.get("unix")
-            if not bound and settings.get("version") is not HTTP.VERSION_3 and settings.get("port"):
+            if not bound and settings.get("version") != 3 and settings.get("port"):
                 found.append((settings.get("host") or "127.0.0.1", settings["port"]))
     return found
 

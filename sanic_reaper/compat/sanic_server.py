@@ -111,8 +111,13 @@ def end_keep_alive(connections: Iterable[Any]) -> None:
 
     Args:
         connections: those that are open now.
+
+    Raises:
+        AttributeError: `Http` has other attributes. Nothing is changed then.
     """
     original: Callable[..., Awaitable[None]] = Http.http1_response_header
+    for name in ("keep_alive", "recv_buffer", "request_body"):
+        getattr(Http, name)  # it must not be missed in a response
     ahead: dict[Http, int] = {}
 
     async def http1_response_header(self: Http, *args: Any, **kwargs: Any) -> None:
@@ -121,7 +126,7 @@ def end_keep_alive(connections: Iterable[Any]) -> None:
 
     Http.http1_response_header = http1_response_header  # type: ignore[method-assign]
     for protocol in connections:
-        http = getattr(protocol, "_http", None)
+        http = getattr(protocol, "http", None)
         bound = getattr(http, "response_func", None)
         if http is not None and getattr(bound, "__func__", None) is original:
             http.response_func = http.http1_response_header
@@ -142,8 +147,12 @@ def _has_more(http: Http, ahead: dict[Http, int]) -> bool:
 
 
 def is_idle(protocol: Any) -> bool:
-    """Whether a connection has no request that is being received or answered."""
-    http = getattr(protocol, "_http", None)
+    """Whether a connection has no request that is being received or answered.
+
+    Raises:
+        AttributeError: Sanic's protocol has other attributes.
+    """
+    http = protocol.http
     return http is None or (http.stage is Stage.IDLE and not http.recv_buffer)
 
 
@@ -161,7 +170,8 @@ def cut_off(protocol: Any) -> None:
 
 def has_unfinished_tasks(app: App) -> bool:
     """Whether a task of `app.add_task` with a name, which Sanic has cancelled, still cleans up."""
-    return any(task is not None and not task.done() for task in app._task_registry.values())
+    tasks: Mapping[str, Any] = getattr(app, "_task_registry", {})
+    return any(task is not None and not task.done() for task in tasks.values())
 
 
 def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:

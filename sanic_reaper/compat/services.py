@@ -113,7 +113,9 @@ def ensure_temporary_directory() -> None:
     Else main, where the fork server listens, and the SyncManager would each have their own, and the
     one that survives a SIGKILL of main could remove only its own.
     """
-    multiprocessing.util.get_temp_dir()
+    make = getattr(multiprocessing.util, "get_temp_dir", None)
+    if make is not None:
+        make()
 
 
 def ensure_fork_server() -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import multiprocessing.spawn
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 
@@ -65,7 +65,13 @@ _WAYS = ("init_main_from_name", "init_main_from_path")
 
 
 def spawning_without_main() -> AbstractContextManager[None]:
-    """In this, what this thread starts does not import main's own module."""
+    """In this, what this thread starts does not import main's own module.
+
+    It can import the module later, by `multiprocessing.spawn.prepare`. Where that is not found,
+    nothing is changed.
+    """
+    if not hasattr(multiprocessing.spawn, "prepare"):
+        return nullcontext()
     return _changing(
         "get_preparation_data",
         lambda data: {key: value for key, value in data.items() if key not in _WAYS},

@@ -74,6 +74,7 @@ VITAL = (
             has(f"{MANAGER}.start"),
             uses(f"{MANAGER}.monitor", "wait_for_ack", "_poll_monitor", "_sync_states"),
             uses(f"{MANAGER}.manage", "transient", "durable"),
+            has(f"{MANAGER}.processes"),
         ),
         "a method of Sanic's would run where ours is expected.",
         is_vital=True,
@@ -85,6 +86,7 @@ VITAL = (
         (
             uses(f"{PROCESS}.spawn", "_current_process", "factory", "target"),
             accepts(f"{PROCESS}.set_state", "state", "force"),
+            stores(f"{PROCESS}.set_state", "self", "state"),
             accepts(f"{PROCESS}.restart", "restart_order"),
             has(*_members(PROCESS, "start", "is_alive", "pid", "exitcode")),
             uses("sanic.worker.process:Worker.__init__", "processes", "serve", "name"),
@@ -121,7 +123,7 @@ VITAL = (
         "processes of multiprocessing",
         "A `Process` starts by `_Popen`, has `_kwargs`, and is polled and signalled by a `Popen`.",
         (
-            uses("multiprocessing.process:BaseProcess.__init__", "_kwargs", "_config", "_popen"),
+            uses("multiprocessing.process:BaseProcess.__init__", "_kwargs", "_popen"),
             uses("multiprocessing.process:BaseProcess.start", "_Popen"),
             has(*(f"multiprocessing.context:{kind}Process._Popen" for kind in ("Spawn", "Fork"))),
             has("multiprocessing.context:ForkServerProcess._Popen"),

@@ -158,7 +158,7 @@ def _remove_temporary_directory() -> None:
     Main's own finalizer has not run, because main has died.
     """
     process: Any = multiprocessing.current_process()
-    directory = process._config.get("tempdir")
+    directory = getattr(process, "_config", {}).get("tempdir")
     if directory:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 import time
@@ -15,8 +14,14 @@ from .guard import alarm_in
 
 # `_signal` and a plain number: `signal.signal` looks for each handler among the members of an
 # enumeration and does not find it, which takes 8 microseconds each time.
+try:
+    from _signal import getsignal  # type: ignore[import-not-found]
+    from _signal import signal as set_signal
+except ImportError:  # a CPython of the future
+    from signal import getsignal
+    from signal import signal as set_signal
+
 _ALARM = int(signal.SIGALRM)
-_set_handler, _get_handler = _signal.signal, _signal.getsignal
 
 
 class Alarm:
@@ -47,7 +52,7 @@ class Alarm:
         if self._seconds and threading.current_thread() is threading.main_thread():
             self._at = time.monotonic() + self._seconds
             if not Alarm._pending:
-                Alarm._previous = _set_handler(_ALARM, Alarm._handle)
+                Alarm._previous = set_signal(_ALARM, Alarm._handle)
             Alarm._pending.append(self)
             Alarm._set_clock()
 
@@ -74,7 +79,7 @@ class Alarm:
         if self not in Alarm._pending:
             return
         Alarm._pending.remove(self)
-        if _get_handler(_ALARM) == Alarm._handle:  # the user may have installed another handler
+        if getsignal(_ALARM) == Alarm._handle:  # the user may have installed another handler
             Alarm._set_clock()
             if not Alarm._pending:
-                _set_handler(_ALARM, Alarm._previous)
+                set_signal(_ALARM, Alarm._previous)

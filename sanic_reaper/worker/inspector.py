@@ -75,5 +75,5 @@ def add_commands(app: App, directory: str, run: str) -> None:
     """
     current = getattr(app, "inspector_class", None)
     base = getattr(current, "_reaper_base", current)  # of a server before, in this process
-    if isinstance(base, type):
+    if isinstance(base, type) and hasattr(copyreg, "__newobj__"):
         app.inspector_class = _extended(base, (directory, run, os.geteuid()))

@@ -45,6 +45,16 @@ def of_multiprocessing(name: str, new: str, **more: Any) -> Future:
     return rename(name, new, packages=MULTIPROCESSING, **more)
 
 
+def in_c(name: str, program: str) -> Future:
+    """Something of a module in C that has gone. No copy of that can be edited.
+
+    Args:
+        name: of what has gone.
+        program: takes it away in each process that starts.
+    """
+    return Future(name, adds={"sitecustomize.py": program}, packages=(), line=rf"\b{name}\b")
+
+
 CPYTHON = (
     of_multiprocessing("_children", "_processes"),
     of_multiprocessing("_popen", "_handle", is_vital=True, tolerated=UNKNOWN_HELPERS),
@@ -91,14 +101,55 @@ CPYTHON = (
     ),
     of_multiprocessing("get_command_line", "command_line", method="spawn"),
     of_multiprocessing("get_preparation_data", "preparation_data", method="spawn"),
+    Future(
+        "prepare of spawn",
+        edits=[edit(r"\bprepare\(", "set_up(", "multiprocessing/spawn.py")],
+        packages=MULTIPROCESSING,
+        method="spawn",
+        line=r"\bprepare\b",
+    ),
+    of_multiprocessing("_config", "_settings"),
+    of_multiprocessing("get_temp_dir", "temporary_directory"),
+    of_multiprocessing("_preload_modules", "_modules", method="forkserver"),
+    Future(
+        "_fd of the resource tracker",
+        edits=[edit(r"\b_fd\b", "_pipe", "multiprocessing/resource_tracker.py")],
+        packages=MULTIPROCESSING,
+        line=r"\b_fd\b",
+    ),
+    Future(
+        "program of the resource tracker",
+        edits=[
+            edit(r"import main;main\(", "import main; main(", "multiprocessing/resource_tracker.py")
+        ],
+        packages=MULTIPROCESSING,
+        line="",
+    ),
+    Future(
+        "main of the resource tracker",
+        edits=[
+            edit(r"import main;main\(", "import run;run(", "multiprocessing/resource_tracker.py"),
+            edit(r"^def main\(", "def run(", "multiprocessing/resource_tracker.py"),
+        ],
+        packages=MULTIPROCESSING,
+        line="ResourceTracker has another program",
+    ),
     rename("_register_atexit", "_at_exit", packages=("threading", "concurrent")),
     rename(
         "_fut_waiter",
         "_awaited",
         edits=[edit("^    import _asyncio$", "    raise ImportError", "asyncio/tasks.py")],
         packages=("asyncio",),
-        line="",
     ),
+    Future(
+        "asyncio's line about a slow callback",
+        edits=[edit("Executing %s took", "%s took", "asyncio/base_events.py")],
+        packages=("asyncio",),
+        line="slow callbacks",
+    ),
+    in_c("_signal", 'import signal, sys; sys.modules["_signal"] = None'),
+    in_c("call_function", "import _ctypes; del _ctypes.call_function"),
+    in_c("_run_exitfuncs", "import atexit; del atexit._run_exitfuncs"),
     Future(
         "format of faulthandler",
         adds={"sitecustomize.py": STACKS},

@@ -141,6 +141,31 @@ WORKERS = (
         line="REAPER_ENDPOINT",
     ),
     rename("_cleanup_apps", "_reset_apps"),
+    rename("_task_registry", "_named_tasks"),
+    rename("SANIC_WORKER_NAME", "SANIC_PROCESS_NAME"),
+    rename("SANIC_WORKER_PROCESS", "SANIC_IS_WORKER"),
+    Future(
+        "http of a connection",
+        edits=[
+            edit(
+                r"def http\(self\)", "def parser(self)", "sanic/server/protocols/http_protocol.py"
+            ),
+            edit(r"self\.http\b", "self.parser", "sanic/server/protocols/http_protocol.py"),
+        ],
+        line=r"\bhttp\b",
+    ),
+    rename("recv_buffer", "received"),
+    Future(
+        "multiplexer of an app",
+        edits=[
+            edit(
+                r'((?:self|a)\.|")multiplexer\b',
+                r"\1channel",
+                *("sanic/app.py", STARTUP, "sanic/worker/serve.py"),
+            )
+        ],
+        line="multiplexer",
+    ),
     rename("requests_count", "served", config={"REAPER_MAX_REQUESTS": 100_000}),
     Future(
         "state of worker_serve",
@@ -186,6 +211,7 @@ APPS = (
         line="server_info",
     ),
     rename("_future_listeners", "_deferred_listeners"),
+    rename("_ext", "_extend"),
     rename("_future_routes", "_deferred_routes"),
     rename("FutureListener", "DeferredListener"),
     # Under fork Sanic runs the app's listeners in the Inspector too.
