@@ -48,8 +48,8 @@ class Fleet:
     ) -> None:
         self.living: list[Child] = []
         """Those that nobody has waited for yet."""
-        self.on_start: Callable[[Child], None] = _ignore
-        """Called with each process that has been started."""
+        self.on_start: list[Callable[[Child], None]] = []
+        """Each is called with each process that was started."""
         self.stopping = False
         """Whether the server is. Then no worker has a deadline of its own."""
         self._settings = settings
@@ -88,7 +88,8 @@ class Fleet:
         self.living.append(child)
         self.register(child)
         self._journal.started(child)
-        self.on_start(child)
+        for listener in self.on_start:
+            listener(child)
 
     def _worker(
         self, handle: WatchedProcess, link: WorkerLink, began: float, beat_every: float
@@ -229,7 +230,3 @@ class Fleet:
         assert worker.heartbeat is not None
         log.error("%s is ended: %s", worker, worker.heartbeat.hung(frames, how))
         self._send(wire.SHOWN if frames else wire.DUMP, *worker.identity)
-
-
-def _ignore(child: Child) -> None:
-    pass

@@ -32,9 +32,11 @@ from ..model.exit_codes import NOBODY_LIVES
 from . import advice
 from .contexts import Context, WatchedContext
 from .outcome import outcome_of
+from .postmortem import Postmortem
 from .processes import WatchedProcess
 from .signals import StopRequested
 from .slots import NobodyLives, Slots, StartFailed
+from .user_processes import UserProcesses
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
@@ -68,7 +70,10 @@ class SupervisedManager(WorkerManager):
             raise RuntimeError(f"Cannot serve with {number} workers")
         watched: Any = WatchedContext(context, supervisor.launcher, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
-        self._slots = Slots(supervisor)
+        postmortem = Postmortem(supervisor.hear)
+        self._slots = Slots(supervisor, postmortem)
+        self._user_processes = UserProcesses(supervisor.hooks, postmortem)
+        supervisor.fleet.on_start.append(self._user_processes.on_start)
         self.restarter = SlotRestarter(self._slots)
         if supervisor.notifier is not None:
             supervisor.notifier.situation = lambda: self._slots.situation(self._servers())
@@ -163,7 +168,7 @@ class SupervisedManager(WorkerManager):
     def _take_turn(self) -> None:
         self._supervisor.turn()
         self._slots.supervise(self._servers())
-        self._slots.report_exits(p for p in self.processes if not _watched(p).is_server)
+        self._user_processes.report_exits(p for p in self.processes if not _watched(p).is_server)
         self._supervisor.hooks.turn()  # after what is forked because of the same events
 
     def _servers(self) -> list[WorkerProcess]:

@@ -1,7 +1,8 @@
 """Keeps the configured number of workers running. Replaces workers that died, hang, or reached a
 recycling limit; at most one healthy worker is recycled at a time.
 
-The policy is elsewhere, and pure: `model/backoff`, `model/recycling`, `model/stalls`.
+The policy is elsewhere: `recycler` says who is recycled, `model/backoff` when a worker is started
+again, `model/stalls` which one hangs.
 """
 
 from __future__ import annotations
@@ -9,29 +10,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sanic.worker.constants import ProcessState, RestartOrder
 from sanic.worker.process import WorkerProcess
 
-from .. import marks, platform
+from .. import marks
 from ..compat import sanic_main
 from ..log import log
-from ..model.recycling import Usage
-from .postmortem import Postmortem
+from .recycler import Recycler
 from .slot import Reason, Slot
 from .worker import Child, Worker
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
     from .notify import Situation
-
-RECYCLE_EVERY = 1.0
-"""Seconds between two looks at what the workers have used."""
-
-RECYCLE_AGAIN = 30.0
-"""Seconds until a worker is recycled after one whose successor did not start."""
+    from .postmortem import Postmortem
 
 START_AGAIN = 1.0
 """Seconds until a process is tried again that the system would not start."""
@@ -50,9 +44,10 @@ class Slots:
 
     Args:
         supervisor: whom to ask and to tell.
+        postmortem: finds out why a worker has exited.
     """
 
-    def __init__(self, supervisor: Supervision) -> None:
+    def __init__(self, supervisor: Supervision, postmortem: Postmortem) -> None:
         self.has_started = False
         """Whether every worker has acked once. From then on one that fails is a loss, not an end,
         unless it has never been ready."""
@@ -61,7 +56,7 @@ class Slots:
         self._supervisor = supervisor
         self._settings = supervisor.settings
         self._tell = supervisor.hooks.tell
-        self._postmortem = Postmortem(supervisor.hear)
+        self._postmortem = postmortem
         self._slots: dict[str, Slot] = {}
         self.all_serving = False
         """Whether every worker has been ready and lives, and none is to be replaced.
@@ -69,12 +64,8 @@ class Slots:
         A worker that is blocked counts: its loop can go on."""
         self.has_been_ready = False
         """Whether `all_serving` has been true once: the server's start is over."""
-        self._draining: Worker | None = None
-        """The worker that was replaced last. It may still finish its requests."""
-        self._next_recycling = 0.0
-        self._others: dict[str, Child] = {}
-        """The processes that are no workers, by name: those that were started last."""
-        supervisor.fleet.on_start = self._on_start
+        self._recycler = Recycler()
+        supervisor.fleet.on_start.append(self._on_start)
 
     def of(self, process: WorkerProcess) -> Slot:
         """The slot of one of Sanic's workers. A new worker gets a new slot."""
@@ -91,8 +82,6 @@ class Slots:
     def _on_start(self, child: Child) -> None:
         if isinstance(child, Worker):
             self._slot(child.name).current = child
-        else:
-            self._others[child.name] = child
 
     def supervise(self, servers: Iterable[WorkerProcess]) -> None:
         """Replace the workers that died, failed, hang, or reached a recycling limit.
@@ -139,7 +128,7 @@ class Slots:
         outgoing = slot.take_outgoing()
         if outgoing is not None:
             outgoing.terminate()
-            self._draining = outgoing
+            self._recycler.on_replaced(outgoing)
         reason, slot.pending = slot.pending, None
         if reason is not None:
             self._tell(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause)
@@ -186,7 +175,7 @@ class Slots:
         """The worker that was to be replaced is still there, and goes on."""
         log.error("%s\n    [%s] goes on in its place", failure, outgoing.pid)
         slot.pending = None
-        self._next_recycling = time.monotonic() + RECYCLE_AGAIN
+        self._recycler.on_failure()
         if failed.exitcode is None:
             failed.terminate()
         slot.process._current_process = outgoing.handle
@@ -294,24 +283,10 @@ class Slots:
             log.error("%s has died: %s", outgoing, self._postmortem.of(outgoing)[0])
 
     def _recycle(self, slots: Sequence[Slot]) -> None:
-        """Recycle at most one worker: not before all others serve, and the last one has exited."""
-        now = time.monotonic()
-        if now < self._next_recycling:
-            return
-        self._next_recycling = now + RECYCLE_EVERY
-        if not self.all_serving:
-            return
-        if self._draining is not None and self._draining.exitcode is None:
-            return
-        # The oldest first: with a limit that a fresh worker passes too, each has its turn.
-        workers = [(slot.current.began, slot.current, slot) for slot in slots if slot.current]
-        for _, worker, slot in sorted(workers, key=itemgetter(0)):
-            if exceeded := worker.limits.exceeded(_usage(worker, now)):
-                cause, words = exceeded
-                log.info("%s is recycled: %s", worker, words)
-                reason = Reason("worker.recycled", words, cause)
-                self._replace(slot, reason, RestartOrder.STARTUP_FIRST)
-                return
+        if picked := self._recycler.pick(slots, self.all_serving):
+            slot, worker, reason = picked
+            log.info("%s is recycled: %s", worker, reason.words)
+            self._replace(slot, reason, RestartOrder.STARTUP_FIRST)
 
     # -- what others want to know -----------------------------------------------------------------
 
@@ -339,31 +314,9 @@ class Slots:
         ready = slot.current.startup.ready
         return ready is None or time.monotonic() - ready < seconds
 
-    # -- the processes that are no workers --------------------------------------------------------
-
-    def report_exits(self, others: Iterable[WorkerProcess]) -> None:
-        """Report those that have ended, once. Sanic's rules say whether they are started again."""
-        for process in others:
-            child = self._others.get(process.name)
-            if child is None or child.death_is_told or child.exitcode is None:
-                continue
-            child.death_is_told = True
-            why, cause = self._postmortem.of(child)
-            words = f"{child} has ended: {why}"
-            if child.exitcode == 0:
-                log.debug("%s", words)
-                continue
-            log.warning("%s%s", words, "; it can be restarted" if process.restartable else "")
-            self._tell("worker.died", child.name, child.pid, words, child.status, cause=cause)
-
 
 def _has_been_up(slot: Slot) -> bool:
     return slot.current is not None and slot.current.startup.up is not None
-
-
-def _usage(worker: Worker, now: float) -> Usage:
-    requests = worker.heartbeat.requests if worker.heartbeat is not None else 0
-    return Usage(now - worker.began, requests, platform.resident(worker.pid))
 
 
 def _nothing() -> None:

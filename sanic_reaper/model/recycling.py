@@ -1,9 +1,7 @@
-"""The ways to recycle a worker: one table, and what it makes of a worker's usage. Pure: the caller
-measures.
+"""The ways to recycle a worker: one table, and the limits of one worker. Pure: the caller measures.
 
-To add a way, add its setting (`config.py`), its row here with a field of `Usage`, and what measures
-it (`main/slots.py`). The first line of the log, the events and the metrics read this
-table.
+To add a way, add its setting (`config.py`), its row here, and what measures it (`MEASURES` in
+`main/recycler.py`). The first line of the log, the events and the metrics read this table.
 """
 
 from __future__ import annotations
@@ -15,17 +13,6 @@ if TYPE_CHECKING:
     import random
 
 
-class Usage(NamedTuple):
-    """What one worker has used."""
-
-    seconds: float = 0.0
-    """Age of the worker."""
-    requests: int = 0
-    """Number of requests that the worker has served."""
-    rss: int = 0
-    """Resident memory of the worker, in bytes. 0: not known."""
-
-
 class Way(NamedTuple):
     """A way to recycle a worker."""
 
@@ -33,8 +20,6 @@ class Way(NamedTuple):
     """Label in events and metrics."""
     setting: str
     """Attribute of `config.Settings` that holds the limit. 0: there is none."""
-    usage: str
-    """Field of `Usage` that the limit is for."""
     limit: Callable[[float], str]
     """Words for the limit, after "a worker is recycled after"."""
     reached: Callable[[float], str]
@@ -45,21 +30,18 @@ WAYS = (
     Way(
         "lifetime",
         "max_lifetime",
-        "seconds",
         lambda limit: f"{limit:g} s",
         lambda age: f"it is {age:.0f} s old",
     ),
     Way(
         "requests",
         "max_requests",
-        "requests",
         lambda limit: f"{limit} requests",
         lambda number: f"it has served {number} requests",
     ),
     Way(
         "memory",
         "max_rss",
-        "rss",
         lambda limit: f"{limit} bytes of memory",
         lambda rss: f"it takes {rss / 1024**2:.0f} MiB of memory",
     ),
@@ -87,10 +69,15 @@ class Limits:
                 is_whole = isinstance(configured, int)
                 self._limits.append((way, max(1, round(limit)) if is_whole else limit))
 
-    def exceeded(self, usage: Usage) -> tuple[str, str] | None:
-        """The first limit that has been reached: its cause, and the words of the log."""
+    def exceeded(self, measure: Callable[[str], float]) -> tuple[str, str] | None:
+        """The first limit that has been reached: its cause, and the words of the log.
+
+        Args:
+            measure: returns what the worker has used, by the cause of a `Way`. It is called only
+                for ways that have a limit.
+        """
         for way, limit in self._limits:
-            used = getattr(usage, way.usage)
+            used = measure(way.cause)
             if used >= limit:
                 return way.cause, way.reached(used)
         return None

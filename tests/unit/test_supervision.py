@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Event, Hooks
-from sanic_reaper.model.recycling import WAYS, Limits, Usage
+from sanic_reaper.main.recycler import MEASURES
+from sanic_reaper.model.recycling import CAUSES, WAYS, Limits
 from sanic_reaper.model.stalls import Stall
 from sanic_reaper.tree.deaths import cause
 
@@ -60,21 +62,42 @@ def limits(*chances: float, **config: object) -> Limits:
     return Limits(Settings.read(keys), Chance(*chances or (0.0,)))
 
 
-FRESH = Usage()
+def used(lifetime: float = 0.0, requests: int = 0, memory: int = 0) -> Callable[[str], float]:
+    """What measures a worker that has used so much, and nothing else."""
+    return {"lifetime": lifetime, "requests": requests, "memory": memory}.__getitem__
 
 
 def test_each_way_to_recycle_has_its_setting_and_its_measure():
     settings = Settings.read({})
     for way in WAYS:
         assert getattr(settings, way.setting) == 0, "off, unless somebody wants it"
-        assert way.usage in Usage._fields
-    assert len({way.usage for way in WAYS}) == len(WAYS) == len(Usage._fields)
+    assert len(set(CAUSES)) == len(WAYS)
+    assert MEASURES.keys() == set(CAUSES)
+
+
+def test_nothing_is_measured_that_has_no_limit():
+    measured: list[str] = []
+
+    def measure(cause: str) -> float:
+        measured.append(cause)
+        return 0.0
+
+    assert limits().exceeded(measure) is None
+    assert measured == []
+    assert limits(max_requests=100).exceeded(measure) is None
+    assert measured == ["requests"]
 
 
 @pytest.mark.parametrize(
     ("config", "below", "at", "cause", "words"),
     [
-        ({"max_lifetime": 60}, {"seconds": 59.9}, {"seconds": 60.0}, "lifetime", "it is 60 s old"),
+        (
+            {"max_lifetime": 60},
+            {"lifetime": 59.9},
+            {"lifetime": 60.0},
+            "lifetime",
+            "it is 60 s old",
+        ),
         (
             {"max_requests": 100},
             {"requests": 99},
@@ -84,36 +107,36 @@ def test_each_way_to_recycle_has_its_setting_and_its_measure():
         ),
         (
             {"max_rss": "2MiB"},
-            {"rss": 2 * 1024**2 - 1},
-            {"rss": 2 * 1024**2},
+            {"memory": 2 * 1024**2 - 1},
+            {"memory": 2 * 1024**2},
             "memory",
             "it takes 2 MiB of memory",
         ),
         (
             {"max_rss": "2TiB"},
-            {"rss": 2 * 1024**4 - 1},
-            {"rss": 2 * 1024**4},
+            {"memory": 2 * 1024**4 - 1},
+            {"memory": 2 * 1024**4},
             "memory",
             "it takes 2097152 MiB of memory",
         ),
     ],
 )
 def test_a_limit(config, below, at, cause, words):
-    assert limits(**config).exceeded(FRESH._replace(**below)) is None
-    assert limits(**config).exceeded(FRESH._replace(**at)) == (cause, words)
+    assert limits(**config).exceeded(used(**below)) is None
+    assert limits(**config).exceeded(used(**at)) == (cause, words)
 
 
 def test_without_limits_a_worker_lives_for_ever():
-    assert limits().exceeded(Usage(1e9, 10**12, 10**15)) is None
+    assert limits().exceeded(used(1e9, 10**12, 10**15)) is None
 
 
 def test_chance_makes_a_limit_smaller_never_larger():
     spread = limits(1.0, max_requests=100, recycle_jitter=0.2)
-    assert spread.exceeded(FRESH._replace(requests=79)) is None
-    assert spread.exceeded(FRESH._replace(requests=80))
+    assert spread.exceeded(used(requests=79)) is None
+    assert spread.exceeded(used(requests=80))
     one = limits(1.0, max_requests=3, recycle_jitter=1.0)
-    assert one.exceeded(FRESH) is None
-    assert one.exceeded(FRESH._replace(requests=1))
+    assert one.exceeded(used()) is None
+    assert one.exceeded(used(requests=1))
 
 
 def test_each_limit_has_a_chance_of_its_own():
@@ -122,12 +145,12 @@ def test_each_limit_has_a_chance_of_its_own():
         0.1, 0.2, 0.3, max_lifetime=1000, max_requests=1000, max_rss=1000, recycle_jitter=1.0
     )
     for below, at in (
-        ({"seconds": 899.9}, {"seconds": 900.0}),
+        ({"lifetime": 899.9}, {"lifetime": 900.0}),
         ({"requests": 799}, {"requests": 800}),
-        ({"rss": 699}, {"rss": 700}),
+        ({"memory": 699}, {"memory": 700}),
     ):
-        assert spread.exceeded(FRESH._replace(**below)) is None
-        assert spread.exceeded(FRESH._replace(**at))
+        assert spread.exceeded(used(**below)) is None
+        assert spread.exceeded(used(**at))
 
 
 # -- causes ---------------------------------------------------------------------------------------

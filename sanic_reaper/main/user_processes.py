@@ -1,0 +1,54 @@
+"""Reports the exits of processes that are no workers: those of `app.manager.manage`.
+
+Sanic's own rules decide whether such a process is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sanic.worker.process import WorkerProcess
+
+from ..events import Hooks
+from ..log import log
+from .postmortem import Postmortem
+from .worker import Child, Worker
+
+
+class UserProcesses:
+    """The processes of one server that are no workers.
+
+    Args:
+        hooks: are told of each exit with another code than 0.
+        postmortem: finds out why a process has exited.
+    """
+
+    def __init__(self, hooks: Hooks, postmortem: Postmortem) -> None:
+        self._hooks = hooks
+        self._postmortem = postmortem
+        self._latest: dict[str, Child] = {}
+        """By name, the process that was started last."""
+
+    def on_start(self, process: Child) -> None:
+        """Note a process that main has started. A worker is ignored."""
+        if not isinstance(process, Worker):
+            self._latest[process.name] = process
+
+    def report_exits(self, processes: Iterable[WorkerProcess]) -> None:
+        """Report each process that has exited, once."""
+        for process in processes:
+            latest = self._latest.get(process.name)
+            if latest is not None and not latest.death_is_told and latest.exitcode is not None:
+                latest.death_is_told = True
+                self._report(latest, bool(process.restartable))
+
+    def _report(self, process: Child, is_restartable: bool) -> None:
+        why, cause = self._postmortem.of(process)
+        words = f"{process} has ended: {why}"
+        if process.exitcode == 0:
+            log.debug("%s", words)
+            return
+        log.warning("%s%s", words, "; it can be restarted" if is_restartable else "")
+        self._hooks.tell(
+            "worker.died", process.name, process.pid, words, process.status, cause=cause
+        )
