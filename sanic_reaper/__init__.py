@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .decorators import background, startup_timeout
     from .environment import detached_env
     from .events import Event
-    from .extension import Reaper, ReaperHandle
+    from .extension import Reaper
+    from .handle import ReaperHandle
     from .worker.background import NotReady
     from .worker.handlers import StartupTimeout
 
@@ -48,7 +49,7 @@ _HOMES = {
     "Event": "events",
     "NotReady": "worker.background",
     "Reaper": "extension",
-    "ReaperHandle": "extension",
+    "ReaperHandle": "handle",
     "StartupTimeout": "worker.handlers",
     "background": "decorators",
     "detached_env": "environment",

@@ -16,31 +16,27 @@ process start         worker   `worker.enter`
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from sanic_ext import Extension
 
 from . import __version__, platform, untrusted
 from .compat import sanic_app, sanic_extensions, sanic_listeners
 from .compat.sanic_app import App
+from .handle import ReaperHandle, check_hook
 from .log import log
 from .marks import MAIN, RUN
 from .tree.process import children_of
 from .worker import hooks, starts
-from .worker.handler_runner import Record
 
 if TYPE_CHECKING:
     from .events import Event
     from .main.supervisor import Supervisor
     from .platform.base import Identity
-
-
-Hook = TypeVar("Hook", bound="Callable[[Event], object]")
 
 
 class Reaper(Extension):  # type: ignore[no-untyped-call]
@@ -64,7 +60,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
     def __init__(self, on_event: Callable[[Event], object] | None = None) -> None:
         super().__init__()
         if on_event is not None:
-            _check_hook("on_event", on_event)
+            check_hook("on_event", on_event)
         self._on_event = on_event
 
     @classmethod
@@ -132,34 +128,6 @@ def _is_ours(extension: object) -> bool:
 sanic_extensions.let_join(_is_ours, sanic_extensions.add_extension)
 
 
-def _check_hook(name: str, hook: object) -> None:
-    """Refuse what can't be called with an event: it would fail at the first one.
-
-    Raises:
-        TypeError: says what is wanted.
-    """
-    wanted = (
-        "a function of one argument, an Event, and neither a coroutine nor a generator function"
-    )
-    if not callable(hook) or any(map(_runs_nothing, (hook, type(hook).__call__))):
-        raise TypeError(f"{name}: {hook!r} is not {wanted}")
-    try:
-        inspect.signature(hook).bind(None)
-    except ValueError:  # in C, without a signature
-        return
-    except TypeError as error:
-        raise TypeError(f"{name}: {hook!r} is not {wanted}: {error}") from None
-
-
-def _runs_nothing(function: object) -> bool:
-    """Whether to call it creates a coroutine or a generator, and runs none of its code."""
-    return (
-        inspect.iscoroutinefunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.isasyncgenfunction(function)
-    )
-
-
 _earlier_children: set[Identity] = set()
 """Children that main had before the Reaper came: a shell may have started them, and then have
 become main by exec. They are not the server's."""
@@ -204,62 +172,6 @@ def _tie_to_main(app: App) -> bool:
 
     tie(main, Settings.read_or_exit(app.config).pdeathsig)
     return True
-
-
-class ReaperHandle(starts.Starts):
-    """What an app's own code has of the Reaper: `app.ctx.reaper`, and `Reaper.of(app)`."""
-
-    def __init__(self, app: App) -> None:
-        self.hooks: list[tuple[str | None, Callable[[Event], object]]] = []
-        self._app = app
-
-    @property
-    def startup(self) -> list[Record]:
-        """In a worker: its `before_server_start` and `after_server_start` handlers, in the order in
-        which they ended."""
-        start = starts.of(self._app)
-        return [] if start is None else start.records
-
-    @property
-    def ready(self) -> bool:
-        """In a worker: whether it serves and its background work is done."""
-        start = starts.of(self._app)
-        if start is None:
-            return not self._app.config.get("REAPER_ENABLED", True)
-        return start.is_ready
-
-    @overload
-    def on(self, event: Hook, /) -> Hook: ...
-
-    @overload
-    def on(self, event: str | None = None) -> Callable[[Hook], Hook]: ...
-
-    def on(self, event: str | Hook | None = None) -> Any:
-        """Register a function of one argument, an `Event`.
-
-            @app.ctx.reaper.on("worker.died")
-            def page_somebody(event): ...
-
-        Args:
-            event: which one; every one, if none is named.
-
-        Raises:
-            ValueError: there is no event of that name.
-            TypeError: what is registered is no function of one argument.
-        """
-        from .events import NAMES  # here, for its size
-
-        if callable(event):  # @app.ctx.reaper.on
-            return self.on()(event)
-        if event is not None and event not in NAMES:
-            raise ValueError(f"no event is called {event!r}; there are {', '.join(NAMES)}")
-
-        def register(hook: Hook) -> Hook:
-            _check_hook("app.ctx.reaper.on", hook)
-            self.hooks.append((event, hook))
-            return hook
-
-        return register
 
 
 class _Server(ReaperHandle):

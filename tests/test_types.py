@@ -49,7 +49,7 @@ def test_a_users_module_is_typed(folder):
     assert revealed[:3] == [HANDLER] * 3, "a handler keeps its type"
     assert revealed[3].startswith("def (event: ")
     assert revealed[3].endswith(" -> int")
-    assert revealed[4] == "sanic_reaper.extension.ReaperHandle"
+    assert revealed[4] == "sanic_reaper.handle.ReaperHandle"
     assert "list[" in revealed[5]
     assert "float" in revealed[5]
 

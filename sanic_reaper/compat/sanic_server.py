@@ -43,12 +43,6 @@ def substitute_worker_signals(
 
     run_for_ever: Callable[..., None] = runners._run_server_forever
 
-    def _setup_system_signals(
-        app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        os.environ["SANIC_WORKER_PROCESS"] = "true"
-        set_up(app, run_multiple, register, loop)
-
     def _run_server_forever(
         loop: asyncio.AbstractEventLoop,
         before_stop: Any,
@@ -62,8 +56,22 @@ def substitute_worker_signals(
 
     vars(runners).update(_run_server_forever=_run_server_forever)
     if hasattr(runners, "_setup_system_signals"):
-        vars(runners).update(_setup_system_signals=_setup_system_signals)
+        vars(runners).update(_setup_system_signals=_marking_worker(set_up))
     _let_stop_without_manager()
+
+
+def _marking_worker(
+    set_up: Callable[[App, bool, bool, asyncio.AbstractEventLoop], None],
+) -> Callable[[App, bool, bool, asyncio.AbstractEventLoop], None]:
+    """A replacement of `_setup_system_signals`, which also marks the process as a worker."""
+
+    def _setup_system_signals(
+        app: App, run_multiple: bool, register: bool, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        os.environ["SANIC_WORKER_PROCESS"] = "true"
+        set_up(app, run_multiple, register, loop)
+
+    return _setup_system_signals
 
 
 class Serving(NamedTuple):

@@ -18,6 +18,7 @@ BELOW = {
     "compat": {"model", "platform", "tree"},
     "environment": {"marks"},
     "events": {"log"},
+    "handle": {"compat", "events", "worker"},
     "log": {"untrusted"},
     "platform": {"untrusted"},
     "protocol": {"platform", "untrusted"},
