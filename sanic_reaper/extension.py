@@ -30,6 +30,7 @@ from .compat.sanic_app import App
 from .handle import ReaperHandle, check_hook
 from .log import log
 from .marks import MAIN, RUN
+from .model.roles import FIRST_WORKER
 from .tree.process import children_of
 from .worker import hooks, starts
 
@@ -271,7 +272,7 @@ class _Server(ReaperHandle):
         if not guarded and _tie_to_main(app):
             return  # main has said why it does not supervise
         primary = sanic_app.primary_name()
-        if not guarded and primary not in (None, app.name) and name.endswith("-0-0"):
+        if not guarded and primary not in (None, app.name) and name.endswith(FIRST_WORKER):
             log.warning(
                 "%s is not the app that main serves first, and so cannot supervise; "
                 "extend %s with the Reaper",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..log import log
+from ..model.roles import SANIC_PREFIX
 from ..tree.process import children_of
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ PATIENCE = 2.0
 
 PAUSE = 0.1
 """Seconds after a turn that has failed."""
-
-PREFIX = "Sanic-"
-"""How Sanic names each process that its manager starts (`WorkerManager`, 24.12 to 25.12)."""
 
 
 class Guard:
@@ -75,7 +73,7 @@ class Guard:
         processes = multiprocessing.active_children()
         kill = self._killer()
         if kill is not None:
-            workers = {one.pid for one in processes if one.name.startswith(PREFIX)}
+            workers = {one.pid for one in processes if one.name.startswith(SANIC_PREFIX)}
             for identity in children_of(self._main_pid) - self._killed:
                 if identity[0] in workers:
                     kill(identity)

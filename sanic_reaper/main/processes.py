@@ -10,7 +10,7 @@ import multiprocessing.context
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from ..model.roles import WORKER
+from ..model.roles import RELOADER, WORKER
 from ..worker.entry import ProcessConfig, enter
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class WatchedProcess(BaseProcess):
             if self.is_server:
                 raise
         finally:
-            if self.name.startswith("Sanic-Reloader"):
+            if self.name.startswith(RELOADER):
                 # Sanic leaves its event loop open (worker/reloader.py:44). The last collection may
                 # end the loop's sockets before the loop, which then complains with a traceback.
                 gc.freeze()

@@ -190,10 +190,9 @@ class Worker(Child):
         return hangs
 
     def on_ack(self) -> None:
-        """Sanic has had the worker's ack."""
-        if not self.startup.has_acked:
-            self.startup.has_acked = True
-            self.on(lifecycle.LISTENS)
+        """Note that Sanic has received the worker's ack. Called once."""
+        self.startup.has_acked = True
+        self.on(lifecycle.LISTENS)
 
     def on_late(self) -> None:
         """A deadline of its start has passed, and the worker will be killed."""

@@ -91,6 +91,18 @@ ROLES: Mapping[str, Role] = {
 ORPHAN = "orphan"
 """Not a role of a process, but of an event and of a counter: a `CHILD` that was left behind."""
 
+SANIC_PREFIX = "Sanic-"
+"""How Sanic begins the name of each process that its manager starts (24.12 to 25.12)."""
+
+RELOADER = f"{SANIC_PREFIX}Reloader"
+"""How the name of Sanic's Reloader begins, which watches files."""
+
+INSPECTOR = f"{SANIC_PREFIX}Inspector"
+"""How the name of Sanic's Inspector begins, which serves `sanic inspect`."""
+
+FIRST_WORKER = "-0-0"
+"""How the name of the first worker ends. What each worker would log alike, it alone logs."""
+
 
 def order(role: str) -> int:
     """Where a process of this role stands in a list. A state file may name any role: those that

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from .. import marks
 from ..compat import sanic_server
 from ..log import log
-from ..model.roles import WORKER
+from ..model.roles import INSPECTOR, WORKER
 from ..tree import birthmark
 from ..tree.process import start_of
 from . import hooks, starts
@@ -152,7 +152,7 @@ def _stop_for(config: ProcessConfig) -> ProcessStop:
     """
     if config.role == WORKER:
         return ServerStop(config)
-    if config.environment.get("SANIC_WORKER_NAME", "").startswith("Sanic-Inspector"):
+    if config.environment.get("SANIC_WORKER_NAME", "").startswith(INSPECTOR):
         return ServerStop(config, INSPECTOR_STOP_TIMEOUT)
     from .helper_stop import HelperStop  # a worker has no use for it
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from ..compat import sanic_app, sanic_listeners
 from ..compat.sanic_app import App
 from ..log import log
+from ..model.roles import FIRST_WORKER
 from . import starts
 
 
@@ -41,7 +42,7 @@ async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -
 
 def _warn_if_not_extended(app: App) -> None:
     """Warn in the first worker if its app is not extended, while main's is."""
-    is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0")
+    is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith(FIRST_WORKER)
     if is_first and app.name == sanic_app.primary_name() and starts.starts_of(app) is None:
         log.warning(
             "%s is extended with the Reaper in the main process, and not in its workers: the line "

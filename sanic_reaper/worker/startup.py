@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..compat import sanic_app
 from ..compat.sanic_app import App
 from ..log import log
+from ..model.roles import FIRST_WORKER
 from . import summary
 from .finishing import FinishingStart
 from .handler_runner import AFTER, BEFORE, HandlerRunner, Record
@@ -263,7 +264,7 @@ class Startup:
 
         (Sanic registers a `before_server_start` listener of its own in each worker.)
         """
-        if os.environ.get("SANIC_WORKER_NAME", "").endswith("-0-0"):
+        if os.environ.get("SANIC_WORKER_NAME", "").endswith(FIRST_WORKER):
             if not self._handlers.has_wrapped:
                 self.send("lacks", "start handlers")
             if not self.has_signals():
