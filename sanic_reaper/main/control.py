@@ -23,7 +23,7 @@ from ..platform import mark_of
 from ..state import statedir
 from ..state.socket_path import short_path
 from ..worker.explanations import BLOCKING, EXITED, Frame
-from .worker import Child
+from .worker import SupervisedProcess
 from .worker_link import WorkerLink
 
 MAX_CLIENTS = 8
@@ -57,7 +57,7 @@ class Control:
         workers: the living workers.
     """
 
-    def __init__(self, run: str, workers: Iterable[Child]) -> None:
+    def __init__(self, run: str, workers: Iterable[SupervisedProcess]) -> None:
         self._run = run
         self._workers = workers
         self._directory = ""
@@ -214,7 +214,7 @@ def _is_allowed(connection: socket.socket) -> bool:
 class Client:
     """Somebody who wants to know where a worker is."""
 
-    def __init__(self, connection: socket.socket, workers: Iterable[Child]) -> None:
+    def __init__(self, connection: socket.socket, workers: Iterable[SupervisedProcess]) -> None:
         self._connection = connection
         self._workers = workers
         self._words = b""
@@ -280,7 +280,9 @@ class Client:
         else:
             process.link.ask(partial(self._tell, process, process.link))
 
-    def _tell(self, process: Child, link: WorkerLink, frames: list[Frame], how: str) -> None:
+    def _tell(
+        self, process: SupervisedProcess, link: WorkerLink, frames: list[Frame], how: str
+    ) -> None:
         if how == EXITED:
             self.answer("error", f"it {how}")
             return
@@ -313,7 +315,7 @@ class Client:
         self._connection.close()
 
 
-def _turns(process: Child, frames: list[Frame], how: str) -> bool:
+def _turns(process: SupervisedProcess, frames: list[Frame], how: str) -> bool:
     """Whether a worker's event loop does: by its beats, and where nobody counts those, or one is
     late, by where the worker is."""
     heartbeat = process.heartbeat

@@ -25,7 +25,7 @@ from ..worker.explanations import EXITED, Frame
 from .heartbeat import Heartbeat
 from .slow import SlowHandlers
 from .startup import StartupTracker
-from .worker import Child, Worker
+from .worker import SupervisedProcess, Worker
 from .worker_link import WorkerLink
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Fleet:
     def __init__(
         self, settings: Settings, hooks: Hooks, journal: Journal, send: Callable[..., None]
     ) -> None:
-        self.living: list[Child] = []
+        self.living: list[SupervisedProcess] = []
         """Those that nobody has waited for yet."""
-        self.on_start: list[Callable[[Child], None]] = []
+        self.on_start: list[Callable[[SupervisedProcess], None]] = []
         """Each is called with each process that was started."""
         self.stopping = False
         """Whether the server is. Then no worker has a deadline of its own."""
@@ -59,9 +59,9 @@ class Fleet:
         self._chance = random.Random()
         self._slow = SlowHandlers(partial(log.warning, "%s"))
 
-    def find(self, identity: Identity) -> Child | None:
+    def find(self, identity: Identity) -> SupervisedProcess | None:
         """The living process of this pid and creation time."""
-        return next((child for child in self.living if child.identity == identity), None)
+        return next((process for process in self.living if process.identity == identity), None)
 
     # -- what is started, and what has ended ------------------------------------------------------
 
@@ -81,15 +81,15 @@ class Fleet:
             beat_every: seconds between two heartbeats that it has been told to send. 0: none.
         """
         if reports is None:
-            child = Child(handle, identity, began)
+            process = SupervisedProcess(handle, identity, began)
         else:
             link = WorkerLink(identity, reports)
-            child = self._worker(handle, link, began, beat_every)
-        self.living.append(child)
-        self.register(child)
-        self._journal.started(child)
+            process = self._worker(handle, link, began, beat_every)
+        self.living.append(process)
+        self.register(process)
+        self._journal.started(process)
         for listener in self.on_start:
-            listener(child)
+            listener(process)
 
     def _worker(
         self, handle: WatchedProcess, link: WorkerLink, began: float, beat_every: float
@@ -111,30 +111,30 @@ class Fleet:
     def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
         self._hooks.tell(event, name, pid, reason)
 
-    def register(self, child: Child) -> None:
+    def register(self, process: SupervisedProcess) -> None:
         """Have the watchdog know a process."""
-        deadline = child.startup.deadline if child.startup is not None else 0.0
-        if isinstance(child, Worker):
-            child.deadline_sent = deadline
-        self._send(wire.REGISTER, *child.identity, child.role, deadline, child.name)
+        deadline = process.startup.deadline if process.startup is not None else 0.0
+        if isinstance(process, Worker):
+            process.deadline_sent = deadline
+        self._send(wire.REGISTER, *process.identity, process.role, deadline, process.name)
 
-    def handle_exits(self, hear: Callable[[], None]) -> list[Child]:
+    def handle_exits(self, hear: Callable[[], None]) -> list[SupervisedProcess]:
         """Reap those that have ended, and let go of them.
 
         Args:
             hear: reads what the watchdog has sent by now.
         """
         # Asking for the exit code reaps: a worker that was replaced is nobody else's to join.
-        dead = [child for child in self.living if child.exitcode is not None]
+        dead = [process for process in self.living if process.exitcode is not None]
         if dead:
             hear()  # why the watchdog has killed one is said before: while it is known here
-        for child in dead:
-            self.living.remove(child)
-            if child.link is not None:
-                child.link.hear()
-                child.link.close()
-            child.on(lifecycle.EXIT)
-            self._journal.ended(child)
+        for process in dead:
+            self.living.remove(process)
+            if process.link is not None:
+                process.link.hear()
+                process.link.close()
+            process.on(lifecycle.EXIT)
+            self._journal.ended(process)
         return dead
 
     def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
@@ -143,16 +143,16 @@ class Fleet:
         Args:
             was_asked: whether main could tell it so.
         """
-        child = next((child for child in self.living if child.handle is handle), None)
-        if child is None:
+        process = next((process for process in self.living if process.handle is handle), None)
+        if process is None:
             return
-        child.on(lifecycle.STOP)
+        process.on(lifecycle.STOP)
         self._send(
-            wire.REPLACED, *child.identity, time.monotonic() + self._settings.shutdown_timeout
+            wire.REPLACED, *process.identity, time.monotonic() + self._settings.shutdown_timeout
         )
         if not was_asked:
-            self._send(wire.TERMINATE, *child.identity)
-        self._journal.dismissed(child)
+            self._send(wire.TERMINATE, *process.identity)
+        self._journal.dismissed(process)
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -162,14 +162,14 @@ class Fleet:
         Args:
             now: on the monotonic clock.
         """
-        for child in self.living:
-            if self.stopping and child.state != lifecycle.STOPPING:
-                child.on(lifecycle.STOP)  # not in the stop's signal handler: it makes one write
-            if isinstance(child, Worker):
-                if child.turn(now):
-                    self._kill_hung(child)
-                if child.startup.deadline != child.deadline_sent:
-                    self._send_deadline(child)
+        for process in self.living:
+            if self.stopping and process.state != lifecycle.STOPPING:
+                process.on(lifecycle.STOP)  # not in the stop's signal handler: it makes one write
+            if isinstance(process, Worker):
+                if process.turn(now):
+                    self._kill_hung(process)
+                if process.startup.deadline != process.deadline_sent:
+                    self._send_deadline(process)
 
     def _send_deadline(self, worker: Worker) -> None:
         # In a stop there is one deadline, and none that comes before it.
@@ -181,9 +181,9 @@ class Fleet:
 
     def on_killed(self, pid: int, start: int, name: str, reason: str) -> None:
         """The watchdog has killed a process, or is about to."""
-        child = self.find((pid, start))
-        if child is not None:
-            child.killed_for = reason
+        process = self.find((pid, start))
+        if process is not None:
+            process.killed_for = reason
             cause = causes.of_kill(reason)
             self._hooks.tell("worker.killed", name, pid, reason, cause=cause)
         else:
@@ -191,9 +191,9 @@ class Fleet:
 
     def on_exited(self, pid: int, start: int) -> None:
         """The watchdog has seen the end of a process."""
-        child = self.find((pid, start))
-        if child is not None:
-            child.handle.has_gone()
+        process = self.find((pid, start))
+        if process is not None:
+            process.handle.has_gone()
 
     def on_expired(self, pid: int, start: int) -> None:
         """A worker is late: find out where it is, say so, and let the watchdog kill it."""

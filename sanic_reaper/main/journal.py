@@ -27,7 +27,7 @@ from .statefile import StateFile, fitting
 if TYPE_CHECKING:
     from ..events import Event
     from ..platform.base import Identity
-    from .worker import Child
+    from .worker import SupervisedProcess
 
 BEAT_EVERY = 1.0
 """Seconds between two words that main's loop turns, and between two looks at what has changed."""
@@ -97,7 +97,7 @@ class Journal:
 
     # -- what has happened ------------------------------------------------------------------------
 
-    def started(self, process: Child) -> None:
+    def started(self, process: SupervisedProcess) -> None:
         record = ProcessRecord(process.identity, process.role, process.name, process.began)
         record.process = process
         self._records[process.identity] = record
@@ -109,7 +109,7 @@ class Journal:
             self._records[identity] = ProcessRecord(identity, role, name, time.monotonic())
             self.hurry()
 
-    def ended(self, process: Child) -> None:
+    def ended(self, process: SupervisedProcess) -> None:
         record = self._records.pop(process.identity, None)
         if record is not None:
             record.end(time.monotonic())
@@ -144,7 +144,7 @@ class Journal:
                     record.ask(self._phase_since)
             self.hurry()
 
-    def dismissed(self, process: Child) -> None:
+    def dismissed(self, process: SupervisedProcess) -> None:
         """It is told to end, while the server goes on."""
         record = self._records.get(process.identity)
         if record is not None:

@@ -12,7 +12,7 @@ from ..protocol import watchdog as wire
 from ..tree.process import send_to
 from .journal import Journal
 from .stop import Stop
-from .worker import Child
+from .worker import SupervisedProcess
 
 
 class OwnKills:
@@ -64,11 +64,11 @@ class OwnKills:
         log.log(LEVELS[level], "%s", words)
         self._journal.killed_by_main(pid, why)
 
-    def count(self, child: Child) -> None:
+    def count(self, process: SupervisedProcess) -> None:
         """Count a process that has ended in the stop, if somebody has killed it.
 
         A death before the stop may be read of only now: then the log has told of it.
         """
-        if child.died_of_sigkill and not child.death_is_told:
-            is_ours = child.killed_for is not None or child.identity in self._targets
-            (self.by_us if is_ours else self.by_others).append(child.role)
+        if process.died_of_sigkill and not process.death_is_told:
+            is_ours = process.killed_for is not None or process.identity in self._targets
+            (self.by_us if is_ours else self.by_others).append(process.role)

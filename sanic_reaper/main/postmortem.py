@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .. import platform
 from ..tree import causes, deaths
-from .worker import Child
+from .worker import SupervisedProcess
 
 
 class Postmortem:
@@ -20,7 +20,7 @@ class Postmortem:
         self._hear = hear
         self._oom_kills = platform.oom_kills()
 
-    def of(self, process: Child) -> tuple[str, str]:
+    def of(self, process: SupervisedProcess) -> tuple[str, str]:
         """Why a process has ended: in the words of the log, and as one of `causes.DEATHS`."""
         assert process.exitcode is not None
         # The watchdog says whom it kills before it does; it may have done both since it was heard.

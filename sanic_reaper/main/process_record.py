@@ -12,7 +12,7 @@ from ..tree.process import Handle
 
 if TYPE_CHECKING:
     from ..platform.base import Identity
-    from .worker import Child
+    from .worker import SupervisedProcess
 
 LONGEST = 2000
 """Characters of a reason that are kept: it may have a whole stack in it."""
@@ -43,7 +43,7 @@ class ProcessRecord:
         self.requests: int | None = None
         self.stood_still = 0.0
         """Seconds for which its event loop has not turned when it should have."""
-        self.process: Child | None = None
+        self.process: SupervisedProcess | None = None
         """What main knows of it, as long as it lives, if it is in the fleet."""
         self._start: list[str] = []
 
@@ -61,7 +61,7 @@ class ProcessRecord:
         if current != self.state:
             self.state, self.since = current, process.since
 
-    def _note(self, process: Child) -> None:
+    def _note(self, process: SupervisedProcess) -> None:
         if process.killed_for:
             self.killed, self.killer = process.killed_for, WATCHDOG
         if process.heartbeat is not None:
@@ -156,7 +156,7 @@ class ProcessRecord:
         return lines
 
 
-def _doing(process: Child | None, blocked_since: float | None) -> dict[str, object]:
+def _doing(process: SupervisedProcess | None, blocked_since: float | None) -> dict[str, object]:
     """The function that a worker is in, and since when: the one that blocks its event loop, if that
     is known; else a handler of its start."""
     heartbeat = process.heartbeat if process is not None else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class WatchedProcess(BaseProcess):
     """A process that is reported to the watchdog, and that guards itself when it runs.
 
-    What the main process knows of it besides is in `worker.Child`, not here.
+    What the main process knows of it besides is in `worker.SupervisedProcess`, not here.
 
     Args:
         watcher: who wants to know of its start and of its end.

@@ -26,7 +26,7 @@ from .steps import Steps
 
 if TYPE_CHECKING:
     from .interfaces import ServerParts
-    from .worker import Child
+    from .worker import SupervisedProcess
 
 HANDOVER_TIMEOUT = 1.0
 """Seconds that the watchdog may take for its scan at the handover, before main goes on."""
@@ -68,18 +68,18 @@ class Shutdown:
 
     def wait_for_processes(self) -> None:
         """Wait until each process that main has started has exited, or was killed."""
-        killed: set[Child] = set()
+        killed: set[SupervisedProcess] = set()
         fleet, kills = self._parts.fleet, self._parts.kills
-        while alive := [child for child in fleet.living if child.exitcode is None]:
+        while alive := [process for process in fleet.living if process.exitcode is None]:
             self._take_turn(0.0)
             self._parts.hooks.turn()
-            connection.wait([child.handle.sentinel for child in alive], 0.05)
+            connection.wait([process.handle.sentinel for process in alive], 0.05)
             if time.monotonic() > self._stop.deadline:
                 # The watchdog should have killed them a second ago. It lives, or it would have
                 # been replaced: a debugger has stopped it.
-                for child in set(alive) - killed:
-                    killed.add(child)
-                    kills.kill(child.identity, child.role, child.name, KILLS["stop"])
+                for process in set(alive) - killed:
+                    killed.add(process)
+                    kills.kill(process.identity, process.role, process.name, KILLS["stop"])
         self._take_turn(0.0)
 
     def hand_over(self) -> None:

@@ -20,7 +20,7 @@ from ..compat import sanic_main
 from ..log import log
 from .recycler import Recycler
 from .slot import Reason, Slot
-from .worker import Child, Worker
+from .worker import SupervisedProcess, Worker
 
 if TYPE_CHECKING:
     from .interfaces import Supervision
@@ -79,9 +79,9 @@ class Slots:
             slot = self._slots[name] = Slot(name, self._settings)
         return slot
 
-    def _on_start(self, child: Child) -> None:
-        if isinstance(child, Worker):
-            self._slot(child.name).current = child
+    def _on_start(self, process: SupervisedProcess) -> None:
+        if isinstance(process, Worker):
+            self._slot(process.name).current = child
 
     def supervise(self, servers: Iterable[WorkerProcess]) -> None:
         """Replace the workers that died, failed, hang, or reached a recycling limit.

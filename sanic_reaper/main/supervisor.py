@@ -245,8 +245,8 @@ class Supervisor:
     def _introduce_everything(self) -> None:
         """To a watchdog that has just been started."""
         self._send(wire.STATE, self.journal.path)
-        for child in self.fleet.living:
-            self.fleet.register(child)
+        for process in self.fleet.living:
+            self.fleet.register(process)
         self.helpers.register()
 
     @property
@@ -259,9 +259,9 @@ class Supervisor:
         return self.control.news
 
     def handle_exits(self) -> None:
-        for child in self.fleet.handle_exits(self.hear):
+        for process in self.fleet.handle_exits(self.hear):
             if self.stop.has_begun:
-                self.kills.count(child)
+                self.kills.count(process)
 
 
 def _notifier() -> Notifier | None:

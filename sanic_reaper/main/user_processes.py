@@ -12,7 +12,7 @@ from sanic.worker.process import WorkerProcess
 from ..events import Hooks
 from ..log import log
 from .postmortem import Postmortem
-from .worker import Child, Worker
+from .worker import SupervisedProcess, Worker
 
 
 class UserProcesses:
@@ -26,10 +26,10 @@ class UserProcesses:
     def __init__(self, hooks: Hooks, postmortem: Postmortem) -> None:
         self._hooks = hooks
         self._postmortem = postmortem
-        self._latest: dict[str, Child] = {}
+        self._latest: dict[str, SupervisedProcess] = {}
         """By name, the process that was started last."""
 
-    def on_start(self, process: Child) -> None:
+    def on_start(self, process: SupervisedProcess) -> None:
         """Note a process that main has started. A worker is ignored."""
         if not isinstance(process, Worker):
             self._latest[process.name] = process
@@ -42,7 +42,7 @@ class UserProcesses:
                 latest.death_is_told = True
                 self._report(latest, bool(process.restartable))
 
-    def _report(self, process: Child, is_restartable: bool) -> None:
+    def _report(self, process: SupervisedProcess, is_restartable: bool) -> None:
         why, cause = self._postmortem.of(process)
         words = f"{process} has ended: {why}"
         if process.exitcode == 0:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .worker_link import WorkerLink
 
 
-class Child:
+class SupervisedProcess:
     """A process that the main process has started and watches: a worker, or one of the user's.
 
     Args:
@@ -124,7 +124,7 @@ class Child:
             )
 
 
-class Worker(Child):
+class Worker(SupervisedProcess):
     """A worker, with its pipe, its start, its heartbeat, and its recycling limits.
 
     Args:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.written import NOW, a_server
 
 from sanic_reaper.commands.ps import Picture
-from sanic_reaper.main.worker import Child
+from sanic_reaper.main.worker import SupervisedProcess
 from sanic_reaper.model import lifecycle
 from sanic_reaper.platform import Row
 from sanic_reaper.state import health
@@ -103,15 +103,15 @@ def test_the_state_that_follows_from_what_is_known(history, state):
 histories = st.lists(st.sampled_from(lifecycle.EVENTS), max_size=60)
 
 
-def child_that_is(is_server: bool) -> Child:
+def process_that_is(is_server: bool) -> SupervisedProcess:
     role = "worker" if is_server else "process"
     handle: Any = SimpleNamespace(name="Sanic-Server-0-0", is_server=is_server, reaper_role=role)
-    return Child(handle, (7, 1), 1.0)
+    return SupervisedProcess(handle, (7, 1), 1.0)
 
 
 @given(histories, st.booleans())
 def test_no_history_leaves_the_table(history, is_server):
-    child, told = child_that_is(is_server), set()
+    child, told = process_that_is(is_server), set()
     for event in history:
         child.on(event)
         told.add(event)
@@ -132,7 +132,7 @@ def test_from_each_state_a_worker_can_be_stopped_and_exits(history):
 
 
 def test_an_event_without_a_row_is_logged_once_and_ignored(caplog):
-    child = child_that_is(True)
+    child = process_that_is(True)
     for event in ("turn", "stall", "open"):
         child.on(event)
     assert child.state == "starting"

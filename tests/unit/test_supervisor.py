@@ -15,7 +15,7 @@ from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
 from sanic_reaper.main.journal import Journal
 from sanic_reaper.main.supervisor import Supervisor
-from sanic_reaper.main.worker import Child
+from sanic_reaper.main.worker import SupervisedProcess
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -49,11 +49,11 @@ class Handle(multiprocessing.get_context("fork").Process):
     is_server = True
 
 
-def a_worker() -> Child:
+def a_worker() -> SupervisedProcess:
     handle = Handle(target=time.sleep, args=(60,), name="Sanic-Server-0-0")
     handle.start()
     assert handle.pid is not None
-    return Child(handle, (handle.pid, start_of(handle.pid)), time.monotonic())
+    return SupervisedProcess(handle, (handle.pid, start_of(handle.pid)), time.monotonic())
 
 
 def supervisor_of() -> Supervisor:
