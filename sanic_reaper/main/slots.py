@@ -81,7 +81,7 @@ class Slots:
 
     def _on_start(self, process: SupervisedProcess) -> None:
         if isinstance(process, Worker):
-            self._slot(process.name).current = child
+            self._slot(process.name).current = process
 
     def supervise(self, servers: Iterable[WorkerProcess]) -> None:
         """Replace the workers that died, failed, hang, or reached a recycling limit.
