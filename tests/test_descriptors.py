@@ -12,7 +12,7 @@ from support.server import START, SUPERVISED
 LONG = 60.0
 """A limit of the stop that no test waits for."""
 
-COMPLAINT = "reports what is not understood"
+COMPLAINT = "main: dropped a message that is not understood"
 
 
 @methods
@@ -50,6 +50,7 @@ def test_a_worker_reports_garbage(launch, method, event):
     assert holds(lambda: server.get()[0] == 200 and worker.alive, 1.5)
     assert server.stop() == 0
     assert server.output().count(COMPLAINT) == 1
+    assert ", from Sanic-Server-0-0 [" in server.output()
     assert "Traceback" not in server.output()
 
 

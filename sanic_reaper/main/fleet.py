@@ -20,6 +20,7 @@ from ..model import lifecycle
 from ..model.recycling import Limits
 from ..platform.base import Identity
 from ..protocol import watchdog as wire
+from ..protocol import worker as words
 from ..tree import causes
 from ..worker.explanations import EXITED, Frame
 from .heartbeat import Heartbeat
@@ -83,7 +84,7 @@ class Fleet:
         if reports is None:
             process = SupervisedProcess(handle, identity, began)
         else:
-            link = WorkerLink(identity, reports)
+            link = WorkerLink(identity, reports, handle.name)
             process = self._worker(handle, link, began, beat_every)
         self.living.append(process)
         self.register(process)
@@ -104,7 +105,8 @@ class Fleet:
             warning, timeout = settings.blocked_warning, settings.heartbeat_timeout
             heartbeat = Heartbeat(title, link, beat_every, warning, timeout, on_blocked)
         worker = Worker(handle, link, startup, heartbeat, Limits(settings, self._chance))
-        link.listeners.append(self._journal.on_message)
+        news = words.WORDS.keys() - {words.BEAT}
+        link.listen(dict.fromkeys(news, self._journal.on_report))
         tell("worker.started")
         return worker
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from ..log import log
 from ..model.stacks import frames_of
 from ..model.stalls import BLOCKED_AFTER, Stall
+from ..protocol import worker as words
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, innermost, report
 from .startup import stack_of, whole
 from .worker_link import WorkerLink
@@ -76,14 +76,14 @@ class Heartbeat:
         self._is_told = False
         """Whether the log has told of this stall."""
         self._is_hung = False
-        link.listeners.append(self._on_message)
+        link.listen({words.READY: self._on_ready, words.BEAT: self._on_beat})
 
-    def _on_message(self, word: str, rest: list[Any]) -> None:
-        if word in ("ready", "beat"):  # both come from the loop
-            self._heard_at = time.monotonic()
-        if word != "beat":
-            return
-        self.beats, self.requests = True, rest[0]
+    def _on_ready(self, ready: float) -> None:
+        self._heard_at = time.monotonic()  # this message comes from the loop too
+
+    def _on_beat(self, requests: int) -> None:
+        self._heard_at = time.monotonic()
+        self.beats, self.requests = True, requests
         if self._is_told and not self._is_hung:
             log.info("%s goes on: its event loop turns again", self._title)
         elif self._is_asked and not self._is_hung:

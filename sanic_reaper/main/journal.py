@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import sanic
 
@@ -130,10 +130,9 @@ class Journal:
         roles = (record.role for record in known if record.identity[0] == event.pid)
         return next(roles, kind) if kind == WORKER else kind
 
-    def on_message(self, word: str, rest: list[Any]) -> None:
-        """What a worker reports: that its loop turns is no news."""
-        if word != "beat":
-            self.hurry()
+    def on_report(self, *fields: object) -> None:
+        """Write soon: a worker has reported something."""
+        self.hurry()
 
     def enter(self, phase: str) -> None:
         if phase != self.phase:

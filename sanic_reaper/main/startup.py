@@ -7,12 +7,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ..compat import contracts
 from ..config import Settings
 from ..log import log
 from ..model.stacks import frames_of, other_threads
+from ..protocol import worker as words
 from ..worker.explanations import (
     AWAITING,
     BESIDE,
@@ -127,7 +127,19 @@ class StartupTracker:
         self._culprit: Step | None = None
         """What has exceeded a limit of its own, once the start has expired."""
         self._failed_at = 0.0
-        link.listeners.append(self._on_message)
+        link.listen(
+            {
+                words.BEGIN: self._on_begin,
+                words.WORK: self._on_begin,
+                words.END: self._on_end,
+                words.FAILED: self._on_failed,
+                words.IMPORTED: self._on_imported,
+                words.LACKS: self._on_lacks,
+                words.LISTENS: self._on_listens,
+                words.UP: self._on_up,
+                words.READY: self._on_ready,
+            }
+        )
 
     def fail(self, why: str) -> None:
         self.failure, self._failed_at = why, time.monotonic()
@@ -187,34 +199,48 @@ class StartupTracker:
                 self._link.ask(partial(self._warn, number))
                 return  # one question at a time
 
-    def _on_message(self, word: str, rest: list[Any]) -> None:
-        if word in ("begin", "work"):
-            number, name, file, line, limit, source, thread, event, began = rest
-            place = Place(name, file, line)
-            self._steps[number] = Step(place, limit, source, thread, event, began)
-            self._find_deadline()
-        elif word == "end":
-            number, has_failed, ended = rest
-            self._note_end(self._steps.pop(number, None), bool(has_failed), ended)
-            self._find_deadline()
-        elif word == "failed":
-            self.fail(rest[0])
-            for step in self._steps.values():
-                self._note_end(step, True, time.monotonic())
-            self._steps.clear()  # what is known need not be found out once more
-            self._find_deadline()
-        elif word == "imported":
-            [self.imported] = rest
-        elif word == "lacks":
-            if (line := contracts.not_kept(rest[0])) is not None:
-                log.error("%s", line)
-        elif word == "listens":
-            [self.listens] = rest
-        elif word == "up":
-            [self.up] = rest
-            self._find_deadline()
-        elif word == "ready":
-            [self.ready] = rest
+    def _on_begin(
+        self,
+        number: int,
+        name: str,
+        file: str,
+        line: int,
+        limit: float,
+        source: str,
+        thread: int,
+        event: str,
+        began: float,
+    ) -> None:
+        self._steps[number] = Step(Place(name, file, line), limit, source, thread, event, began)
+        self._find_deadline()
+
+    def _on_end(self, number: int, has_failed: int, ended: float) -> None:
+        self._note_end(self._steps.pop(number, None), bool(has_failed), ended)
+        self._find_deadline()
+
+    def _on_failed(self, reason: str) -> None:
+        self.fail(reason)
+        for step in self._steps.values():
+            self._note_end(step, True, time.monotonic())
+        self._steps.clear()  # what is known need not be found out once more
+        self._find_deadline()
+
+    def _on_imported(self, imported: float) -> None:
+        self.imported = imported
+
+    def _on_lacks(self, contract: str) -> None:
+        if (line := contracts.not_kept(contract)) is not None:
+            log.error("%s", line)
+
+    def _on_listens(self, listens: float) -> None:
+        self.listens = listens
+
+    def _on_up(self, up: float) -> None:
+        self.up = up
+        self._find_deadline()
+
+    def _on_ready(self, ready: float) -> None:
+        self.ready = ready
 
     def _note_end(self, step: Step | None, has_failed: bool, ended: float) -> None:
         if step is not None and len(self.done) < MAX_KEPT_STEPS:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from .. import platform
 from ..log import log
 from ..model import lifecycle
 from ..model.lifecycle import BLOCKS, MUST_TURN, SHOWN, TRANSITIONS
 from ..model.stalls import BLOCKED_AFTER
+from ..protocol import worker as words
 
 if TYPE_CHECKING:
     from ..model.recycling import Limits
@@ -151,7 +153,8 @@ class Worker(SupervisedProcess):
         """The deadline of its start that the watchdog knows."""
         self.ready_is_handled = False
         """Whether its slot has acted on it being ready."""
-        link.listeners.append(self._on_message)
+        link.listen({words.BEAT: self._on_beat})
+        link.listen({word: partial(self._on_report, event) for word, event in _EVENTS.items()})
 
     @property
     def is_ready(self) -> bool:
@@ -199,12 +202,12 @@ class Worker(SupervisedProcess):
         self.startup.expire()
         self.on(lifecycle.LATE)
 
-    def _on_message(self, word: str, rest: list[Any]) -> None:
-        if word == "beat":
-            if self.state in BLOCKS:
-                self.on(lifecycle.TURN)
-        elif word in _EVENTS:
-            self.on(_EVENTS[word])
+    def _on_beat(self, requests: int) -> None:
+        if self.state in BLOCKS:
+            self.on(lifecycle.TURN)
+
+    def _on_report(self, event: lifecycle.Event, *fields: object) -> None:
+        self.on(event)
 
     def _since(self, state: lifecycle.State) -> float:
         startup, now = self.startup, time.monotonic()
@@ -219,10 +222,10 @@ class Worker(SupervisedProcess):
 
 
 _EVENTS = {
-    "listens": lifecycle.LISTENS,
-    "up": lifecycle.UP,
-    "open": lifecycle.OPEN,
-    "ready": lifecycle.READY,
-    "failed": lifecycle.FAIL,
+    words.LISTENS: lifecycle.LISTENS,
+    words.UP: lifecycle.UP,
+    words.OPEN: lifecycle.OPEN,
+    words.READY: lifecycle.READY,
+    words.FAILED: lifecycle.FAIL,
 }
 """The words of a worker that may move it to another state."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from ..log import log
 from ..model.questions import REQUEST, REQUESTS
+from ..model.roles import MAIN
 from ..model.stacks import frames_of
 from ..platform import Identity, mark_of
-from ..protocol.worker import is_understood
+from ..protocol import worker as words
+from ..protocol.watchdog import NotUnderstood, refusal
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
 from .reader import Reader
@@ -50,18 +52,19 @@ class WorkerLink:
             code reaps it, in main and in threads of the user's, and what we send is deadly to
             whoever does not expect it.
         connection: what it reports through.
+        name: the worker's name, for the log.
 
     Attributes:
-        listeners: each is called with the first word of a report, and the rest.
         imports: whether nothing has come from it yet, so it still imports the app.
         can_be_asked: not while the worker imports under spawn or forkserver: the signal would end
             it.
         stack: what the worker has shown when it was last asked.
     """
 
-    def __init__(self, identity: Identity, connection: Connection) -> None:
+    def __init__(self, identity: Identity, connection: Connection, name: str) -> None:
         self.identity = identity
-        self.listeners: list[Callable[[str, list[Any]], None]] = []
+        self._name = name
+        self._handlers: dict[str, list[Callable[..., None]]] = {}
         self.imports = True
         self.can_be_asked = False
         self.stack = ""
@@ -80,6 +83,15 @@ class WorkerLink:
         self._is_closed = False
         self._has_complained = self._is_told_deaf = False
         self._deaf_since: float | None = None
+        self.listen({words.HELLO: self._on_hello, words.WHERE: self._on_where})
+
+    def listen(self, handlers: Mapping[str, Callable[..., None]]) -> None:
+        """Call these handlers from now on, each with the fields of every message of its word.
+
+        Handlers of the same word are called in the order in which they were given.
+        """
+        for word, handler in handlers.items():
+            self._handlers.setdefault(word, []).append(handler)
 
     def turn(self) -> None:
         """Take in what it has reported; act on an answer, or on the want of one."""
@@ -100,20 +112,26 @@ class WorkerLink:
         if stack and self._stack_at is None:
             self._stack_at = time.monotonic()
         for message in messages:
-            if not is_understood(message):
-                self._complain(message)
-                continue
-            word, *rest = message
-            if word == "hello":
-                self.imports = False
-                # By no other signal, whoever has written this: it could be SIGKILL.
-                self._request = rest[0] if rest[0] in REQUESTS else 0
-                self.can_be_asked = bool(self._request)
-            elif word == "where" and self._asked is not None:
-                awaits, frames = rest
-                self._where = (awaits, [(file, line, name) for file, line, name in frames])
-            for listener in self.listeners:
-                listener(word, rest)
+            self._receive(message)
+
+    def _receive(self, message: object) -> None:
+        try:
+            word, fields = words.read(message)
+        except NotUnderstood as error:
+            self._complain(error)
+            return
+        for handler in self._handlers.get(word, ()):
+            handler(*fields)
+
+    def _on_hello(self, signum: int) -> None:
+        self.imports = False
+        # By no other signal, whoever has written this: it could be SIGKILL.
+        self._request = signum if signum in REQUESTS else 0
+        self.can_be_asked = bool(self._request)
+
+    def _on_where(self, awaits: bool, frames: list[list[Any]]) -> None:
+        if self._asked is not None:
+            self._where = (awaits, [(file, line, name) for file, line, name in frames])
 
     @property
     def is_deaf(self) -> bool:
@@ -121,14 +139,12 @@ class WorkerLink:
         its silence means nothing."""
         return self._reader.is_lost
 
-    def _complain(self, message: object) -> None:
+    def _complain(self, error: NotUnderstood) -> None:
         if not self._has_complained:
             self._has_complained = True
             log.warning(
-                "worker [%d] reports what is not understood: %.80r; does its code write to "
-                "descriptors that it has not opened?",
-                self.identity[0],
-                message,
+                "%s. Does its code write to descriptors that it has not opened?",
+                refusal(MAIN, self._name, self.identity[0], error),
             )
 
     def _note_deafness(self) -> None:
@@ -139,8 +155,9 @@ class WorkerLink:
         elif now - self._deaf_since >= DEAF_FOR and not self._is_told_deaf and self._lives():
             self._is_told_deaf = True
             log.warning(
-                "worker [%d] can't report any more: its pipe is closed; does some code close "
+                "%s [%d] can't report any more: its pipe is closed; does some code close "
                 "descriptors that it has not opened?",
+                self._name,
                 self.identity[0],
             )
 
@@ -197,12 +214,12 @@ class WorkerLink:
     def close(self) -> None:
         """It has exited: nothing more is heard, and each question is answered with that.
 
-        Who listens is let go: in a cycle with us, he would stay in memory until the next full
-        collection, and with him his process's descriptors.
+        The handlers are dropped. They refer to the worker, which refers to this link: such a cycle
+        would stay in memory until the next full collection, with the process's descriptors.
         """
         self._is_closed = True
         self._reader.close()
-        self.listeners.clear()
+        self._handlers.clear()
         replies, self._asked = [*self._replies, *self._waiting], None
         self._replies, self._waiting = [], []
         if self._handle is not None:

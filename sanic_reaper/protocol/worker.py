@@ -1,87 +1,136 @@
 """The words in which a worker reports to the main process: one table.
 
-A message is a word and its fields, as JSON. User code in the worker may write to the pipe too, so a
+A message is a word and its fields, as JSON. User code in the worker can write to the pipe too, so a
 message counts only if it is in the table and each field has its type. Only the main process imports
 this module: a worker has no use for the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from ..untrusted import FARTHEST, MOST
+from .watchdog import NotUnderstood
 
-_TIME: tuple[tuple[str, type], ...] = (("time", float),)
-_BEGIN: tuple[tuple[str, type], ...] = (
-    ("number", int),
-    ("name", str),
-    ("file", str),
-    ("line", int),
-    ("limit", float),
-    ("source", str),
-    ("thread", int),
-    ("event", str),
-    ("began", float),
+Row: TypeAlias = "tuple[str, tuple[tuple[str, str], ...]]"
+
+HELLO = "hello"
+IMPORTED = "imported"
+BEGIN = "begin"
+WORK = "work"
+END = "end"
+FAILED = "failed"
+LACKS = "lacks"
+LISTENS = "listens"
+UP = "up"
+OPEN = "open"
+READY = "ready"
+BEAT = "beat"
+WHERE = "where"
+
+_TIME = (("time", "moment"),)
+_BEGIN = (
+    ("number", "whole"),
+    ("name", "text"),
+    ("file", "text"),
+    ("line", "whole"),
+    ("limit", "seconds"),
+    ("source", "text"),
+    ("thread", "whole"),
+    ("event", "text"),
+    ("began", "moment"),
 )
 
-WORDS: Mapping[str, tuple[str, tuple[tuple[str, type], ...]]] = {
-    "hello": (
+WORDS: Mapping[str, Row] = {
+    HELLO: (
         "The worker can be asked where it is, by this signal; 0: by none.",
-        (("signal", int),),
+        (("signal", "whole"),),
     ),
-    "imported": ("The app is imported.", _TIME),
-    "begin": ("A start handler begins. Its limit is in seconds; 0: it has none.", _BEGIN),
-    "work": ("Background work begins.", _BEGIN),
-    "end": (
+    IMPORTED: ("The app is imported.", _TIME),
+    BEGIN: ("A start handler begins. Its limit is in seconds; 0: it has none.", _BEGIN),
+    WORK: ("Background work begins.", _BEGIN),
+    END: (
         "The handler, or the work, of that number has ended.",
-        (("number", int), ("has_failed", int), ("ended", float)),
+        (("number", "whole"), ("has_failed", "whole"), ("ended", "moment")),
     ),
-    "failed": ("The worker can't start, and exits.", (("reason", str),)),
-    "lacks": (
+    FAILED: ("The worker cannot start, and exits.", (("reason", "text"),)),
+    LACKS: (
         "Something inside Sanic that the worker relies on is not there.",
-        (("contract", str),),
+        (("contract", "text"),),
     ),
-    "listens": ("The worker listens: its `after_server_start` handlers begin.", _TIME),
-    "up": ("The start is over.", _TIME),
-    "open": ("Requests are answered, although background work is not done.", ()),
-    "ready": ("All is done that the worker was started for.", _TIME),
-    "beat": ("The event loop turns. So many requests were served.", (("requests", int),)),
-    "where": (
+    LISTENS: ("The worker listens: its `after_server_start` handlers begin.", _TIME),
+    UP: ("The start is over.", _TIME),
+    OPEN: ("Requests are answered, although background work is not done.", ()),
+    READY: ("All is done that the worker was started for.", _TIME),
+    BEAT: ("The event loop turns. So many requests were served.", (("requests", "whole"),)),
+    WHERE: (
         "The answer to the main process's signal: whether the worker awaits something, and frames.",
-        (("awaits", bool), ("frames", list)),
+        (("awaits", "flag"), ("frames", "frames")),
     ),
 }
-"""What a worker may say: each word with one sentence, and with its fields and their types.
-
-A time is on the monotonic clock, in seconds. A frame is a file, a line and a function.
-"""
+"""What a worker may say: each word with one sentence, and with its fields and their types."""
 
 
-def is_understood(message: object) -> bool:
-    """Whether a message is one of `WORDS`, with what belongs to it."""
+def read(message: object) -> tuple[str, list[Any]]:
+    """The word of a message, and its fields, each of the type that the table has.
+
+    Args:
+        message: any JSON value, as it has come through the pipe.
+
+    Raises:
+        NotUnderstood: the message is not in the table, or has wrong fields.
+    """
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
-        return False
-    word, *rest = message
+        raise NotUnderstood("no word")
+    word, *values = message
     if word not in WORDS:
+        raise NotUnderstood(f"unknown word {word[:40]!r}")
+    fields = WORDS[word][1]
+    if len(values) != len(fields):
+        raise NotUnderstood(f"{word} with {len(values)} fields")
+    for (name, kind), value in zip(fields, values, strict=True):
+        if not TYPES[kind](value):
+            raise NotUnderstood(f"{word}: its {name} is not of the type {kind!r}")
+    return word, values
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int and -MOST < value < MOST
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    types = [kind for _, kind in WORDS[word][1]]
-    return len(types) == len(rest) and all(map(_fits, rest, types))
+    return -FARTHEST < value < FARTHEST or value == float("inf")
 
 
-def _fits(value: object, wanted: type) -> bool:
-    if wanted is float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            return False
-        return -FARTHEST < value < FARTHEST or value == float("inf")
-    if wanted is int:
-        return type(value) is int and -MOST < value < MOST
-    if wanted is list:
-        return isinstance(value, list) and all(map(_is_frame, value))
-    return isinstance(value, wanted)
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_frames(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_frame, value))
 
 
 def _is_frame(value: object) -> bool:
-    """A file, a line, a function."""
     if not isinstance(value, list) or len(value) != 3:
         return False
-    return all(map(_fits, value, (str, int, str)))
+    file, line, function = value
+    return _is_text(file) and _is_whole(line) and _is_text(function)
+
+
+TYPES: Mapping[str, Callable[[object], bool]] = {
+    "whole": _is_whole,
+    "moment": _is_number,
+    "seconds": _is_number,
+    "text": _is_text,
+    "flag": _is_flag,
+    "frames": _are_frames,
+}
+"""Whether a value is of a type. A moment is in seconds on the monotonic clock. A frame is a file, a
+line and a function."""

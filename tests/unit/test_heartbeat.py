@@ -20,16 +20,18 @@ class Line:
     is_deaf = False
 
     def __init__(self) -> None:
-        self.listeners = []
+        self.handlers = {}
         self.asked = []
         self.stack = ""
 
     def ask(self, answer) -> None:
         self.asked.append(answer)
 
-    def hears(self, word, *rest) -> None:
-        for listener in self.listeners:
-            listener(word, list(rest))
+    def listen(self, handlers) -> None:
+        self.handlers.update(handlers)
+
+    def hears(self, word, *fields) -> None:
+        self.handlers.get(word, lambda *_: None)(*fields)
 
 
 class Watched:
@@ -62,7 +64,7 @@ def test_it_says_what_it_has_heard_and_lately():
     assert not heartbeat.turns(time.monotonic())
     watched.line.hears("handler", "connect")
     assert not heartbeat.turns(time.monotonic())
-    watched.line.hears("ready")
+    watched.line.hears("ready", 1.0)
     assert heartbeat.turns(time.monotonic()), "the word comes from the loop"
     assert not heartbeat.beats
     watched.line.hears("beat", 12)

@@ -29,7 +29,8 @@ from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
 from sanic_reaper.model.questions import REQUEST, REQUESTS
 from sanic_reaper.model.stacks import frames_of, other_threads
-from sanic_reaper.protocol.worker import WORDS, is_understood
+from sanic_reaper.protocol.watchdog import NotUnderstood
+from sanic_reaper.protocol.worker import WORDS, read
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED
@@ -185,7 +186,7 @@ def test_a_thread_by_its_ident(thread, frames):
 
 def startup_of(pipe, **config):
     settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
-    link = WorkerLink((os.getpid(), start_of(os.getpid())), pipe[0])
+    link = WorkerLink((os.getpid(), start_of(os.getpid())), pipe[0], "Sanic-Server-0-0")
     slow = SlowHandlers(lambda _: None)
     startup = StartupTracker("Sanic-Server-0-0", link, settings, 1000.0, lambda _: None, slow)
     return startup, link
@@ -277,7 +278,9 @@ def sleeper():
 @pytest.mark.parametrize("age", [0, -1, None], ids=["itself", "a namesake", "after the end"])
 def test_the_question_reaches_the_worker_or_nobody(pipe, sleeper, age):
     """It would end whoever has got the pid meanwhile: `sleep` does not expect it either."""
-    link = WorkerLink((sleeper.pid, start_of(sleeper.pid) + (age or 0)), pipe[0])
+    link = WorkerLink(
+        (sleeper.pid, start_of(sleeper.pid) + (age or 0)), pipe[0], "Sanic-Server-0-0"
+    )
     if age is None:
         link.close()
     link.ask(lambda frames, how: None)
@@ -293,7 +296,7 @@ def test_a_worker_that_does_not_answer(pipe):
     """It has blocked the signal, or never gets a core: nothing is known of it but that."""
     deaf = f"import signal, time; signal.signal({int(REQUEST)}, signal.SIG_IGN); print(flush=True)"
     with program(f"{deaf}; time.sleep(60)") as worker:
-        link = WorkerLink((worker.pid, start_of(worker.pid)), pipe[0])
+        link = WorkerLink((worker.pid, start_of(worker.pid)), pipe[0], "Sanic-Server-0-0")
         answers = []
         link.ask(lambda frames, how: answers.append((frames, how)))
         wait_until(lambda: link.turn() or answers, 5, "an answer")
@@ -310,7 +313,7 @@ def asked(pipe):
     deaf = f"import signal, time; signal.signal({int(REQUEST)}, signal.SIG_IGN); print(flush=True)"
     with program(f"{deaf}; time.sleep(60)") as worker:
         reader, writer = pipe
-        link = WorkerLink((worker.pid, start_of(worker.pid)), reader)
+        link = WorkerLink((worker.pid, start_of(worker.pid)), reader, "Sanic-Server-0-0")
         yield link, lambda text: os.write(writer.fileno(), text.encode()), worker
         link.close()
 
@@ -368,6 +371,14 @@ def test_one_that_has_exited_and_is_not_buried_yet(asked):
 # -- what is not trusted --------------------------------------------------------------------------
 
 
+def deep() -> list[Any]:
+    """A list in a list, so deep that `repr` fails."""
+    found: list[Any] = []
+    for _ in range(100_000):
+        found = [found]
+    return found
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -378,6 +389,9 @@ def test_one_that_has_exited_and_is_not_buried_yet(asked):
         [1],
         [["hello"]],
         ["unheard of"],
+        ["x" * 5000, *range(5000)],
+        [deep()],
+        ["failed", deep()],
         ["hello"],
         ["hello", "1"],
         ["ready"],
@@ -394,7 +408,9 @@ def test_one_that_has_exited_and_is_not_buried_yet(asked):
     ],
 )
 def test_what_is_not_understood(message):
-    assert not is_understood(message)
+    with pytest.raises(NotUnderstood) as raised:
+        read(message)
+    assert len(str(raised.value)) < 100
 
 
 @pytest.mark.parametrize(
@@ -408,7 +424,7 @@ def test_what_is_not_understood(message):
     ],
 )
 def test_what_is_understood(message):
-    assert is_understood(message)
+    assert read(message) == (message[0], message[1:])
 
 
 def test_each_word_that_a_worker_says_is_known():
@@ -476,7 +492,7 @@ def test_nothing_is_written_to_a_descriptor_that_is_another_files_by_now(pipe):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
     """Another one is taken, and main hears of that."""
-    link = WorkerLink(me(), pipe[0])
+    link = WorkerLink(me(), pipe[0], "Sanic-Server-0-0")
     asked = []
     if when == "after":
         reports = Reports(pipe[1], nowhere)

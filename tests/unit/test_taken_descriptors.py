@@ -91,7 +91,7 @@ def test_of_the_handle_on_a_worker(takers):
     """The one who is asked where it is is the worker all the same, known by its creation time."""
     with subprocess.Popen(["sleep", "60"]) as process:
         reports, report = Pipe(duplex=False)
-        contact = WorkerLink((process.pid, start_of(process.pid)), reports)
+        contact = WorkerLink((process.pid, start_of(process.pid)), reports, "W-0")
         assert contact._handle is not None
         assert contact._handle.fd is not None
         takers.take(contact._handle.fd)

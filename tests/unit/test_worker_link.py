@@ -21,7 +21,7 @@ def deaf():
     """The line to a process that lives and has closed its end."""
     with subprocess.Popen(["sleep", "60"]) as process:
         reports, report = Pipe(duplex=False)
-        line = WorkerLink((process.pid, start_of(process.pid)), reports)
+        line = WorkerLink((process.pid, start_of(process.pid)), reports, "W-0")
         report.close()
         yield line
         line.close()
@@ -44,6 +44,7 @@ def test_one_that_lives_on_is_told_of_once(deaf, caplog, monkeypatch):
         deaf.turn()
         time.sleep(0.05)
     [warning] = caplog.messages
+    assert "W-0 [" in warning
     assert "can't report any more: its pipe is closed" in warning
 
 
@@ -52,7 +53,7 @@ def busy():
     """The line to a process that gets no core at once, and its end of it."""
     with subprocess.Popen(["sleep", "60"]) as process:
         reports, report = Pipe(duplex=False)
-        line = WorkerLink((process.pid, start_of(process.pid)), reports)
+        line = WorkerLink((process.pid, start_of(process.pid)), reports, "W-0")
         line._request = 0  # it knows none
         yield line, report
         line.close()

@@ -1,0 +1,201 @@
+"""The table of the words in which a worker reports, and both ends of its pipe."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sanic_reaper.worker
+from sanic_reaper.config import Settings
+from sanic_reaper.events import Hooks
+from sanic_reaper.main.fleet import Fleet
+from sanic_reaper.main.worker import Worker
+from sanic_reaper.main.worker_link import WorkerLink
+from sanic_reaper.model import lifecycle
+from sanic_reaper.model.questions import REQUESTS
+from sanic_reaper.protocol import worker as words
+from sanic_reaper.protocol.watchdog import NotUnderstood
+from sanic_reaper.tree.process import start_of
+
+EXAMPLES: dict[str, list[Any]] = {
+    "whole": [0, 9, 15, -9, 2**62],
+    "moment": [0, 1.5, -3.25, 1e11, float("inf")],
+    "seconds": [0, 0.5, float("inf")],
+    "text": ["", "a text", "\x1b[31m", "\n", "\ud800", "x" * 5000],
+    "flag": [True, False],
+    "frames": [[], [["app.py", 3, "load"]], [["\ud800", -1, ""]] * 50],
+}
+BAD: dict[str, list[Any]] = {
+    "whole": [None, True, 1.0, "1", 2**63, -(2**70), [], {}],
+    "moment": [None, True, "1", float("nan"), float("-inf"), 1e300, 2**70, [1.0]],
+    "seconds": [None, False, "", float("nan"), 1e13],
+    "text": [None, 1, True, ["a text"], {}],
+    "flag": [None, 0, 1, "true", []],
+    "frames": [None, {}, "", [1], [[]], [["app.py", 3]], [["app.py", "3", "load"]], [None]],
+}
+
+
+def rows():
+    for word, (_, fields) in words.WORDS.items():
+        yield pytest.param(word, [kind for _, kind in fields], id=word)
+
+
+def test_each_type_has_examples():
+    kinds = {kind for _, fields in words.WORDS.values() for _, kind in fields}
+    assert kinds == words.TYPES.keys() == EXAMPLES.keys() == BAD.keys()
+
+
+@pytest.mark.parametrize(("word", "kinds"), [*rows()])
+def test_a_message_is_read_whatever_its_fields_hold(word, kinds):
+    values = [EXAMPLES[kind][0] for kind in kinds]
+    for at, kind in enumerate(kinds):
+        for value in EXAMPLES[kind]:
+            fields = [*values[:at], value, *values[at + 1 :]]
+            assert words.read([word, *fields]) == (word, fields)
+    assert words.read([word, *values]) == (word, values)
+
+
+@pytest.mark.parametrize(("word", "kinds"), [*rows()])
+def test_a_message_with_other_fields_is_not_understood(word, kinds):
+    values = [EXAMPLES[kind][0] for kind in kinds]
+    wrong = [
+        [*values[:at], bad, *values[at + 1 :]] for at, kind in enumerate(kinds) for bad in BAD[kind]
+    ]
+    wrong += [[*values, 1], *([values[:-1]] if values else [])]
+    for fields in wrong:
+        with pytest.raises(NotUnderstood):
+            words.read([word, *fields])
+
+
+# -- the worker's end -----------------------------------------------------------------------------
+
+
+def sent_by_workers() -> dict[str, int]:
+    """How many fields each word has where a worker sends it, as far as the code shows that."""
+    found = {}
+    for file in Path(sanic_reaper.worker.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("send"):
+                first, *fields = node.args
+                has_all = not any(isinstance(field, ast.Starred) for field in fields)
+                if isinstance(first, ast.Constant) and isinstance(first.value, str) and has_all:
+                    found[first.value] = len(fields)
+    return found
+
+
+def test_a_worker_sends_each_word_with_its_fields():
+    sent = sent_by_workers()
+    assert sent == {word: len(words.WORDS[word][1]) for word in sent}
+    # `begin` and `work` are sent by one call, and the fields of `where` are computed.
+    assert words.WORDS.keys() - sent.keys() == {words.BEGIN, words.WORK, words.WHERE}
+
+
+# -- main's end -----------------------------------------------------------------------------------
+
+
+class Unwritten:
+    """Stands in for the journal."""
+
+    def __init__(self) -> None:
+        self.reports = 0
+
+    def on_report(self, *fields: object) -> None:
+        self.reports += 1
+
+    def started(self, child: object) -> None:
+        pass
+
+
+class Heard:
+    """A process that says what the test has it say, and what main makes of that."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        settings = Settings.read({"REAPER_HEARTBEAT_TIMEOUT": 60.0})
+        reader, self._writer = Pipe(duplex=False)
+        self.journal: Any = Unwritten()
+        fleet = Fleet(settings, Hooks([]), self.journal, lambda *_: None)
+        handle: Any = SimpleNamespace(
+            name="Sanic-Server-0-0", is_server=True, reaper_role="worker", exitcode=None
+        )
+        identity = process.pid, start_of(process.pid)
+        fleet.add(handle, identity, 1000.0, reader, beat_every=1.0)
+        [worker] = fleet.living
+        assert isinstance(worker, Worker)
+        self.worker = worker
+
+    @property
+    def link(self) -> WorkerLink:
+        return self.worker.link
+
+    def say(self, *messages: object) -> None:
+        for message in messages:
+            text = b"\x1e" + json.dumps(message).encode() + b"\n"
+            assert os.write(self._writer.fileno(), text) == len(text)
+            self.link.hear()
+
+    def close(self) -> None:
+        self.link.close()
+        self._writer.close()
+
+
+@pytest.fixture
+def heard():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        found = Heard(process)
+        yield found
+        found.close()
+        process.kill()
+
+
+def handlers_of(link: WorkerLink) -> dict[str, list[Callable[..., None]]]:
+    return link._handlers
+
+
+def test_main_has_a_handler_for_each_word_and_no_other(heard):
+    found = handlers_of(heard.link)
+    assert found.keys() == words.WORDS.keys()
+    for word, handlers in found.items():
+        assert handlers != [heard.journal.on_report], f"nobody acts on {word!r}"
+
+
+def test_what_main_does_not_understand_is_logged_once_with_its_sender(heard, caplog):
+    heard.say(["greetings", 1], ["beat", "many"], ["listens", 1001.0])
+    assert heard.worker.state == lifecycle.FINISHING_START, "main reads on"
+    [line] = caplog.messages
+    assert "main: dropped a message that is not understood (unknown word 'greetings')" in line
+    assert (
+        f"from Sanic-Server-0-0 [{heard.process.pid}]; later ones are dropped without a line"
+        in line
+    )
+    assert line.endswith("Does its code write to descriptors that it has not opened?")
+
+
+def any_message(chance: random.Random) -> list[Any]:
+    word, (_, fields) = chance.choice([*words.WORDS.items()])
+    values = EXAMPLES if chance.random() < 0.9 else BAD
+    return [word, *(chance.choice(values[kind]) for _, kind in fields)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_that_is_written_to_the_pipe_raises_or_chooses_a_signal(heard, seed, caplog):
+    """Not even where main turns in between, for `Worker.turn` looks at what was said before."""
+    chance = random.Random(seed)
+    heard.say(["hello", 0])
+    for _ in range(100):
+        heard.say(any_message(chance))
+        heard.worker.turn(chance.choice([0.0, 1001.0, 1e9]))
+        assert heard.link._request in (0, *REQUESTS)
+        assert heard.worker.state in lifecycle.STATES
+    assert heard.process.poll() is None, "no signal of those that it has named was sent"
+    assert len([line for line in caplog.messages if "not understood" in line]) == 1
