@@ -69,8 +69,8 @@ MUTATIONS = [
     Mutation(
         "the watchdog scans once, and not again",
         "watchdog/leftovers.py",
-        "        if self.descendants.targets or self._members.all:\n            return\n",
-        "        self.descendants.targets.clear()\n",
+        "        if self.terminator.targets or self._members.all:\n            return\n",
+        "        self.terminator.targets.clear()\n",
         "test_descendants.py",
     ),
     Mutation(
@@ -117,14 +117,14 @@ MUTATIONS = [
     ),
     Mutation(
         "the marker counts in processes of any user",
-        "tree/descendants.py",
+        "tree/evidence.py",
         "        and platform.uid(row.pid) == uid\n",
         "",
         "test_bystanders.py::test_another_users_process_with_our_mark",
     ),
     Mutation(
         "the marker counts in processes older than the main process",
-        "tree/descendants.py",
+        "tree/evidence.py",
         "        row.start >= since\n        and ",
         "        ",
         "test_bystanders.py::test_somebody_who_was_there_before_and_bears_the_mark",
@@ -132,13 +132,13 @@ MUTATIONS = [
     Mutation(
         "the marker does not count",
         "tree/descendants.py",
-        "self._is_marked if marks else _nobody,",
-        "_nobody,",
+        "self._is_marked if with_markers else _never,",
+        "_never,",
         "test_descendants.py test_fallbacks.py test_sweep.py",
     ),
     Mutation(
         "a detached process is not spared",
-        "tree/descendants.py",
+        "tree/evidence.py",
         "    return row.alive and marked.is_detached(platform.environ(row.pid), run)\n",
         "    return False\n",
         "test_descendants.py::test_a_detached_child_outlives_the_server",
@@ -162,14 +162,14 @@ MUTATIONS = [
     Mutation(
         "the main process reaps every zombie",
         "tree/descendants.py",
-        "            and (\n                row.identity in self._elsewhere\n",
-        "            and (\n                True\n",
+        "            row.identity in self._seen_elsewhere\n",
+        "            True\n",
         "test_descendants.py::test_the_exit_code_of_mains_own_child_is_left_to_main",
     ),
     Mutation(
         "only SIGTERM is sent, and never SIGKILL",
-        "tree/descendants.py",
-        '            self._signal(identity, target, "WARNING", signal.SIGKILL)\n',
+        "tree/termination.py",
+        '            self._signal(target, "WARNING", signal.SIGKILL)\n',
         "            pass\n",
         "test_descendants.py::test_a_child_of_a_worker",
     ),

@@ -13,8 +13,9 @@ import time
 
 from .. import platform
 from ..model.kills import FOREIGN
-from ..tree.descendants import LOOK_AGAIN, LOOK_EVERY, NEVER, STUBBORN, Remains, Target
+from ..tree.descendants import SCAN_EVERY, DescendantTracker
 from ..tree.process import Handle, children_of, start_of
+from ..tree.termination import GIVE_UP_AFTER, NEVER, RESCAN_EVERY, Target, Terminator
 from . import helpers, terminal
 from .routing import GROUP, NOBODY, TAKEN, route
 
@@ -35,50 +36,11 @@ SAME = 0.05
 child, and then their child's group."""
 
 
-class Descendants(Remains):
-    """What comes from the command. Unlike a server's, none of it is spared for being detached: when
-    an init ends, a container or a service ends with it."""
+class Descendants(DescendantTracker):
+    """The descendants of the command. Unlike a server's, none is exempt for being detached: when an
+    init exits, a container or a service ends with it."""
 
-    def __init__(
-        self, me: Handle, mark: str, report: Callable[[str, int, str, int, str, str], None]
-    ) -> None:
-        super().__init__(me, mark, select.poll(), report, lambda identity, name, why: None, NEVER)
-        self._leaving: dict[Identity, float] = {}
-        """Those that exit by themselves, and have until then to do so: they are neither signalled
-        nor told of. `NEVER`: until the grace is over."""
-
-    @property
-    def left_behind(self) -> int:
-        """How many were left behind, and have ended."""
-        unheard = sum(identity in self._leaving for identity in self.targets)
-        return self.ended + len(self.targets) - unheard
-
-    def _aim(self, identity: Identity, name: str | None, evidence: str, now: float) -> None:
-        super()._aim(identity, name, evidence, now)
-        target = self.targets.get(identity)
-        if target is None:
-            return
-        patience = helpers.patience_with(identity[0])
-        if patience or not target.handle.alive():
-            self._leaving[identity] = now + patience
-
-    def _press(
-        self, identity: Identity, target: Target, now: float, deadline: float, asking: bool
-    ) -> None:
-        until = self._leaving.get(identity)
-        if until is not None:
-            if now < until and now < max(deadline, target.asked_at + helpers.PATIENCE):
-                return
-            del self._leaving[identity]
-            target.asked_at = now  # it is asked now, if there is time for that
-        super()._press(identity, target, now, deadline, asking)
-
-    def _let_go(self, target: Target) -> None:
-        super()._let_go(target)
-        if self._leaving.pop(target.handle.identity, None) is not None:
-            self.ended -= 1
-
-    def claims(self, identity: Identity) -> bool:
+    def is_of_command(self, identity: Identity) -> bool:
         """Whether a child of this process comes from the command, although there are others whose
         orphans this process adopts."""
         row = platform.row(identity[0])
@@ -89,6 +51,51 @@ class Descendants(Remains):
 
     def _is_marked(self, row: Row) -> bool:
         return self._run != "" and super()._is_marked(row)
+
+
+class PatientTerminator(Terminator):
+    """Terminates what the command leaves behind. Helpers that exit by themselves get time for it.
+
+    Args:
+        report: called for each signal, as `Terminator` has it.
+    """
+
+    def __init__(self, report: Callable[[str, int, str, int, str, str], None]) -> None:
+        super().__init__(select.poll(), report, lambda identity, name, why: None, NEVER)
+        self._leaving: dict[Identity, float] = {}
+        """Those that exit by themselves, and have until then to do so: they are neither signalled
+        nor told of. `NEVER`: until the grace is over."""
+
+    @property
+    def left_behind(self) -> int:
+        """How many were left behind, and have ended."""
+        unheard = sum(identity in self._leaving for identity in self.targets)
+        return self.exited + len(self.targets) - unheard
+
+    def _track_target(
+        self, identity: Identity, name: str | None, evidence: str, now: float
+    ) -> None:
+        super()._track_target(identity, name, evidence, now)
+        target = self.targets.get(identity)
+        if target is None:
+            return
+        patience = helpers.patience_with(identity[0])
+        if patience or not target.handle.alive():
+            self._leaving[identity] = now + patience
+
+    def _escalate(self, target: Target, now: float, deadline: float, may_terminate: bool) -> None:
+        until = self._leaving.get(target.handle.identity)
+        if until is not None:
+            if now < until and now < max(deadline, target.terminate_at + helpers.PATIENCE):
+                return
+            del self._leaving[target.handle.identity]
+            target.terminate_at = now  # SIGTERM is due now, if there is time for it
+        super()._escalate(target, now, deadline, may_terminate)
+
+    def _release(self, target: Target) -> None:
+        super()._release(target)
+        if self._leaving.pop(target.handle.identity, None) is not None:
+            self.exited -= 1
 
 
 class Init:
@@ -114,11 +121,12 @@ class Init:
         self._report = report
         self._roots = {me.identity: "run"}
         self._spared = set() if me.pid == 1 else self._children()
-        self._descendants = Descendants(me, mark, self._tell)
+        self._descendants = Descendants(me, mark)
+        self._terminator = PatientTerminator(self._tell)
         # What those start may come to us as an orphan. Then being our child proves nothing.
-        self._descendants.strangers = self.has_strangers
+        self._descendants.has_strangers = self.has_strangers
         for identity in self._spared:
-            self._descendants.spare(identity)
+            self._descendants.exclude(identity)
         self._status: int | None = None
         self._childless = False
         self._suspended = False
@@ -165,9 +173,9 @@ class Init:
     def _look(self) -> float:
         """Note who descends from us; return when to do so again."""
         try:
-            return self._descendants.remember(self._roots)
+            return self._descendants.scan(self._roots)
         except OSError:
-            return LOOK_EVERY
+            return SCAN_EVERY
 
     def _pass_on(self, arrival: Arrival) -> None:
         signum = arrival.signum
@@ -241,13 +249,14 @@ class Init:
         self._reap()
         while not (self._adopts and self._childless):
             try:
-                pause = self._descendants.end(self._roots, {}, set(), deadline)
-                empty = 0 if self._descendants.targets else empty + 1
+                found = self._descendants.find_leftovers(self._roots, {})
+                pause = self._terminator.terminate(found, {}, set(), deadline)
+                empty = 0 if self._terminator.targets else empty + 1
             except OSError as error:  # no more descriptors on the whole machine, no /proc
-                if time.monotonic() >= deadline + STUBBORN:
+                if time.monotonic() >= deadline + GIVE_UP_AFTER:
                     self._report.say("ERROR", f"no process table: {error.strerror}; giving up")
                     return
-                pause, empty = LOOK_AGAIN, 0
+                pause, empty = RESCAN_EVERY, 0
             if empty == 2:
                 if not self._adopts or not self._has_more_children():
                     return
@@ -259,10 +268,10 @@ class Init:
     def _has_more_children(self) -> bool:
         """Whether there are some that the last looks have missed."""
         self._reap()
-        known = self._descendants.given_up | self._spared
+        known = self._terminator.given_up | self._spared
         found = self._children() - known if not self._childless else set()
         if self.has_strangers:
-            found = set(filter(self._descendants.claims, found))
+            found = set(filter(self._descendants.is_of_command, found))
         if not found and not self._childless and not known:
             text = "there are children left that the process table does not show; giving up"
             self._report.say("ERROR", text)
@@ -298,7 +307,7 @@ class Init:
         return time.monotonic() - self._ended_at
 
     def _report_end(self, command: Command) -> None:
-        ended, left = self._descendants.left_behind, len(self._descendants.given_up)
+        ended, left = self._terminator.left_behind, len(self._terminator.given_up)
         self._report.end(command.name, command.pid, self._status or 0, ended, left, self._elapsed())
 
     def _tell(self, level: str, signum: int, name: str, pid: int, evidence: str, why: str) -> None:

@@ -13,7 +13,7 @@ from ..model import lifecycle
 from ..model.kills import STARTED_BY_MAIN
 from ..model.roles import MAIN, PROCESS, WATCHDOG, WORKER, title
 from ..tree import ownership
-from ..tree.descendants import is_detached, is_marked
+from ..tree.evidence import is_detached, is_marked
 from ..tree.process import Handle
 from . import records
 

@@ -1,7 +1,7 @@
 """Ending what is left of a server whose main and whose watchdog are gone.
 
 `server` and `strays` decide which processes these are: what main has recorded, what descends from
-that, and what bears the run's mark. They are killed as the watchdog does it (`tree.descendants`):
+that, and what bears the run's mark. They are killed as the watchdog does it (`tree.termination`):
 SIGTERM, a second, SIGKILL, until none is left. They get no more time: nobody waits for an answer of
 a server that is gone.
 """
@@ -14,8 +14,7 @@ import time
 
 from .. import platform, state
 from ..model import kills
-from ..tree.descendants import NEVER, Remains, Target
-from ..tree.process import Handle
+from ..tree.termination import NEVER, Target, Terminator
 from . import discovery, statedir, strays
 
 TYPE_CHECKING = False
@@ -102,36 +101,27 @@ def _of_stray(stray: Stray) -> Leftover:
     return Leftover(stray, stray.directory, belongs, {}, helped=False)
 
 
-class _Sweep(Remains):
-    """The watchdog's way to end what workers have left behind, for a run that has no watchdog."""
+class _Sweep(Terminator):
+    """Terminates the leftovers of a run that has no watchdog, as its watchdog would."""
 
-    stubborn = 3.0  # a start waits for it
+    give_up_after = 3.0  # a start waits for it
 
     def __init__(
         self,
         leftover: Leftover,
         poll: select.poll,
         report: Callable[[str, int, str, int, str, str], None],
-        tell_of: Callable[[Identity, str, str], None],
+        on_target: Callable[[Identity, str, str], None],
     ) -> None:
-        main = Handle(*leftover.main, None)
-        super().__init__(main, leftover.run, poll, report, tell_of)
-        self._leftover = leftover
+        super().__init__(poll, report, on_target)
+        self._uid = leftover.uid
 
-    def _judge(
-        self, table: dict[int, Row], roots: Mapping[Identity, str], marks: bool
-    ) -> dict[Identity, str]:
-        return self._leftover.find(table)
-
-    def _aim(self, identity: Identity, name: str | None, evidence: str, now: float) -> None:
-        super()._aim(identity, self._leftover.names.get(identity), evidence, now)
-
-    def _signal(self, identity: Identity, target: Target, level: str, signum: int) -> None:
-        # Once more, of what the handle now holds for good.
-        if platform.uid(identity[0]) == self._leftover.uid:
-            super()._signal(identity, target, level, signum)
+    def _signal(self, target: Target, level: str, signum: int) -> None:
+        # Asked once more, of the process that the handle now holds for good.
+        if platform.uid(target.handle.pid) == self._uid:
+            super()._signal(target, level, signum)
         elif target.handle.alive():
-            self._refuse(identity, target, "runs as another user by now")
+            self._give_up(target, "runs as another user by now")
 
 
 def end(
@@ -160,11 +150,12 @@ def end(
         )
 
     poll = select.poll()
-    rest = _Sweep(leftover, poll, report, tell_of)
+    sweep = _Sweep(leftover, poll, report, tell_of)
     while True:
-        pause = rest.end({}, {}, set(), NEVER)
-        if not rest.targets:
-            return rest.ended
+        found = leftover.find(platform.table())
+        pause = sweep.terminate(found, leftover.names, set(), NEVER)
+        if not sweep.targets:
+            return sweep.exited
         poll.poll(pause * 1000)
 
 

@@ -38,7 +38,7 @@ class Handle:
             `None` if the process has exited, or if the pid belongs to another process now.
         """
         try:
-            fd: int | None = _spared(platform.exit_fd(pid))
+            fd: int | None = _unless_reserved(platform.exit_fd(pid))
         except ProcessLookupError:
             return None
         except OSError:
@@ -118,7 +118,17 @@ def send_to(identity: Identity, signum: int) -> bool:
         handle.close()
 
 
-def _spared(fd: int) -> int | None:
+def may_signal(handle: Handle) -> bool:
+    """Whether this process may signal a process. Also true if the process has exited: then a signal
+    does no harm."""
+    try:
+        handle.send(0)
+    except PermissionError:
+        return False
+    return True
+
+
+def _unless_reserved(fd: int) -> int | None:
     """The descriptor, unless it is among the last `RESERVE`, which stay free. Then it is closed."""
     limit = os.sysconf("SC_OPEN_MAX")
     if limit < 0 or fd < limit - RESERVE:

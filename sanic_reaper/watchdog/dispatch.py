@@ -91,12 +91,12 @@ class Dispatcher:
         self._leftovers.trackers.add((pid, start))
 
     def _on_exclude(self, pid: int, start: int) -> None:
-        self._descendants.spare((pid, start))
-        self._descendants.strangers = True
+        self._descendants.exclude((pid, start))
+        self._descendants.has_strangers = True
 
     def _on_preexisting(self, pid: int, start: int) -> None:
-        self._descendants.precede((pid, start))
-        self._descendants.strangers = True
+        self._descendants.preexisting_children.add((pid, start))
+        self._descendants.has_strangers = True
 
     def _on_began(self, start: int) -> None:
         self._descendants.began = start

@@ -1,6 +1,7 @@
 """What workers and a server leave behind: scans of the process tree, and who is killed after each.
 
-`tree.descendants` finds these processes and kills them. This module decides when, and which.
+`tree.descendants` finds these processes, and `tree.termination` kills them. This module decides
+when, and which.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ import time
 from .. import platform
 from ..model.roles import MAIN, WATCHDOG
 from ..protocol import watchdog as wire
-from ..tree.descendants import BLIND, LOOK_EVERY, STUBBORN, TAIL, Remains
+from ..tree.descendants import SCAN_EVERY, DescendantTracker
 from ..tree.process import start_of
+from ..tree.termination import (
+    GIVE_UP_AFTER,
+    LEFTOVER_GRACE,
+    RESCAN_WITHOUT_DESCRIPTOR,
+    Terminator,
+)
 from .progress import CLEARING, DRAINING, FINISHED, FINISHING, GONE, NEVER, STOPPING, WATCHING
 
 TYPE_CHECKING = False
@@ -49,7 +56,8 @@ class Leftovers:
         poll: where the descriptors of those that are being killed are registered.
 
     Attributes:
-        descendants: finds and kills them.
+        descendants: finds them.
+        terminator: kills them.
         helpers: SyncManagers, resource tracker and fork server, with their names. They are killed
             only once the main process has died.
         services: those of them that exit when no process uses them any more.
@@ -67,7 +75,8 @@ class Leftovers:
         members: Members,
         reporter: Reporter,
     ) -> None:
-        self.descendants = Remains(main, run, poll, self._report_signal, reporter.killed)
+        self.descendants = DescendantTracker(main, run)
+        self.terminator = Terminator(poll, self._report_signal, reporter.killed)
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
         self.trackers: set[Identity] = set()
@@ -96,7 +105,7 @@ class Leftovers:
             self._scan(now)
         except OSError as error:
             self._note_blindness(error, now)
-            self.next_scan = now + BLIND
+            self.next_scan = now + RESCAN_WITHOUT_DESCRIPTOR
 
     def _scan(self, now: float) -> None:
         phase = self._progress.phase
@@ -112,10 +121,10 @@ class Leftovers:
     def remember(self, now: float) -> None:
         """Note who descends from whom, for when the tree is broken."""
         try:
-            self.next_scan = now + self.descendants.remember(self._roots())
+            self.next_scan = now + self.descendants.scan(self._roots())
         except OSError as error:
             self._note_blindness(error, now)
-            self.next_scan = now + LOOK_EVERY
+            self.next_scan = now + SCAN_EVERY
 
     def settle(self) -> None:
         """Know all that is below the main process by now, within `SETTLE` seconds."""
@@ -123,13 +132,13 @@ class Leftovers:
         while self._progress.phase in (WATCHING, STOPPING):
             now = time.monotonic()
             self.remember(now)
-            if now >= by or self.descendants.is_proven():
+            if now >= by or self.descendants.has_seen_every_child():
                 break
 
     def _note_blindness(self, error: OSError, now: float) -> None:
         """It will be tried again, without end while main lives: that there is no descriptor to look
         with passes, and is worth no word. Anything else is worth one."""
-        if self._progress.phase == CLEARING and now >= self._progress.deadline + STUBBORN:
+        if self._progress.phase == CLEARING and now >= self._progress.deadline + GIVE_UP_AFTER:
             self._progress.phase = GONE
         elif error.errno in platform.SCARCE or self._has_complained:
             return
@@ -147,7 +156,7 @@ class Leftovers:
 
     def begin_stop(self) -> None:
         """Count from now on how many are killed."""
-        self._killed_before_stop = self.descendants.ended
+        self._killed_before_stop = self.terminator.exited
 
     def note_exit(self, worker: Identity) -> None:
         """A worker has exited while the server runs: what it has started is killed."""
@@ -157,19 +166,20 @@ class Leftovers:
         """Kill what workers left behind, and once main is gone its helpers too."""
         progress, last = self._progress, self._progress.phase == CLEARING
         # While main lives, what was left must be gone before main's own time is up.
-        deadline = progress.deadline if last else progress.deadline - TAIL / 2
-        self.next_scan = now + self.descendants.end(
+        deadline = progress.deadline if last else progress.deadline - LEFTOVER_GRACE / 2
+        found = self.descendants.find_leftovers(
             self._roots(),
             self.helpers if last else {},
-            self._self_ending(),
-            0.0 if progress.is_forced else deadline,
-            spare_preceding=not last,
+            exempt_preexisting=not last,
             # What there is when the server has stopped in good order is the script's.
             of=frozenset() if progress.is_orderly else None,
         )
+        by = 0.0 if progress.is_forced else deadline
+        pause = self.terminator.terminate(found, self.helpers, self._self_ending(), by)
+        self.next_scan = now + pause
         if not last:
             self.report_zombies()
-        if self.descendants.targets or self._members.all:
+        if self.terminator.targets or self._members.all:
             return
         if last:
             progress.phase = GONE
@@ -186,14 +196,14 @@ class Leftovers:
         self._write_descendants()
         if not progress.is_over:  # main has a little more to do, and says when that is done
             progress.deadline = max(progress.deadline, now + LAST_WORDS)
-        survivors = [*self.descendants.survivors, *([RESTLESS] if self._is_unproven else [])]
-        killed = self.descendants.ended - self._killed_before_stop
+        survivors = [*self.terminator.reasons_given_up, *([RESTLESS] if self._is_unproven else [])]
+        killed = self.terminator.exited - self._killed_before_stop
         self._channel.send(wire.DONE, killed, *survivors)
 
     def _is_proven(self, now: float) -> bool:
         """Whether nothing is left, by all that can be known; or there is no time to look again."""
-        self._is_unproven = not self.descendants.is_proven()
-        if self._is_unproven and now >= self._progress.deadline - TAIL / 4:
+        self._is_unproven = not self.descendants.has_seen_every_child()
+        if self._is_unproven and now >= self._progress.deadline - LEFTOVER_GRACE / 4:
             self._reporter.line("ERROR", f"a process of the server {RESTLESS}; giving up")
             return True
         return not self._is_unproven
@@ -213,10 +223,10 @@ class Leftovers:
         Also where the worker exited in peace, to be replaced: a helper of its own that it forgot
         would be there once more after each restart.
         """
-        pause = self.descendants.end(self._roots(), {}, set(), NEVER, of=self._exited)
-        self.next_scan = now + pause
+        found = self.descendants.find_leftovers(self._roots(), {}, of=self._exited)
+        self.next_scan = now + self.terminator.terminate(found, {}, set(), NEVER)
         self.report_zombies()
-        if not self.descendants.targets:
+        if not self.terminator.targets:
             self._exited.clear()
 
     # -- saying so --------------------------------------------------------------------------------
@@ -224,9 +234,9 @@ class Leftovers:
     def report_zombies(self) -> None:
         """Tell main of each once: with hundreds of them, again and again would fill the channel."""
         if self._progress.main_lives:
-            for identity in self.descendants.unwaited - self._zombies:
+            for identity in self.descendants.adopted_zombies - self._zombies:
                 self._channel.send(wire.ZOMBIE, *identity)
-            self._zombies = set(self.descendants.unwaited)
+            self._zombies = set(self.descendants.adopted_zombies)
 
     def _report_signal(
         self, level: str, signum: int, name: str, pid: int, evidence: str, why: str
@@ -234,5 +244,5 @@ class Leftovers:
         self._reporter.signal(level, signum, ("", name, pid), evidence, why)
 
     def _write_descendants(self) -> None:
-        known, preceding = self.descendants.known.keys(), self.descendants.preceding
+        known, preceding = self.descendants.known.keys(), self.descendants.preexisting
         self._reporter.write_descendants(known, preceding)

@@ -10,8 +10,7 @@ from .. import platform
 from ..model.kills import FOREIGN, KILLS, NO_SIGNAL, STARTED_BY_MAIN
 from ..model.roles import title
 from ..protocol import watchdog as wire
-from ..tree.descendants import may_signal
-from ..tree.process import Handle
+from ..tree.process import Handle, may_signal
 from .progress import STOPPING, WATCHING
 
 TYPE_CHECKING = False

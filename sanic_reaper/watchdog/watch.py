@@ -17,8 +17,8 @@ from .. import platform
 from ..model.kills import KILLS, STARTED_BY_MAIN
 from ..model.roles import HELPER, MAIN, WORKER
 from ..protocol import watchdog as wire
-from ..tree.descendants import TAIL
 from ..tree.process import Handle
+from ..tree.termination import LEFTOVER_GRACE
 from .dispatch import Dispatcher
 from .leftovers import Leftovers
 from .members import Members, send_signal
@@ -156,7 +156,7 @@ class Watch:
     def kill(self) -> None:
         """Kill everything now."""
         self.progress.is_forced = True
-        self.stop(0.0, time.monotonic() + TAIL)
+        self.stop(0.0, time.monotonic() + LEFTOVER_GRACE)
 
     def finish(self) -> None:
         """The workers have exited: kill what they left behind."""
@@ -168,7 +168,7 @@ class Watch:
         """All workers have ended: what main starts from now on is the script's. What is below main
         by now is known; main waits until that is so."""
         self.leftovers.settle()
-        self.leftovers.descendants.strangers = True
+        self.leftovers.descendants.has_strangers = True
         self.channel.send(wire.HANDED_OVER)
 
     def kill_other(self, identity: Identity, name: str, why: str) -> None:
@@ -184,7 +184,7 @@ class Watch:
         """A stopped SyncManager would hold up everybody who still has to tell it something."""
         # The children that main had before the server are the script's own to stop.
         descendants, is_orderly = self.leftovers.descendants, self.progress.is_orderly
-        known = set() if is_orderly else descendants.known.keys() - descendants.preceding
+        known = set() if is_orderly else descendants.known.keys() - descendants.preexisting
         for pid, start in [*self.leftovers.helpers, *known]:
             row = platform.row(pid)
             if row is not None and row.start == start and row.stopped:
@@ -228,7 +228,7 @@ class Watch:
             text = f"main [{self.main.pid}] is gone; ending what it started"
             self.reporter.line("WARNING", text)
         progress.drain_by = min(progress.drain_by, now + self.orphan_grace)
-        progress.deadline = max(now, progress.drain_by) + TAIL
+        progress.deadline = max(now, progress.drain_by) + LEFTOVER_GRACE
         self._wake_helpers()
         # Before they are asked: what they have just started must be known when they are gone.
         self.leftovers.remember(now)
@@ -253,7 +253,7 @@ class Watch:
                 self.progress.begin(f"the end of {member}")
             # What it leaves behind has another parent now: look while we know whose it was.
             self.leftovers.scan_now()
-        if self.leftovers.descendants.has_ended(ready):
+        if self.leftovers.terminator.has_exited(ready):
             self.leftovers.scan_now()
         if self.phase == DRAINING and not self.members.all:
             self.progress.phase = CLEARING
@@ -265,4 +265,4 @@ class Watch:
             who = (MAIN, MAIN, self.main.pid)
             self.reporter.signal("ERROR", signal.SIGKILL, who, "started us", KILLS["stop"])
             send_signal(self.main, signal.SIGKILL, self.reporter)
-            self.progress.deadline = now + TAIL
+            self.progress.deadline = now + LEFTOVER_GRACE

@@ -10,20 +10,20 @@ from support.programs import said_by
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waits without reaping")
 
 PRELUDE = """
-import gc, multiprocessing, os, pty, select, signal, subprocess, time
+import gc, multiprocessing, os, pty, signal, subprocess, time
 from sanic_reaper import platform
 from sanic_reaper.main.children import reap_adopted
 from sanic_reaper.tree import birthmark
 from sanic_reaper.tree.process import Handle, start_of
-from sanic_reaper.tree.descendants import Remains
+from sanic_reaper.tree.descendants import DescendantTracker
 
 platform.become_subreaper()
 me = Handle(os.getpid(), start_of(os.getpid()), None)
-remains = Remains(me, "run", select.poll(), lambda *_: None, lambda *_: None)
+tracker = DescendantTracker(me, "run")
 
 def look():
-    remains.remember({me.identity: "main"})
-    return {pid for pid, _ in remains.unwaited}
+    tracker.scan({me.identity: "main"})
+    return {pid for pid, _ in tracker.adopted_zombies}
 
 def ended(pid):
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -97,7 +97,7 @@ def work():
     os.write(writing, str(forked(lambda: 3)).encode())
 
 worker = forked(work)
-remains.registered.add((worker, start_of(worker)))
+tracker.registered.add((worker, start_of(worker)))
 orphan = int(os.read(reading, 100))
 ended(worker)
 ended(orphan)

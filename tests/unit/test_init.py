@@ -192,7 +192,7 @@ def test_a_child_that_two_looks_have_missed_is_ended():
     program = """
 looks = []
 platform.table = lambda: looks.append(1) or (table() if len(looks) > 3 else {})
-init.LOOK_AGAIN = 0.05
+init.RESCAN_EVERY = 0.05
 one._end_the_rest()
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -215,7 +215,7 @@ def refuse():
     return table()
 
 platform.table = refuse
-init.LOOK_AGAIN, init.STUBBORN = 0.02, 0.3
+init.RESCAN_EVERY, init.GIVE_UP_AFTER = 0.02, 0.3
 one._end_the_rest()
 is_left = left.poll() is None
 print(is_left)

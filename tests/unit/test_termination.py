@@ -1,7 +1,7 @@
 """Who is registered is signalled, and nobody else who has his pid: with real processes.
 
-Only `Remains` and a `Watch` that has not come to its end are asked here. What a watch does then it
-does to all that descends from its own process, which is here the one that runs the tests.
+Only a `Terminator` and a `Watch` that has not come to its end are asked here. What a watch does
+then it does to all that descends from its own process, which is here the one that runs the tests.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from support.programs import said_by
 
 from sanic_reaper import platform
 from sanic_reaper.protocol.channel import Channel
-from sanic_reaper.tree.descendants import STUBBORN, Remains
+from sanic_reaper.tree.descendants import DescendantTracker
 from sanic_reaper.tree.process import Handle, start_of
+from sanic_reaper.tree.termination import GIVE_UP_AFTER, Terminator
 from sanic_reaper.watchdog.progress import CLEARING, GONE, STOPPING
 from sanic_reaper.watchdog.watch import Watch
 
@@ -75,10 +76,11 @@ def test_who_is_known_is_not_forgotten_for_want_of_a_descriptor(new_sleeper, mon
     """Neither in a look nor when it is to be ended, which is done when there is one again."""
     child = new_sleeper()
     me = Handle.open(os.getpid(), start_of(os.getpid()))
-    remains = Remains(me, RUN, select.poll(), lambda *_: None, lambda *_: None)
+    tracker = DescendantTracker(me, RUN)
+    terminator = Terminator(select.poll(), lambda *_: None, lambda *_: None)
     roots = {me.identity: "main"}
-    remains.remember(roots)
-    known = dict(remains.known)
+    tracker.scan(roots)
+    known = dict(tracker.known)
     assert child.pid in {pid for pid, _ in known}
 
     def refuse(path, flags):
@@ -87,12 +89,12 @@ def test_who_is_known_is_not_forgotten_for_want_of_a_descriptor(new_sleeper, mon
     with monkeypatch.context() as patched:
         patched.setattr("sanic_reaper.platform.linux.os.open", refuse)
         with pytest.raises(OSError, match=str(error)):
-            remains.remember(roots)
+            tracker.scan(roots)
         with pytest.raises(OSError, match=str(error)):
-            remains.end(roots, {}, set(), 0.0)
-    assert remains.known == known
+            tracker.find_leftovers(roots, {})
+    assert tracker.known == known
     assert child.poll() is None
-    remains.end(roots, {}, set(), 0.0)
+    terminator.terminate(tracker.find_leftovers(roots, {}), {}, set(), 0.0)
     assert ended(child, 5)
 
 
@@ -142,7 +144,7 @@ def test_a_process_table_that_stays_unreadable_holds_nobody_for_ever(watching, m
     watch, _, lines = watching
     close_the_table(monkeypatch, errno.EIO)
     watch.progress.phase = CLEARING
-    watch.progress.deadline = time.monotonic() + 0.2 - STUBBORN
+    watch.progress.deadline = time.monotonic() + 0.2 - GIVE_UP_AFTER
     wait_for(lambda: watch.turn(0.0) or watch.phase == GONE)
     assert len(lines) == 2
     assert all("may stay" in text for _, text in lines)
@@ -154,69 +156,73 @@ def test_what_is_to_be_ended(new_sleeper, age):
     main, sleeper = new_sleeper(), new_sleeper()
     identity = (sleeper.pid, start_of(sleeper.pid) - age)
     signalled = []
-    remains = Remains(
-        Handle(main.pid, start_of(main.pid), None),
-        RUN,
+    tracker = DescendantTracker(Handle(main.pid, start_of(main.pid), None), RUN)
+    terminator = Terminator(
         select.poll(),
         lambda level, signum, name, pid, evidence, why: signalled.append(pid),
         lambda identity, name, evidence: None,
     )
-    remains.known = {identity: "remembered from an earlier look"}
+    tracker.known = {identity: "remembered from an earlier look"}
+    helpers = {identity: "SyncManager-1"}
     for deadline in (time.monotonic() + 60, 0.0):  # first SIGTERM, then SIGKILL
-        remains.end({}, {identity: "SyncManager-1"}, set(), deadline)
+        terminator.terminate(tracker.find_leftovers({}, helpers), helpers, set(), deadline)
     assert ended(sleeper, 0.3 if age else 5) == (not age)
     assert bool(signalled) == (not age)
 
 
+class Ending:
+    """What ends one process, all that it has said of it, and that process."""
+
+    def __init__(self, main, sleeper):
+        self.said = []
+        self.sleeper = sleeper
+        self.tracker = DescendantTracker(Handle(main.pid, start_of(main.pid), None), RUN)
+        self.terminator = Terminator(
+            select.poll(),
+            lambda *words: self.said.append(words),
+            lambda *words: self.said.append(words),
+        )
+        self.identity = (sleeper.pid, start_of(sleeper.pid))
+        self.tracker.known = {self.identity: "descends from a worker"}
+
+    def end(self):
+        self.terminator.terminate(self.tracker.find_leftovers({}, {}), {}, set(), 0.0)
+
+
 @pytest.fixture
 def ending(new_sleeper):
-    """What ends one process, all that it has said of it, and that process."""
     main, sleeper = new_sleeper(), new_sleeper()
-    said = []
-    remains = Remains(
-        Handle(main.pid, start_of(main.pid), None),
-        RUN,
-        select.poll(),
-        lambda *words: said.append(words),
-        lambda *words: said.append(words),
-    )
-    remains.known = {(sleeper.pid, start_of(sleeper.pid)): "descends from a worker"}
-    yield remains, said, sleeper
-    for target in remains.targets.values():
+    found = Ending(main, sleeper)
+    yield found
+    for target in found.terminator.targets.values():
         target.handle.close()
 
 
 def test_who_does_not_even_end_by_sigkill_is_given_up(ending, monkeypatch):
     """A process in the midst of a disk that has gone away: it gets no more signals, and nobody
     waits for it."""
-    remains, said, sleeper = ending
-    [identity] = remains.known
-    remains.stubborn = 0.1
+    terminator, said = ending.terminator, ending.said
+    terminator.give_up_after = 0.1
     monkeypatch.setattr(platform, "send", lambda *_: None)
-
-    def end():
-        remains.end({}, {}, set(), 0.0)
-
-    end()
-    assert identity in remains.targets
-    wait_for(lambda: end() or remains.given_up == {identity})
-    assert sleeper.poll() is None
+    ending.end()
+    assert ending.identity in terminator.targets
+    wait_for(lambda: ending.end() or terminator.given_up == {ending.identity})
+    assert ending.sleeper.poll() is None
     assert said[-1][:2] == ("ERROR", signal.SIGKILL)
     assert "even SIGKILL does not end it" in said[-1][-1]
     before = list(said)
-    end()
-    assert (remains.targets, said) == ({}, before)
+    ending.end()
+    assert (terminator.targets, said) == ({}, before)
 
 
 @pytest.mark.usefixtures("way")
 def test_who_has_ended_since_the_table_was_read_is_not_told_of(ending, monkeypatch):
-    remains, said, sleeper = ending
     table = platform.table()
-    sleeper.kill()
-    sleeper.wait()
+    ending.sleeper.kill()
+    ending.sleeper.wait()
     monkeypatch.setattr(platform, "table", lambda: table)
-    remains.end({}, {}, set(), 0.0)
-    assert (remains.targets, said) == ({}, [])
+    ending.end()
+    assert (ending.terminator.targets, ending.said) == ({}, [])
 
 
 @AGES

@@ -194,10 +194,10 @@ def test_the_watch_wakes_when_there_is_room(watching):
 
 def test_a_zombie_is_told_of_once(watching):
     """However long main leaves it: hundreds of them, told of at each scan, fill the channel."""
-    watching.watch.leftovers.descendants.unwaited = {(4711, 1)}
+    watching.watch.leftovers.descendants.adopted_zombies = {(4711, 1)}
     for _ in range(3):
         watching.watch.leftovers.report_zombies()
-    watching.watch.leftovers.descendants.unwaited = {(4711, 1), (4712, 2)}
+    watching.watch.leftovers.descendants.adopted_zombies = {(4711, 1), (4712, 2)}
     watching.watch.leftovers.report_zombies()
     assert watching.heard("zombie") == [["4711", "1"], ["4712", "2"]]
 
