@@ -146,8 +146,8 @@ MUTATIONS = [
     Mutation(
         "earlier scans are forgotten",
         "tree/descendants.py",
-        "        self.known = verdict.claims\n",
-        "",
+        "classify(table, roots, self._last, ",
+        "classify(table, roots, ownership.Classification(), ",
         "test_descendants.py::test_children_of_workers_that_die_together_with_main "
         "test_descendants.py::test_a_child_of_a_worker",
     ),
@@ -226,7 +226,7 @@ MUTATIONS = [
     Mutation(
         "the descendants of other workers are killed too",
         "tree/descendants.py",
-        "            and (of is None or self._owners.get(identity) in of)\n",
+        "            and (of is None or self._last.owners.get(identity) in of)\n",
         "",
         "test_supervision.py::test_its_own_descendants_end_and_no_others",
     ),

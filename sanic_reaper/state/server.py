@@ -251,20 +251,17 @@ class Server:
             for identity in self.kin
             if _is_in(table, identity)
         )
-        verdict = ownership.judge(
-            table,
-            roots,
-            recorded,
-            {},
-            set(),
+        earlier = ownership.Classification()
+        earlier.evidence = recorded
+        questions = ownership.Questions(
             lambda row: is_detached(row, self.run),
             lambda row: is_marked(row, self.run, self.main[1], self.uid),
-            lambda row: None,
         )
+        found = ownership.classify(table, roots, earlier, questions)
         # Whoever writes the file can put any pid into it: it proves nothing of other users'.
         return {
             identity: evidence
-            for identity, evidence in verdict.claims.items()
+            for identity, evidence in found.evidence.items()
             if platform.uid(identity[0]) == self.uid
         }
 

@@ -37,7 +37,6 @@ class DescendantTracker:
         run: the id of the run. Descendants have it in their environment, unless they removed it.
 
     Attributes:
-        known: each descendant that lived at the last scan, with the evidence for it.
         adopted_zombies: zombies that the main process has adopted, and that nobody waits for.
         registered: children of the main process that were not adopted, although they have the
             birthmark.
@@ -50,7 +49,6 @@ class DescendantTracker:
     """
 
     def __init__(self, main: Handle, run: str) -> None:
-        self.known: dict[Identity, str] = {}
         self.adopted_zombies: set[Identity] = set()
         self.registered: set[Identity] = set()
         self.began = 0
@@ -60,15 +58,19 @@ class DescendantTracker:
         self._main = main
         self._run = run
         self._uid = os.geteuid()
-        self._owners: dict[Identity, Identity] = {}
-        self._exempt: set[Identity] = set()
+        self._last = ownership.Classification()
         self._scanned: set[Identity] = set()
         self._seen_elsewhere: set[Identity] = set()
         self._sessions = Sessions(main.pid)
 
+    @property
+    def known(self) -> dict[Identity, str]:
+        """Each descendant that lived at the last scan, with the evidence for it."""
+        return self._last.evidence
+
     def exclude(self, identity: Identity) -> None:
         """Exempt a process that was there before the server, and all that descends from it."""
-        self._exempt.add(identity)
+        self._last.exempt.add(identity)
 
     # -- scans ------------------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class DescendantTracker:
             identity: reason
             for identity, reason in self.known.items()
             if not (exempt_preexisting and identity in self.preexisting)
-            and (of is None or self._owners.get(identity) in of)
+            and (of is None or self._last.owners.get(identity) in of)
         }
         living = (identity for identity in helpers if Handle(*identity, None).alive())
         found.update(dict.fromkeys(living, STARTED_BY_MAIN))
@@ -154,24 +156,18 @@ class DescendantTracker:
         self, table: dict[int, Row], roots: Mapping[Identity, str], with_markers: bool
     ) -> None:
         self._scanned = {row.identity for row in table.values()}
-        verdict = ownership.judge(
-            table,
-            roots,
-            self.known,
-            self._owners,
-            self._exempt,
+        questions = ownership.Questions(
             self._is_detached,
             self._is_marked if with_markers else _never,
             evidence.owner_of,
-            self._main.identity if self.has_strangers else None,
             self._is_proved,
         )
-        new = verdict.claims.keys() - self.known.keys()
-        self.known = verdict.claims
-        self._owners = verdict.owners
-        self._exempt = verdict.spared
+        adopter = self._main.identity if self.has_strangers else None
+        found = ownership.classify(table, roots, self._last, questions, adopter)
+        new = found.evidence.keys() - self.known.keys()
+        self._last = found
         self._find_preexisting(table)
-        self._sessions.note(new, self.known.keys(), self.preexisting, self._exempt)
+        self._sessions.note(new, self.known.keys(), self.preexisting, found.exempt)
         self._find_adopted_zombies(table, roots)
 
     def _find_preexisting(self, table: dict[int, Row]) -> None:
@@ -179,7 +175,7 @@ class DescendantTracker:
             identity
             for identity in self.known
             if identity in self.preexisting
-            or ownership.precedes(
+            or ownership.started_before(
                 table[identity[0]], self.began, self.preexisting_children, table, self.known
             )
         }
@@ -212,7 +208,7 @@ class DescendantTracker:
         session in which the main process cannot have forked it. Without proof a zombie is left: it
         may be a child of the main process's own, and its exit status is for whoever started it.
         """
-        ours = self.known.keys() | self._exempt | self._seen_elsewhere
+        ours = self.known.keys() | self._last.exempt | self._seen_elsewhere
         self._seen_elsewhere = {
             row.identity
             for row in table.values()

@@ -162,7 +162,7 @@ def test_what_is_to_be_ended(new_sleeper, age):
         lambda level, signum, name, pid, evidence, why: signalled.append(pid),
         lambda identity, name, evidence: None,
     )
-    tracker.known = {identity: "remembered from an earlier look"}
+    tracker.known[identity] = "remembered from an earlier look"
     helpers = {identity: "SyncManager-1"}
     for deadline in (time.monotonic() + 60, 0.0):  # first SIGTERM, then SIGKILL
         terminator.terminate(tracker.find_leftovers({}, helpers), helpers, set(), deadline)
@@ -183,7 +183,7 @@ class Ending:
             lambda *words: self.said.append(words),
         )
         self.identity = (sleeper.pid, start_of(sleeper.pid))
-        self.tracker.known = {self.identity: "descends from a worker"}
+        self.tracker.known[self.identity] = "descends from a worker"
 
     def end(self):
         self.terminator.terminate(self.tracker.find_leftovers({}, {}), {}, set(), 0.0)
