@@ -206,7 +206,7 @@ def test_a_clock_that_is_set_back_and_forth(launch, neighbour, method):
         workers[0].send(SIGKILL)
         server.wait_for("after_server_start", count)
         workers = server.workers
-    assert "is ended" not in server.output()
+    assert "will be killed" not in server.output()
     server.send(SIGTERM)
     clock.write_text("-700d\n")
     neighbour.wait_alone(server)

@@ -152,7 +152,7 @@ def test_a_watchdog_that_cannot_be_started_at_first(launch, method):
     server.let_watchdogs_start()
     wait_until(lambda: server.watchdogs and server.main.sleeping, 10, server.describe)
     assert holds(lambda: len(server.watchdogs) == 1, 1), "main has told it everything"
-    server.wait_for_output("the watchdog could be started now", 2)
+    server.wait_for_output("the watchdog has been started", 2)
     assert "the watchdog has died" not in server.output()
     server.send(SIGKILL)
     server.wait_gone()

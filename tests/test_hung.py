@@ -34,7 +34,7 @@ def test_a_loop_that_stands_still_is_reported_once_with_its_line(launch, method,
     server.wait_serving()
     server.request(f"/do/{action}")
     server.wait_for("worker.blocked")
-    report = report_of(server, "has stood still for")
+    report = report_of(server, "has been blocked for")
     assert "event loop of Sanic-Server-0-0" in report
     assert "sits in" in report
     assert re.search(r'File ".*subject.py", line \d+ in perform', report), "and who has called it"
@@ -59,7 +59,7 @@ def test_a_signal_that_the_app_handles_is_not_used_to_ask_where_it_is(launch, me
     server = launch(WARNED.with_(method=method, **how))
     [worker] = server.wait_serving()
     server.request("/do/block:3")
-    assert "sits in" in report_of(server, "has stood still for")
+    assert "sits in" in report_of(server, "has been blocked for")
     wait_until(lambda: server.get()[0] == 200, 10, "the end of the block")
     assert not server.events("their signal")
     worker.send(SIGRTMAX - 3)
@@ -89,7 +89,7 @@ def test_a_hung_worker_is_ended_and_replaced(launch, method, action):
     server = launch(TIMED.with_(method=method))
     [victim] = server.wait_serving()
     server.request(f"/do/{action}")
-    report = report_of(server, "is ended: its event loop has stood still")
+    report = report_of(server, "will be killed: its event loop has been blocked")
     assert "subject.py" in report
     assert "REAPER_HEARTBEAT_TIMEOUT = 2" in report
     wait_until(lambda: not victim.alive, 5, server.describe)
@@ -107,7 +107,7 @@ def test_a_hung_worker_that_cannot_be_asked_is_ended_all_the_same(launch):
     server = launch(TIMED)
     [victim] = server.wait_serving()
     server.request("/do/mask-all")
-    report = report_of(server, "is ended: its event loop has stood still")
+    report = report_of(server, "will be killed: its event loop has been blocked")
     assert "does not answer" in report
     wait_until(lambda: not victim.alive, 10, server.describe)
     wait_until(lambda: len(server.workers) == 1, START, server.describe)

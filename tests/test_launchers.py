@@ -333,7 +333,7 @@ def test_how_a_worker_has_ended_is_known_although_the_launcher_ignores_sigchld(l
     worker.send(SIGKILL)
     server.wait_gone()
     assert server.exit_code() == 1
-    words = f"[{event.pid}] did not start: it has ended before it was ready: killed by SIGKILL"
+    words = f"[{event.pid}] did not start: it died before it was ready: killed by SIGKILL"
     assert words in server.output()
 
 

@@ -67,7 +67,7 @@ def test_a_successor_that_does_not_start_changes_nothing(launch, method):
     for _ in range(10):
         server.get()
     server.wait_for("successor")
-    server.wait_for_output("goes on in its place")
+    server.wait_for_output("which keeps serving")
     assert holds(lambda: server.get()[0] == 200, 2)
     assert server.workers == [worker]
     assert len(server.events("successor")) == 1, "not again and again"
@@ -84,7 +84,7 @@ def test_a_successor_that_hangs_changes_nothing_either(launch, method):
     for _ in range(10):
         server.get()
     server.wait_for("holding")
-    server.wait_for_output("goes on in its place")
+    server.wait_for_output("which keeps serving")
     wait_until(lambda: server.workers == [worker], START, server.describe)
     assert server.get()[0] == 200
     assert server.stop() == 0

@@ -133,7 +133,7 @@ def test_a_listener_of_mains_stop_raises(launch, method):
     assert server.stop() == 1
     server.wait_gone()
     assert "[reaper] stopped cleanly in" in server.output()
-    assert "the stop goes on" not in server.output()
+    assert "the stop continues" not in server.output()
     assert server.output().count("Traceback") == 1
 
 

@@ -60,7 +60,7 @@ def test_a_worker_that_was_killed_is_replaced(launch, method):
     wait_until(lambda: victim.look() is None, 5, server.describe)
     assert not server.zombies
     assert "killed by SIGKILL, perhaps by the kernel's OOM killer" in death.more["reason"]
-    assert "it is replaced now" in server.output()
+    assert "a replacement starts now" in server.output()
     assert server.wait_for("worker.replaced")
     wait_until(
         lambda: all(s["serving"] and s["state"] == "ACKED" for s in states(server).values()),
@@ -134,7 +134,7 @@ def test_without_respawn_it_stays_down_and_the_last_one_ends_the_server(launch, 
     victim, other = victim_of(server)
     kill(server, victim)
     server.wait_for("worker.died")
-    assert "it stays down (REAPER_RESPAWN = False)" in server.output()
+    assert "it is not replaced (REAPER_RESPAWN = False)" in server.output()
     assert server.get()[0] == 200
     dead = [info for info in states(server).values() if info["state"] == "FAILED"]
     assert [info["serving"] for info in dead] == [False]
@@ -228,7 +228,7 @@ def test_main_ends_while_a_worker_waits_for_its_replacement(launch, signum):
     for number in range(4):
         server.wait_for("worker.ready", number + 1)
         kill(server, wait_serving_again(server, 1)[0])
-    server.wait_for_output("it is replaced in 2 s")
+    server.wait_for_output("a replacement starts in 2 s")
     server.send(signum)
     server.wait_gone()
     assert server.exit_code() == (0 if signum == SIGTERM else -SIGKILL)
@@ -339,8 +339,8 @@ def test_a_process_of_the_users_that_dies_is_reported(launch):
     custom = server.process_of(server.wait_for("custom process")[0])
     custom.send(SIGKILL)
     line = server.wait_for_output("Sanic-Custom-0")
-    assert "has ended: killed by SIGKILL" in line
+    assert "has died: killed by SIGKILL" in line
     wait_until(lambda: custom.look() is None, 5, server.describe)
     assert holds(lambda: len(server.events("custom process")) == 1, 1), "Sanic's rules: not again"
-    assert server.output().count("has ended: killed by SIGKILL") == 1
+    assert server.output().count("has died: killed by SIGKILL") == 1
     assert server.stop() == 0

@@ -78,7 +78,7 @@ class Control:
         if directory and (error := self._listen()) is not None and not self._has_warned:
             self._has_warned = True
             log.warning(
-                "`sanic-reaper dump` can't ask this server: no socket can be made in %s (%s). "
+                "`sanic-reaper dump` can't ask this server: no socket can be created in %s (%s). "
                 "Everything else works. Another XDG_RUNTIME_DIR helps",
                 directory,
                 error,

@@ -230,5 +230,5 @@ class Fleet:
         if how == EXITED:
             return
         assert worker.heartbeat is not None
-        log.error("%s is ended: %s", worker, worker.heartbeat.hung(frames, how))
+        log.error("%s will be killed: %s", worker, worker.heartbeat.hung(frames, how))
         self._send(wire.SHOWN if frames else wire.DUMP, *worker.identity)

@@ -85,10 +85,10 @@ class Heartbeat:
         self._heard_at = time.monotonic()
         self.beats, self.requests = True, requests
         if self._is_told and not self._is_hung:
-            log.info("%s goes on: its event loop turns again", self._title)
+            log.info("%s has recovered: its event loop turns again", self._title)
         elif self._is_asked and not self._is_hung:
-            # What it has to say now is where it is, and not where it was.
-            self._say(f"{self._standing()}, and turns again before it was seen where")
+            # Its stack shows where it is now, and not where it was.
+            self._say(f"{self._blocked()}, and turned again before its stack could be read")
         self._is_asked = self._is_told = False
         self.sits = None
         self.stood_still += self.seconds
@@ -137,7 +137,7 @@ class Heartbeat:
             return  # it turns again, or there is nobody to tell of
         frames, how = self._what_blocks(frames, how)
         self.sits = innermost(frames, None)
-        what = self._standing()
+        what = self._blocked()
         text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))
 
@@ -147,8 +147,8 @@ class Heartbeat:
             return frames, how
         return frames_of(self._link.stack), BLOCKING
 
-    def _standing(self) -> str:
-        return f"the event loop of {self._title} has stood still for {self.seconds:.1f} s"
+    def _blocked(self) -> str:
+        return f"the event loop of {self._title} has been blocked for {self.seconds:.1f} s"
 
     def _say(self, text: str) -> None:
         self._is_told = True
@@ -159,7 +159,7 @@ class Heartbeat:
         """Why it is killed now, and its whole stack."""
         frames, how = self._what_blocks(frames, how)
         what = (
-            f"its event loop has stood still for {self.seconds:.1f} s{_manner(how)} "
+            f"its event loop has been blocked for {self.seconds:.1f} s{_manner(how)} "
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
         )
         text = report(what, None, self.seconds, how, frames, REMEDY)

@@ -66,7 +66,7 @@ class Helpers:
             self._kill_starting()
             if within_listener:
                 raise
-            log.info("stopped before the server has started")
+            log.info("stopped before the server had started")
             raise SystemExit(0) from None
         self._managers.append(manager)
         self.register()

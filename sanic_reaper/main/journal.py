@@ -181,7 +181,7 @@ class Journal:
             self.place.write(now, self._content(now))
         except Exception as error:  # of ours: the server goes on, unseen
             self.path = ""
-            log.exception("the server can't be seen any more: %r", error)
+            log.exception("the state of the server can't be written any more: %r", error)
 
     def _content(self, now: float) -> bytes:
         """All that fits: what is there now first, and then what was, the latest of it first."""

@@ -78,7 +78,7 @@ class MainListeners:
                         loop.run_until_complete(_awaited(watch.run))
             except StopRequested:
                 if not handlers.is_internal(listener):
-                    log.info(SKIPPED if not has_begun else ENDED, event, watch.name)
+                    log.info(SKIPPED if not has_begun else INTERRUPTED, event, watch.name)
                 _cancel_all(loop)
                 self.left_threads.update(set(threading.enumerate()) - threads)
             except BaseException as error:
@@ -119,10 +119,10 @@ class _Slow:
         log.warning("%s", "\n".join([text, *stack_of(frames)]))
 
 
-ENDED = "a stop signal has ended the %s listener %s"
-SKIPPED = "the %s listener %s is not run: a stop signal has come before it"
+INTERRUPTED = "a stop signal interrupted the %s listener %s"
+SKIPPED = "the %s listener %s was skipped: a stop signal came before it"
 
-REMEDY = "give it a limit of its own; a stop signal ends it"
+REMEDY = "give it a limit of its own; a stop signal interrupts it"
 
 
 def _interrupted() -> list[Frame]:

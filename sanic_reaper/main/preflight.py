@@ -29,7 +29,7 @@ def sweep(app_name: str, hooks: Hooks) -> None:
     try:
         sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)
     except Exception as error:
-        log.exception("what is left of earlier runs can't be swept: %r", error)
+        log.exception("leftovers of earlier runs can't be swept: %r", error)
 
 
 def with_threshold(settings: Settings, is_set: bool, threshold: float | None) -> Settings:

@@ -108,20 +108,20 @@ class Shutdown:
         parts = self._parts
         for purpose, step in (
             ("turn the loop in the main thread again", parts.takeover.stop_guard),
-            ("give the environment back", environment.end_run),
+            ("restore the environment", environment.end_run),
             ("note how the server ends", self._note_failure),
             ("tell the watchdog of the stop", self._stop.begin),
             ("tell the watchdog of the helpers", parts.helpers.register),
             ("have leftover processes killed", self._clear_leftovers),
             ("shut the SyncManagers down", lambda: parts.helpers.shut_down(self._stop.deadline)),
-            ("say how the stop went", self._say_goodbye),
+            ("log how the stop went", self._say_goodbye),
             ("write down that the server has stopped", self._write_last),
             ("close its socket", parts.control.close),
             ("close the file of its stack", parts.own_stack.close),
-            ("give the listeners back", parts.listeners.restore),
+            ("restore the listeners", parts.listeners.restore),
             ("let the hooks end", parts.hooks.finish),
-            ("give the WorkerManager back", parts.takeover.restore),
-            ("drop signals that are late", parts.signals.drop_further),
+            ("restore the WorkerManager", parts.takeover.restore),
+            ("drop late signals", parts.signals.drop_further),
         ):
             self._steps.attempt(purpose, step)
         self._is_finished = True
@@ -165,8 +165,8 @@ class Shutdown:
         if not self._is_finished:  # a listener of the user's has raised, and ours was never called
             self.finish()
         for purpose, step in (
-            ("let the watchdog go", self._let_watchdog_go),
-            ("give the signals back", self._parts.signals.restore),
+            ("dismiss the watchdog", self._let_watchdog_go),
+            ("restore the signals", self._parts.signals.restore),
             ("adopt no more orphans", platform.become_no_subreaper),
         ):
             self._steps.attempt(purpose, step)

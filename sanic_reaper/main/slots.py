@@ -148,8 +148,8 @@ class Slots:
             return startup.late
         cause = self._postmortem.of(worker)[0]
         if worker.link.imports and worker.exitcode == 1:  # of Python's, after a traceback
-            return f"it has ended in the import of the main module: {cause}; its traceback is above"
-        return f"it has ended before it was ready: {cause}"
+            return f"it died in the import of the main module: {cause}; its traceback is above"
+        return f"it died before it was ready: {cause}"
 
     def _on_failed_start(self, slot: Slot, worker: Worker, why: str) -> None:
         failure = f"{worker} did not start: {why}"
@@ -173,7 +173,7 @@ class Slots:
 
     def _roll_back(self, slot: Slot, failed: Worker, outgoing: Worker, failure: str) -> None:
         """The worker that was to be replaced is still there, and goes on."""
-        log.error("%s\n    [%s] goes on in its place", failure, outgoing.pid)
+        log.error("%s\n    it was to replace [%s], which keeps serving", failure, outgoing.pid)
         slot.pending = None
         self._recycler.on_failure()
         if failed.exitcode is None:
@@ -198,7 +198,7 @@ class Slots:
         if pause is None:
             self._quarantine(slot, worker, words)
             return
-        log.error("%s\n    it is replaced %s", words, f"in {pause:g} s" if pause else "now")
+        log.error("%s\n    a replacement starts %s", words, f"in {pause:g} s" if pause else "now")
         slot.pending = Reason("worker.replaced", words, cause)
         slot.restart_at = now + pause
         self._start_if_due(slot)
@@ -207,14 +207,15 @@ class Slots:
         """Leave the slot without a worker: a crash loop, or nothing is to be replaced."""
         slot.is_quarantined = True
         if sanic_main.reloads():
-            log.error("%s; the next change of a file starts it again", words)
+            log.error("%s\n    the next change of a file starts it again", words)
             return
         if not self._settings.respawn:
-            log.error("%s\n    it stays down (REAPER_RESPAWN = False)", words)
+            log.error("%s\n    it is not replaced (REAPER_RESPAWN = False)", words)
             return
         reason = (
-            f"it stays down: it has been replaced {self._settings.respawn_limit} times within "
-            f"{self._settings.respawn_window:g} s (REAPER_RESPAWN_LIMIT, REAPER_RESPAWN_WINDOW)"
+            f"it is not replaced again: it was replaced {self._settings.respawn_limit} times "
+            f"within {self._settings.respawn_window:g} s "
+            "(REAPER_RESPAWN_LIMIT, REAPER_RESPAWN_WINDOW)"
         )
         log.error("%s\n    %s", words, reason)
         self._tell("worker.crashloop", slot.name, worker.pid, reason, worker.status)
@@ -236,7 +237,10 @@ class Slots:
             # No more processes, descriptors, memory: for now. Sanic has not tidied up after itself.
             for name in marks.WORKER_MARKS[:2]:
                 os.environ.pop(name, None)
-            log.error("%s can't be started: %s; again in %g s", slot.name, error, START_AGAIN)
+            log.error(
+                "%s can't be started: %s; the next try is in %g s",
+                *(slot.name, error, START_AGAIN),
+            )
             slot.restart_at = time.monotonic() + START_AGAIN
 
     def restart(self, process: WorkerProcess, order: RestartOrder, **more: Any) -> None:

@@ -73,7 +73,7 @@ class StateFile:
                 if self.path in tried or not self.path:
                     self.path = was
                     self._tell_once(
-                        "the server can't be seen by `sanic-reaper ps` and its like: %s", refusal
+                        "the server can't be seen by `sanic-reaper ps` and others: %s", refusal
                     )
                     return
                 tried.append(self.path)
@@ -82,7 +82,7 @@ class StateFile:
         if not was:
             return
         if was == self.path:
-            self._tell_once("the state directory %s was gone; it is made again", was)
+            self._tell_once("the state directory %s was missing, and has been created again", was)
         else:
             self._tell_once(
                 "the state directory %s can't be written to (%s): the server's state is now in %s",

@@ -32,6 +32,6 @@ class Steps:
             failure = (purpose, repr(error))
             if failure not in self._told:
                 self._told.add(failure)
-                log.exception("the stop goes on, but main could not %s: %s", *failure)
+                log.exception("the stop continues, but main could not %s: %s", *failure)
             return False
         return True

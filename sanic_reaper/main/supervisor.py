@@ -183,8 +183,8 @@ class Supervisor:
         if start == UNKNOWN and not self._is_blind:
             self._is_blind = True
             log.warning(
-                "the process table can't be read: what workers have started can't be found, and "
-                "processes are known by their pid alone"
+                "the process table can't be read: descendants of workers can't be found, and "
+                "processes are identified by their pid alone"
             )
 
     def _beat_every(self) -> float:

@@ -44,10 +44,10 @@ class UserProcesses:
 
     def _report(self, process: SupervisedProcess, is_restartable: bool) -> None:
         why, cause = self._postmortem.of(process)
-        words = f"{process} has ended: {why}"
         if process.exitcode == 0:
-            log.debug("%s", words)
+            log.debug("%s has exited: %s", process, why)
             return
+        words = f"{process} has died: {why}"
         log.warning("%s%s", words, "; it can be restarted" if is_restartable else "")
         self._hooks.tell(
             "worker.died", process.name, process.pid, words, process.status, cause=cause

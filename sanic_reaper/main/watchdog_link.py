@@ -133,8 +133,8 @@ class WatchdogLink:
 
     def _watch_inline(self, error: OSError) -> None:
         log.warning(
-            "the watchdog cannot be started (%s): if main is killed, only what the kernel "
-            "signals will end",
+            "the watchdog cannot be started (%s): if main is killed, only the kernel's parent "
+            "death signal stops the workers",
             error,
         )
         if not isinstance(error, NeverStarts):
@@ -163,7 +163,7 @@ class WatchdogLink:
         self._start()
         self.confirm()
         if not had_one and isinstance(self._endpoint, WatchdogProcess):
-            log.info("the watchdog could be started now")
+            log.info("the watchdog has been started")
 
     def dismiss(self) -> None:
         """Have the watchdog exit: nothing is left that it would have to guard."""

@@ -99,7 +99,7 @@ class WatchdogProcess:
         hello = next((message for message in self._received if message[0] == wire.HELLO), None)
         if hello is None:
             self.end()
-            raise OSError("it has ended at once")
+            raise OSError("it exited at once")
         if hello != [wire.HELLO, str(wire.VERSION)]:
             self.end()
             raise NeverStarts(
@@ -136,7 +136,7 @@ class WatchdogProcess:
             return False
         row = platform.row(self._process.pid)
         if row is not None and row.stopped:
-            log.warning("watchdog [%d] was stopped; SIGCONT", self._process.pid)
+            log.warning("SIGCONT to watchdog [%d]: it was stopped by a signal", self._process.pid)
             with suppress(PermissionError):  # main has become another user
                 send_to(self.identity, signal.SIGCONT)
         return True

@@ -311,7 +311,7 @@ def test_no_place_for_a_socket_is_one_warning(tmp_path, worker, caplog):
         assert control.news == []
     [record] = caplog.records
     assert record.levelname == "WARNING"
-    assert f"no socket can be made in {tmp_path}/first" in record.getMessage()
+    assert f"no socket can be created in {tmp_path}/first" in record.getMessage()
     control.close()
 
 

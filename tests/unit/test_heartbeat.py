@@ -106,7 +106,7 @@ def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
     [answer] = watched.line.asked
     answer([], BLOCKING)
     [words] = watched.blocked
-    assert words.startswith("the event loop of Sanic-Server-0-0 [7] has stood still for 14.9 s")
+    assert words.startswith("the event loop of Sanic-Server-0-0 [7] has been blocked for 14.9 s")
     assert REMEDY in words
     assert caplog.messages == [f"[reaper] {words}"]
     caplog.clear()
@@ -115,7 +115,7 @@ def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
     assert watched.heartbeat.seconds == 0.0
     assert watched.heartbeat.stood_still == pytest.approx(14.9)
     watched.line.hears("beat", 1)
-    goes_on = "Sanic-Server-0-0 [7] goes on: its event loop turns again"
+    goes_on = "Sanic-Server-0-0 [7] has recovered: its event loop turns again"
     assert caplog.messages == [f"[reaper] {goes_on}"]
     watched.stand_still(6.1)
     assert len(watched.line.asked) == 2, "another one is another matter"
@@ -127,7 +127,7 @@ def test_one_that_turns_again_before_it_has_answered(caplog):
     watched.stand_still(7)
     [answer] = watched.line.asked
     watched.line.hears("beat", 1)
-    words = "the event loop of Sanic-Server-0-0 [7] has stood still for 6.0 s, and turns again"
+    words = "the event loop of Sanic-Server-0-0 [7] has been blocked for 6.0 s, and turned again"
     assert len(watched.blocked) == 1
     assert watched.blocked[0].startswith(words)
     answer([], BLOCKING)
@@ -170,7 +170,7 @@ def test_the_words_of_the_end():
     watched.stand_still(4.5)
     words = watched.heartbeat.hung([], BLOCKING)
     assert words.startswith(
-        "its event loop has stood still for 3.5 s (REAPER_HEARTBEAT_TIMEOUT = 3)"
+        "its event loop has been blocked for 3.5 s (REAPER_HEARTBEAT_TIMEOUT = 3)"
     )
     assert REMEDY in words
 

@@ -75,5 +75,5 @@ def test_a_stop_signal_ends_one_and_the_next_is_not_run(app, loop, signals, capl
     caplog.set_level("INFO")
     called(app, loop, signals, stopped, next_one, of_sanic)
     ended, skipped = caplog.messages
-    assert ended.endswith("a stop signal has ended the main_process_start listener stopped")
-    assert skipped.endswith("listener next_one is not run: a stop signal has come before it")
+    assert ended.endswith("a stop signal interrupted the main_process_start listener stopped")
+    assert skipped.endswith("listener next_one was skipped: a stop signal came before it")

@@ -21,7 +21,7 @@ def test_a_step_that_fails_costs_that_step_alone_and_is_told_of_once(monkeypatch
     assert steps.attempt("go on", lambda: done.append(1))
     assert not steps.attempt("open the door", fail)
     assert done == [1]
-    assert told == ["the stop goes on, but main could not open the door: OSError('no')"]
+    assert told == ["the stop continues, but main could not open the door: OSError('no')"]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ except OSError as error:
     print(error)
 print(watchdog.alive(), watchdog.fileno(), os.path.exists(f"/proc/{watchdog.pid}"))
 """
-    assert said_by(PRELUDE + program) == ["it has ended at once", "False -1 False"]
+    assert said_by(PRELUDE + program) == ["it exited at once", "False -1 False"]
 
 
 def test_a_watchdog_of_another_release_is_ended_and_not_tried_again():
