@@ -1,4 +1,7 @@
-"""What users say of their start handlers: checked when their module is imported."""
+"""The decorators for start handlers.
+
+Their arguments are checked when the user's module is imported.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from .untrusted import LONGEST_DURATION
 from .worker.handlers import BackgroundOptions, DecoratedHandler, describe, options_of
 
 F = TypeVar("F", bound="Callable[..., Any]")
-"""A handler keeps its type: what becomes of it is called with the same arguments."""
+"""The type of a handler, which a decorator keeps: it is called with the same arguments."""
 
 PLACES = {
     "startup_timeout": ("before_server_start", "after_server_start"),
-    # It begins when the handlers of `after_server_start` are through, wherever it is registered.
+    # Background work begins after the `after_server_start` handlers, wherever it is registered.
     "background": ("before_server_start",),
 }
-"""The events whose handlers each decorator is for."""
+"""The events for whose handlers each decorator is meant."""
 
 
 def startup_timeout(seconds: float) -> Callable[[F], F]:
@@ -34,12 +37,12 @@ def startup_timeout(seconds: float) -> Callable[[F], F]:
         async def connect(app): ...
 
     Args:
-        seconds: what it may take. 0: no limit.
+        seconds: limit in seconds. 0: no limit.
 
     Raises:
-        TypeError: it is no number, or the decorator stands above `@app.before_server_start`, or on
-            something that is no handler.
-        ValueError: it is negative or not finite.
+        TypeError: `seconds` is not a number, or the decorator stands above
+            `@app.before_server_start`, or on something that is not a handler.
+        ValueError: `seconds` is negative or not finite.
     """
     limit = _seconds("startup_timeout", seconds)
 
@@ -69,25 +72,28 @@ def background(
     timeout: float = 0,
     ready_when_done: bool = True,
 ) -> Any:
-    """Take a `before_server_start` handler out of the start: the worker serves, it goes on beside.
+    """Run a `before_server_start` handler beside the first requests, as background work.
 
         @app.before_server_start
         @background(timeout=300)
         def load_model(app): ...
 
-    A function runs in a thread of its own, a coroutine function as a task. Until it is done the
-    worker answers requests with `NotReady`, 503.
+    The start does not wait for it. A function runs in a thread of its own, a coroutine function as
+    a task. Until the work is done, the worker answers requests with `NotReady` (503).
 
     Args:
-        timeout: seconds that it may take. 0: no limit. More, or an error, is a failed start.
+        timeout: limit in seconds. 0: no limit. The start has failed if the work takes longer or
+            raises an exception.
         ready_when_done: `False` lets requests through from the beginning.
 
     Raises:
-        TypeError, ValueError: as `startup_timeout`.
+        TypeError: an argument is of another type, or the decorator is misplaced, as in
+            `startup_timeout`.
+        ValueError: `timeout` is negative or not finite.
     """
     limit = _seconds("background", timeout)
     if not isinstance(ready_when_done, bool):
-        raise TypeError(f"background(ready_when_done={ready_when_done!r}): True or False")
+        raise TypeError(f"background(ready_when_done={ready_when_done!r}): must be True or False")
 
     def decorate(function: F) -> F:
         handler = _handler("background", function)
@@ -101,10 +107,10 @@ def background(
 
 def _seconds(decorator: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        what = "it is used without its seconds" if callable(value) else f"{value!r} is no number"
+        what = "the seconds are missing" if callable(value) else f"{value!r} is not a number"
         raise TypeError(f"@{decorator}: {what}; write @{decorator}(30)")
     if not 0 <= value < math.inf:
-        raise ValueError(f"@{decorator}: {value!r} is no number of seconds, 0 or more")
+        raise ValueError(f"@{decorator}: {value!r} is not a number of seconds, 0 or more")
     return float(min(value, LONGEST_DURATION))
 
 
@@ -116,8 +122,8 @@ def _handler(decorator: str, function: Any) -> DecoratedHandler:
         )
     if sanic_listeners.is_registered(function):
         raise TypeError(
-            f"@{decorator} stands above the decorator that registers {describe(function)}, "
-            f"and so has no effect on it; put it below, next to the function"
+            f"@{decorator} has no effect on {describe(function)}, because it stands above the "
+            f"decorator that registers the function; put it below, next to the function"
         )
     return function if isinstance(function, DecoratedHandler) else DecoratedHandler(function)
 
@@ -137,16 +143,16 @@ def _takes_an_app(function: Callable[..., Any]) -> bool:
 
 
 def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
-    """Where a server begins: see that what was decorated is registered as what it is meant for.
+    """Check that each decorated function is registered for an event of `PLACES`.
 
-    It can't be seen any earlier: what registers a handler comes after what decorates it, and is
-    Sanic's.
+    Called when a server starts. It cannot be checked earlier, because Sanic registers a handler
+    after the decorator has run.
 
     Args:
-        apps: those that the server serves. `None`: every app of this process.
+        apps: the apps that the server serves. `None`: every app of this process.
 
     Raises:
-        SystemExit: it is not. The one line that says so is in the log.
+        SystemExit: one is not (`BAD_CONFIGURATION`). One line in the log says which.
     """
     for app in sanic_app.apps() if apps is None else apps:
         for event, listener in sanic_listeners.registered(app):
@@ -156,8 +162,7 @@ def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
             decorator = "startup_timeout" if handler.background is None else "background"
             if event not in PLACES[decorator]:
                 log.error(
-                    "@%s has no effect on %s, which is registered as %s: it belongs on a handler "
-                    "of %s",
+                    "@%s has no effect on %s, which is registered as %s: put it on a handler of %s",
                     decorator,
                     describe(handler),
                     event,

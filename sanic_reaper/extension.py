@@ -1,16 +1,17 @@
-"""The map: which hook runs in which process. What it does there is told elsewhere.
+"""The extension: registers a hook in each process of a server. The work is done in other modules.
 
 ====================  =======  ================================================================
 hook                  process  what happens
 ====================  =======  ================================================================
 `startup`             all      hooks are registered; settings are not read yet
 `Manager()`           main     settings are checked, stop signals are caught, the watchdog starts;
-                               then Sanic's SyncManager, tied to main
-`main_process_start`  main     the user's listeners become interruptible, the manager ours
+                               then Sanic's SyncManager, which exits with main
+`main_process_start`  main     the user's listeners become interruptible; Sanic's manager is
+                               replaced
 `main_process_ready`  main     the helpers that exist by now are registered
 process start         main     each process is registered before it can do anything
 process start         worker   `worker.enter`
-`main_process_stop`   main     what workers left behind is ended and counted
+`main_process_stop`   main     leftovers of the workers are killed and counted
 ====================  =======  ================================================================
 """
 
@@ -45,15 +46,15 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
 
         app.extend(extensions=[Reaper])
 
-    The line works after any other `app.extend(...)` and use of `app.ext`. Configured by the app's
-    `REAPER_*` keys, which are read when the server starts.
+    The line works after any other `app.extend(...)` and after any use of `app.ext`. The app's
+    `REAPER_*` keys configure the Reaper. They are read when the server starts.
 
     Args:
-        on_event: called in the main process with each `Event`, in a thread of its own. What it
-            raises is logged; if it does not return, it hears no more.
+        on_event: called in the main process with each `Event`, in a thread of its own. An
+            exception that it raises is logged. If a call does not return, no further call is made.
 
     Raises:
-        TypeError: `on_event` is no function of one argument.
+        TypeError: `on_event` is not a function of one argument.
     """
 
     name = "reaper"
@@ -66,26 +67,31 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
 
     @classmethod
     def attach(cls, app: App, on_event: Callable[[Event], object] | None = None) -> ReaperHandle:
-        """Add the Reaper to an app: `app.extend(extensions=[Reaper(...)])` with types.
+        """Add the Reaper to an app, as `app.extend(extensions=[Reaper(...)])` does.
 
-        (By Sanic's signature `app.extend` takes classes alone, though it works with instances.)
+        For type checkers: by Sanic's signature, `app.extend` takes classes only. (It works with
+        instances too.)
 
         Args:
-            app: in every process that imports it, so not under `if __name__ == "__main__":`.
-            on_event: as of `Reaper`.
+            app: the app. Every process that imports the app must make this call, so it does not
+                belong under `if __name__ == "__main__":`.
+            on_event: as in `Reaper`.
 
         Returns:
-            What `app.ctx.reaper` is too.
+            The object that is also `app.ctx.reaper`.
+
+        Raises:
+            TypeError: as in `Reaper`.
         """
         sanic_extensions.add_extension(app, cls(on_event))
         return cls.of(app)
 
     @staticmethod
     def of(app: App) -> ReaperHandle:
-        """The same as `app.ctx.reaper`, with its type.
+        """The object that is also `app.ctx.reaper`, with its type.
 
         Raises:
-            LookupError: the app is not extended with the Reaper, or not yet.
+            LookupError: the app is not extended with the Reaper (yet).
         """
         if not platform.SUPPORTED:
             return ReaperHandle(app)
@@ -102,7 +108,7 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
             return
         server = _server_of(app)
         if server is None:
-            server = _Server(app)
+            server = _AppHooks(app)
             server.install()
         if self._on_event is not None:
             server.hooks.append((None, self._on_event))
@@ -115,9 +121,9 @@ class Reaper(Extension):  # type: ignore[no-untyped-call]
         return __version__
 
 
-def _server_of(app: App) -> _Server | None:
+def _server_of(app: App) -> _AppHooks | None:
     found = starts.starts_of(app)
-    return found if isinstance(found, _Server) else None
+    return found if isinstance(found, _AppHooks) else None
 
 
 def _is_ours(extension: object) -> bool:
@@ -129,18 +135,18 @@ def _is_ours(extension: object) -> bool:
 sanic_extensions.let_join(_is_ours, sanic_extensions.add_extension)
 
 
-_earlier_children: set[Identity] = set()
-"""Children that main had before the Reaper came: a shell may have started them, and then have
-become main by exec. They are not the server's."""
+_preexisting: set[Identity] = set()
+"""Children that main had before the app was extended. They do not belong to the server: a shell may
+have started them and then have become main by exec."""
 
 
 def _start_manager() -> Any:
-    """Stands in for `multiprocessing.Manager`, which is the first thing that `serve` calls.
+    """Start a SyncManager in the place of `multiprocessing.Manager`, which `serve` calls first.
 
-    Here the Reaper can begin before there is any process, and a bad value can still stop the start
-    without a traceback: nothing catches the exit.
+    At this moment the server has no process yet. A setting with a bad value can still stop the
+    start without a traceback, because nothing catches the exit.
     """
-    # Here, for its size: a worker has no use for it.
+    # Not above: a worker does not need it.
     from .compat.sanic_main import app_being_served
 
     app = app_being_served()
@@ -150,15 +156,18 @@ def _start_manager() -> Any:
 
 
 def _after_serve() -> None:
-    """`Sanic.serve` is over: what comes next is the script's business."""
+    """Tell the supervisor that `Sanic.serve` has returned. The script goes on from here."""
     shutdown: Any = sys.modules.get(f"{__package__}.main.shutdown")
     if shutdown is not None:
         shutdown.end_of_serve()
 
 
-def _tie_to_main(app: App) -> bool:
-    """In a worker that Sanic's own manager has started, of a server that the Reaper guards: let the
-    kernel stop it when main dies. Returns whether this is one."""
+def _arm_unsupervised_worker(app: App) -> bool:
+    """Have the kernel stop this worker when main dies, if Sanic's own manager has started it.
+
+    Returns:
+        Whether this is such a worker, of a server that the Reaper guards.
+    """
     pid, start = (*os.environ.get(MAIN, "").split("\t", 2), "", "")[:2]
     try:
         main = untrusted.identity(pid, start)
@@ -167,7 +176,7 @@ def _tie_to_main(app: App) -> bool:
     parent = multiprocessing.parent_process()
     if parent is None or parent.pid != main[0]:
         return False
-    # Here: most workers have no use for them.
+    # Not above: most workers do not need them.
     from .config import Settings
     from .worker.guard import tie
 
@@ -175,28 +184,28 @@ def _tie_to_main(app: App) -> bool:
     return True
 
 
-class _Server(ReaperHandle):
-    """The hooks of one app, and what they share."""
+class _AppHooks(ReaperHandle):
+    """The hooks of one app, and the state that they share."""
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self._begun_in = 0
-        """The pid of the process in which the server has begun. A process that was forked from it
-        may run a server too, and is supervised by itself."""
+        """Pid of the process in which `begin` has run. A process that was forked from it can run a
+        server too, which has a supervisor of its own."""
         self._supervisor: Supervisor | None = None
 
     def install(self) -> None:
-        """Register what is called in each process of this server."""
+        """Register the hooks that run in each process of this server."""
         app = self._app
         if RUN not in os.environ:
-            # Not above: a worker has the mark, and no use for who makes it.
+            # Not above: a worker has the marker already.
             from .environment import expect_run
 
             expect_run()
         if multiprocessing.parent_process() is None:
-            _earlier_children.update(children_of(os.getpid()))
+            _preexisting.update(children_of(os.getpid()))
         starts.note_extended(app, self)
-        self._offer()
+        self._set_app_ctx()
         sanic_extensions.substitute_manager_factory(_start_manager)
         sanic_listeners.put_first(app, "main_process_start", self.main_process_start)
         app.listener("main_process_ready")(self.main_process_ready)
@@ -205,28 +214,35 @@ class _Server(ReaperHandle):
         sanic_app.after_serve(_after_serve)
         hooks.instrument()
 
-    def _offer(self) -> None:
-        """Be there as `app.ctx.reaper`, unless that is the user's own."""
+    def _set_app_ctx(self) -> None:
+        """Set `app.ctx.reaper`, unless the user has set it."""
         taken = hasattr(self._app.ctx, "reaper")
         if not taken:
             try:
                 self._app.ctx.reaper = self
-            except AttributeError:  # a class of the user's, with slots
+            except AttributeError:  # `app.ctx` is of a class of the user's, with slots
                 taken = True
         if taken:
             log.warning(
-                "%s has an app.ctx.reaper of its own, which stays: the Reaper's is Reaper.of(app)",
+                "%s has an app.ctx.reaper of its own, which stays: use Reaper.of(app) instead",
                 self._app.name,
             )
 
     def begin(self) -> Supervisor | None:
-        """Read the settings and start to supervise, unless that is done. `None`: disabled."""
+        """Read the settings and start to supervise, unless that has been done.
+
+        Returns:
+            `None` if `REAPER_ENABLED` is off.
+
+        Raises:
+            SystemExit: a setting has a value that is not allowed, or a decorator is misplaced.
+        """
         if self._begun_in != os.getpid():
-            # Not above: a worker imports this module too, and has no use for main's half.
+            # Not above: a worker imports this module too, and does not need main's half.
             from .events import Hooks
             from .main.server import supervise
 
-            self._supervisor = supervise(self._app, _earlier_children, Hooks(self.hooks))
+            self._supervisor = supervise(self._app, _preexisting, Hooks(self.hooks))
             self._begun_in = os.getpid()
         return self._supervisor
 
@@ -234,22 +250,24 @@ class _Server(ReaperHandle):
         supervisor = self.begin()
         if supervisor is not None:
             supervisor.adopt(app)
-            self._stop_last()
+            self._move_stop_last()
 
     def main_process_ready(self, app: App, *_: Any) -> None:
         if self._supervisor is not None:
             self._supervisor.confirm(app)
-            self._stop_last()
+            self._move_stop_last()
         elif self._begun_in != os.getpid():  # a listener of `main_process_start` has extended it
             log.warning(
-                "%s is extended with the Reaper when its server runs already: nothing supervises "
-                "this run; app.extend(extensions=[Reaper]) belongs where the app is made, and not "
-                "into a listener",
+                "%s was extended with the Reaper after its server had started: nothing supervises "
+                "this run. Move app.extend(extensions=[Reaper]) to where the app is created",
                 app.name,
             )
 
-    def _stop_last(self) -> None:
-        """The user's own stop listeners may still need what they have started in main."""
+    def _move_stop_last(self) -> None:
+        """Have our `main_process_stop` listener run last.
+
+        The user's own may still need processes that they have started in main.
+        """
         hooks = sanic_listeners.listeners(self._app, "main_process_stop")
         if self.main_process_stop in hooks:
             hooks.remove(self.main_process_stop)
@@ -261,21 +279,21 @@ class _Server(ReaperHandle):
             supervisor.shutdown.finish()
 
     def before_server_start(self, app: App, *_: Any) -> None:
-        """Say so where there is nothing to supervise, or nobody who does."""
+        """Log that this process is not supervised, if it is not."""
         name = os.environ.get("SANIC_WORKER_NAME")
         if name is None:
-            log.debug("no main process here: nothing is supervised")
+            log.debug("this server has no main process: nothing is supervised")
             if app.config.get("REAPER_ENDPOINT"):
-                log.info("no main process here: nobody answers under REAPER_ENDPOINT")
+                log.info("this server has no main process: REAPER_ENDPOINT has no effect")
             return
-        guarded = hasattr(multiprocessing.current_process(), "reaper_role")
-        if not guarded and _tie_to_main(app):
-            return  # main has said why it does not supervise
+        is_supervised = hasattr(multiprocessing.current_process(), "reaper_role")
+        if not is_supervised and _arm_unsupervised_worker(app):
+            return  # main has logged why it does not supervise
         primary = sanic_app.primary_name()
-        if not guarded and primary not in (None, app.name) and name.endswith(FIRST_WORKER):
+        if not is_supervised and primary not in (None, app.name) and name.endswith(FIRST_WORKER):
             log.warning(
-                "%s is not the app that main serves first, and so cannot supervise; "
-                "extend %s with the Reaper",
-                app.name,
+                "the workers are not supervised: extend %s with the Reaper, which is the app that "
+                "main serves first, and not only %s",
                 primary,
+                app.name,
             )

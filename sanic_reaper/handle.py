@@ -1,4 +1,4 @@
-"""What an app's own code has of the Reaper, at `app.ctx.reaper`."""
+"""The interface of the Reaper for the app's own code: `app.ctx.reaper`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Hook = TypeVar("Hook", bound="Callable[[Event], object]")
 
 
 class ReaperHandle(starts.Starts):
-    """What an app's own code has of the Reaper: `app.ctx.reaper`, and `Reaper.of(app)`."""
+    """The Reaper as the app's own code sees it: `app.ctx.reaper`, or `Reaper.of(app)`."""
 
     def __init__(self, app: App) -> None:
         self.hooks: list[tuple[str | None, Callable[[Event], object]]] = []
@@ -25,14 +25,15 @@ class ReaperHandle(starts.Starts):
 
     @property
     def startup(self) -> list[Record]:
-        """In a worker: its `before_server_start` and `after_server_start` handlers, in the order in
-        which they ended."""
+        """The `before_server_start` and `after_server_start` handlers of this worker, in the order
+        in which they ended. Empty in the main process."""
         start = starts.of(self._app)
         return [] if start is None else start.records
 
     @property
     def ready(self) -> bool:
-        """In a worker: whether it serves and its background work is done."""
+        """Whether this worker serves and its background work is done. `False` in the main process,
+        unless the Reaper is switched off."""
         start = starts.of(self._app)
         if start is None:
             return not self._app.config.get("REAPER_ENABLED", True)
@@ -51,13 +52,13 @@ class ReaperHandle(starts.Starts):
             def page_somebody(event): ...
 
         Args:
-            event: which one; every one, if none is named.
+            event: name of the events that the function is called with. `None`: all events.
 
         Raises:
             ValueError: there is no event of that name.
-            TypeError: what is registered is no function of one argument.
+            TypeError: the hook is not a function of one argument.
         """
-        from .events import NAMES  # here, for its size
+        from .events import NAMES  # not above: most workers do not need them
 
         if callable(event):  # @app.ctx.reaper.on
             return self.on()(event)
@@ -73,10 +74,14 @@ class ReaperHandle(starts.Starts):
 
 
 def check_hook(name: str, hook: object) -> None:
-    """Refuse what can't be called with an event: it would fail at the first one.
+    """Check that a hook can be called with an event, so that it does not fail at the first one.
+
+    Args:
+        name: where the hook is registered, for the error message.
+        hook: the hook.
 
     Raises:
-        TypeError: says what is wanted.
+        TypeError: it cannot. The message says what is needed.
     """
     wanted = (
         "a function of one argument, an Event, and neither a coroutine nor a generator function"
@@ -92,7 +97,7 @@ def check_hook(name: str, hook: object) -> None:
 
 
 def _runs_nothing(function: object) -> bool:
-    """Whether to call it creates a coroutine or a generator, and runs none of its code."""
+    """Whether a call of a function only creates a coroutine or a generator."""
     return (
         inspect.iscoroutinefunction(function)
         or inspect.isgeneratorfunction(function)

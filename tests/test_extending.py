@@ -63,7 +63,7 @@ def test_in_a_listener_it_comes_too_late_and_one_line_says_so(launch, method):
     server = launch(SUPERVISED.with_(reaper="in a listener", method=method))
     server.wait_serving()
     [warning] = warnings(server)
-    assert "when its server runs already: nothing supervises this run" in warning
+    assert "after its server had started: nothing supervises this run" in warning
     assert not server.watchdogs
     assert server.stop() == 0
 

@@ -100,7 +100,7 @@ def test_two_apps_with_the_reaper(launch, ports, method, signum):
     assert server.get()[0] == 200
     assert get(second) == (200, "Secondary")
     assert len(server.watchdogs) == 1
-    assert "cannot supervise" not in server.output()
+    assert "are not supervised" not in server.output()
     server.send(signum)
     server.wait_gone()
 

@@ -13,7 +13,7 @@ from sanic_ext import Extension
 from sanic_reaper import Reaper, __version__, environment, platform
 from sanic_reaper.compat import sanic_extensions
 from sanic_reaper.events import NAMES
-from sanic_reaper.extension import _Server
+from sanic_reaper.extension import _AppHooks
 from sanic_reaper.worker import starts
 
 
@@ -53,13 +53,13 @@ def test_a_slow_start_is_described_by_sanics_own_file(app):
 
 def test_a_hook_for_an_event_that_does_not_exist(app):
     with pytest.raises(ValueError, match=r"no event is called 'worker\.dead'") as error:
-        _Server(app).on("worker.dead")
+        _AppHooks(app).on("worker.dead")
     assert all(name in str(error.value) for name in NAMES)
 
 
 @pytest.mark.parametrize("event", [None, "worker.died"])
 def test_a_hook_is_still_the_function(app, event):
-    server = _Server(app)
+    server = _AppHooks(app)
 
     @server.on(event)
     def hook(event): ...
@@ -72,10 +72,10 @@ def test_where_there_is_no_main_process_that_is_said(app, monkeypatch, caplog, e
     monkeypatch.delenv("SANIC_WORKER_NAME", raising=False)
     app.config.REAPER_ENDPOINT = endpoint
     with caplog.at_level(logging.DEBUG, "sanic.root"):
-        _Server(app).before_server_start(app)
+        _AppHooks(app).before_server_start(app)
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert ("DEBUG", "[reaper] no main process here: nothing is supervised") in said
-    nobody = ("INFO", "[reaper] no main process here: nobody answers under REAPER_ENDPOINT")
+    assert ("DEBUG", "[reaper] this server has no main process: nothing is supervised") in said
+    nobody = ("INFO", "[reaper] this server has no main process: REAPER_ENDPOINT has no effect")
     assert (nobody in said) == bool(endpoint)
 
 
@@ -188,7 +188,7 @@ def test_what_is_the_users_own_stays(app, caplog):
     assert Reaper.of(app).ready in (True, False)
     assert caplog.messages == [
         "[reaper] Extended has an app.ctx.reaper of its own, which stays: "
-        "the Reaper's is Reaper.of(app)"
+        "use Reaper.of(app) instead"
     ]
 
 
@@ -239,7 +239,7 @@ def test_what_is_no_hook_is_refused_where_it_is_registered(app, hook):
         Reaper(on_event=hook)
     if callable(hook):
         with pytest.raises(TypeError, match=r"app\.ctx\.reaper\.on"):
-            _Server(app).on("worker.died")(hook)
+            _AppHooks(app).on("worker.died")(hook)
 
 
 @pytest.mark.parametrize("hook", [print, [].append, lambda event, more=1: None])
@@ -248,7 +248,7 @@ def test_what_takes_an_event_is_a_hook(hook):
 
 
 def test_a_bare_decorator_hears_everything(app):
-    server = _Server(app)
+    server = _AppHooks(app)
 
     @server.on
     def hook(event): ...

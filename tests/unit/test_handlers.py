@@ -91,7 +91,9 @@ def test_every_kind_of_handler_is_taken(function):
 
 @pytest.mark.parametrize("value", ["x", None, True, [], 1j])
 def test_a_limit_that_is_no_number(value):
-    with pytest.raises(TypeError, match=r"@startup_timeout.*is no number.*@startup_timeout\(30\)"):
+    with pytest.raises(
+        TypeError, match=r"@startup_timeout.*is not a number.*@startup_timeout\(30\)"
+    ):
         startup_timeout(value)
     with pytest.raises(TypeError, match="@background"):
         background(timeout=value)
@@ -99,7 +101,9 @@ def test_a_limit_that_is_no_number(value):
 
 @pytest.mark.parametrize("value", [-1, -0.001, math.inf, math.nan])
 def test_a_number_that_is_no_limit(value):
-    with pytest.raises(ValueError, match=r"@startup_timeout: .* is no number of seconds, 0 or mor"):
+    with pytest.raises(
+        ValueError, match=r"@startup_timeout: .* is not a number of seconds, 0 or mor"
+    ):
         startup_timeout(value)
     with pytest.raises(ValueError, match="@background"):
         background(timeout=value)
@@ -113,7 +117,7 @@ def test_a_limit_that_no_timer_takes(value):
 
 
 def test_a_decorator_without_its_seconds():
-    with pytest.raises(TypeError, match="used without its seconds"):
+    with pytest.raises(TypeError, match="the seconds are missing"):
         startup_timeout(sync)
 
 
@@ -135,7 +139,7 @@ def test_the_wrong_order(app, decorate):
     async def load(app): ...
 
     registered = app.before_server_start(load)
-    with pytest.raises(TypeError, match=r"stands above .* load .* put it below"):
+    with pytest.raises(TypeError, match=r"no effect on .*load.* stands above .* put it below"):
         decorate(registered)
 
 
@@ -147,7 +151,7 @@ def test_the_wrong_order_at_a_blueprint(decorate):
 
     part = Blueprint("part")
     registered = part.before_server_start(load)
-    with pytest.raises(TypeError, match=r"stands above .* load .* put it below"):
+    with pytest.raises(TypeError, match=r"no effect on .*load.* stands above .* put it below"):
         decorate(registered)
 
 
