@@ -59,6 +59,7 @@ class Fleet:
         self._send = send
         self._chance = random.Random()
         self._slow = SlowHandlers(partial(log.warning, "%s"))
+        self._has_warned_of_upgrade = False
 
     def find(self, identity: Identity) -> SupervisedProcess | None:
         """The living process of this pid and creation time."""
@@ -107,8 +108,23 @@ class Fleet:
         worker = Worker(handle, link, startup, heartbeat, Limits(settings, self._chance))
         news = words.WORDS.keys() - {words.BEAT}
         link.listen(dict.fromkeys(news, self._journal.on_report))
+        link.listen({words.HELLO: partial(self._check_version, title)})
         tell("worker.started")
         return worker
+
+    def _check_version(self, title: str, version: int, signum: int) -> None:
+        """Warn once if a worker comes from another release. Its reports count all the same."""
+        if version != words.VERSION and not self._has_warned_of_upgrade:
+            self._has_warned_of_upgrade = True
+            log.warning(
+                "%s runs another release of sanic-reaper than the main process: the worker reports "
+                "by version %d of the protocol, the main process reads version %d. The package was "
+                "upgraded while the server runs: restart the server. Until then, the main process "
+                "drops what it does not understand",
+                title,
+                version,
+                words.VERSION,
+            )
 
     def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
         self._hooks.tell(event, name, pid, reason)

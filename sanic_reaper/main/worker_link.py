@@ -58,6 +58,7 @@ class WorkerLink:
         imports: whether nothing has come from it yet, so it still imports the app.
         can_be_asked: not while the worker imports under spawn or forkserver: the signal would end
             it.
+        version: the version of the protocol that the worker speaks, as its `hello` says.
         stack: what the worker has shown when it was last asked.
     """
 
@@ -67,6 +68,7 @@ class WorkerLink:
         self._handlers: dict[str, list[Callable[..., None]]] = {}
         self.imports = True
         self.can_be_asked = False
+        self.version = words.VERSION
         self.stack = ""
         self._stack_at: float | None = None
         """When the first of the stack was there, which the kernel writes down."""
@@ -116,15 +118,16 @@ class WorkerLink:
 
     def _receive(self, message: object) -> None:
         try:
-            word, fields = words.read(message)
+            word, fields = words.read(message, is_newer=self.version != words.VERSION)
         except NotUnderstood as error:
             self._complain(error)
             return
         for handler in self._handlers.get(word, ()):
             handler(*fields)
 
-    def _on_hello(self, signum: int) -> None:
+    def _on_hello(self, version: int, signum: int) -> None:
         self.imports = False
+        self.version = version
         # By no other signal, whoever has written this: it could be SIGKILL.
         self._request = signum if signum in REQUESTS else 0
         self.can_be_asked = bool(self._request)
@@ -140,12 +143,13 @@ class WorkerLink:
         return self._reader.is_lost
 
     def _complain(self, error: NotUnderstood) -> None:
-        if not self._has_complained:
-            self._has_complained = True
-            log.warning(
-                "%s. Does its code write to descriptors that it has not opened?",
-                refusal(MAIN, self._name, self.identity[0], error),
-            )
+        if self._has_complained:
+            return
+        self._has_complained = True
+        why = "Does its code write to descriptors that it has not opened?"
+        if self.version != words.VERSION:
+            why = "It runs another release of the package"
+        log.warning("%s. %s", refusal(MAIN, self._name, self.identity[0], error), why)
 
     def _note_deafness(self) -> None:
         """A worker that exits closes its pipe some time before it has exited."""

@@ -1,19 +1,25 @@
-"""The signals that ask a process where it is: `faulthandler` answers them with its stack.
+"""What both ends of a worker's pipe must know: its version, and the signals that ask for a stack.
 
-Apart from what reads such an answer (`stacks`): a worker has no use for that.
+`faulthandler` answers such a signal with the stack of each thread. `stacks` reads the answer: it is
+a module of its own, because no worker needs it.
 """
 
 from __future__ import annotations
 
 import signal
 
+VERSION = 1
+"""The version of what a worker says to the main process (`protocol/worker.py`), and is told by it.
+
+To be raised when a word is added, or gets more fields."""
+
 REQUESTS: tuple[int, ...] = (
     tuple(signal.SIGRTMAX - number for number in (3, 4, 8, 9, 10))
     if hasattr(signal, "SIGRTMAX")
     else (signal.SIGUSR2,)
 )
-"""The signals by which main may ask a worker where it is: the first one that the user's code does
-not handle. SIGRTMAX-5 to -7 have another use (`tree/birthmark.py`)."""
+"""The signals by which the main process can ask a worker for its stack. A worker takes the first
+one that the user's code does not handle. `tree/birthmark.py` uses SIGRTMAX-5 to -7."""
 
 REQUEST = REQUESTS[0]
-"""The signal by which main itself is asked."""
+"""The signal that asks the main process for its own stack."""

@@ -3,6 +3,11 @@
 A message is a word and its fields, as JSON. User code in the worker can write to the pipe too, so a
 message counts only if it is in the table and each field has its type. Only the main process imports
 this module: a worker has no use for the table.
+
+The two ends can come from different releases: if the package is upgraded while a server runs, the
+next worker that is spawned has the new code. So a word keeps its meaning and its fields in each
+later release. A release that adds a word, or a field at the end of one, raises `VERSION`. The main
+process drops the words and the fields that it does not know.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from ..model.questions import VERSION as VERSION
 from ..untrusted import FARTHEST, MOST
 from .watchdog import NotUnderstood
 
@@ -44,8 +50,8 @@ _BEGIN = (
 
 WORDS: Mapping[str, Row] = {
     HELLO: (
-        "The worker can be asked where it is, by this signal; 0: by none.",
-        (("signal", "whole"),),
+        "The first message. The worker can be asked where it is, by this signal; 0: by none.",
+        (("version", "whole"), ("signal", "whole")),
     ),
     IMPORTED: ("The app is imported.", _TIME),
     BEGIN: ("A start handler begins. Its limit is in seconds; 0: it has none.", _BEGIN),
@@ -71,12 +77,25 @@ WORDS: Mapping[str, Row] = {
 }
 """What a worker may say: each word with one sentence, and with its fields and their types."""
 
+SIGNALS: Mapping[str, str] = {
+    "SIGRTMAX-3, -4, -8, -9 or -10; SIGUSR2 on a system without them": (
+        "Show where you are. `faulthandler` writes the stack of each thread into the pipe, also "
+        "while C code holds the GIL, and `where` follows. A worker takes the first of these "
+        "signals that the user's code does not handle, and `hello` says which."
+    ),
+    "SIGCONT": "Follows each such question: a worker that is stopped must run to answer.",
+}
+"""How the main process asks a worker: each signal, and its meaning. `model.questions.REQUESTS` has
+the numbers."""
 
-def read(message: object) -> tuple[str, list[Any]]:
+
+def read(message: object, is_newer: bool = False) -> tuple[str, list[Any]]:
     """The word of a message, and its fields, each of the type that the table has.
 
     Args:
         message: any JSON value, as it has come through the pipe.
+        is_newer: whether the worker speaks another version: then fields can follow that are not in
+            the table, and are dropped. After `hello` they always can.
 
     Raises:
         NotUnderstood: the message is not in the table, or has wrong fields.
@@ -87,6 +106,8 @@ def read(message: object) -> tuple[str, list[Any]]:
     if word not in WORDS:
         raise NotUnderstood(f"unknown word {word[:40]!r}")
     fields = WORDS[word][1]
+    if is_newer or word == HELLO:
+        del values[len(fields) :]
     if len(values) != len(fields):
         raise NotUnderstood(f"{word} with {len(values)} fields")
     for (name, kind), value in zip(fields, values, strict=True):

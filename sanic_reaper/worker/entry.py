@@ -38,7 +38,11 @@ becomes exactly 0)."""
 
 
 class ProcessConfig(NamedTuple):
-    """What main tells a process that it starts. Pickled under spawn and forkserver."""
+    """What main tells a process that it starts. Pickled under spawn and forkserver.
+
+    Main can come from an earlier release than this process (`protocol/worker.py`): a later release
+    adds fields at the end alone, each with a default.
+    """
 
     role: str
     """`worker`, or `process` for any other one."""

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from ..model.questions import REQUESTS
+from ..model.questions import REQUESTS, VERSION
 from ..platform import mark_of
 
 MARK = b"\x1e"
@@ -56,7 +56,7 @@ class Reports:
             if hasattr(faulthandler, "register"):
                 fd = self._connection.fileno()
                 faulthandler.register(self._request, file=fd, all_threads=True, chain=True)
-        self._send("hello", self._request)
+        self._send("hello", VERSION, self._request)
 
     def _has_lost_signal(self) -> bool:
         """Whether the user's code handles it by now: then it must get none of main's questions."""

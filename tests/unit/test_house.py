@@ -21,7 +21,7 @@ BELOW = {
     "handle": {"compat", "events", "worker"},
     "log": {"untrusted"},
     "platform": {"untrusted"},
-    "protocol": {"platform", "untrusted"},
+    "protocol": {"model", "platform", "untrusted"},
     "stderr": {"untrusted"},
     "tree": {"marks", "model", "platform", "untrusted"},
     "state": {"model", "platform", "tree", "untrusted"},

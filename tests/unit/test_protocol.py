@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import signal
 import socket
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 import sanic_reaper
 from sanic_reaper.main.watchdog_link import WatchdogLink
+from sanic_reaper.model.questions import REQUESTS
 from sanic_reaper.protocol import watchdog as wire
 from sanic_reaper.protocol import worker
 from sanic_reaper.protocol.channel import Channel
@@ -99,7 +102,17 @@ def shown(table) -> str:
 
 
 def test_the_page_of_the_documents_has_the_words_of_workers():
-    assert shown(worker.WORDS) in (DOCS / "protocol.md").read_text()
+    page = (DOCS / "protocol.md").read_text()
+    assert shown(worker.WORDS) in page
+    assert "".join(f"| {name} | {text} |\n" for name, text in worker.SIGNALS.items()) in page
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMAX"), reason="no real-time signals")
+def test_the_table_of_signals_has_those_by_which_a_worker_is_asked():
+    requests, cont = worker.SIGNALS
+    numbers = [int(number) for number in re.findall(r"-(\d+)", requests)]
+    assert [signal.SIGRTMAX - number for number in numbers] == [*REQUESTS]
+    assert cont == "SIGCONT"
 
 
 def test_the_page_of_the_documents_has_these_tables():

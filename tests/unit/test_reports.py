@@ -27,7 +27,7 @@ from sanic_reaper.main.startup import HARD, HARD_BESIDE, StartupTracker
 from sanic_reaper.main.worker import Worker
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
-from sanic_reaper.model.questions import REQUEST, REQUESTS
+from sanic_reaper.model.questions import REQUEST, REQUESTS, VERSION
 from sanic_reaper.model.stacks import frames_of, other_threads
 from sanic_reaper.protocol.watchdog import NotUnderstood
 from sanic_reaper.protocol.worker import WORDS, read
@@ -58,7 +58,7 @@ def test_messages_arrive_in_order(pipe):
     assert reports.send("end")
     messages, stack = reader.read()
     assert messages == [
-        ["hello", REQUEST],
+        ["hello", VERSION, REQUEST],
         ["begin", "handler", "file\nwith a break", 3, 0.5],
         ["end"],
     ]
@@ -107,7 +107,7 @@ def test_a_child_of_the_workers_tells_nothing(pipe):
     if child == 0:
         os._exit(int(reports.send("I am not the worker")))
     assert os.waitpid(child, 0)[1] == 0
-    assert Reader(pipe[0]).read()[0] == [["hello", REQUEST]]
+    assert Reader(pipe[0]).read()[0] == [["hello", VERSION, REQUEST]]
 
 
 def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
@@ -119,7 +119,7 @@ def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
 
     asked_here()
     messages, stack = reader.read()
-    assert messages == [["hello", REQUEST], ["where", True, [["app.py", 7, "load"]]]]
+    assert messages == [["hello", VERSION, REQUEST], ["where", True, [["app.py", 7, "load"]]]]
     file, _, name = frames_of(stack)[0]
     assert (file, name) == (__file__, "asked_here")
 
@@ -394,6 +394,8 @@ def deep() -> list[Any]:
         ["failed", deep()],
         ["hello"],
         ["hello", "1"],
+        ["hello", VERSION],
+        ["hello", VERSION, "1"],
         ["ready"],
         ["ready", "now"],
         ["ready", True],
@@ -416,7 +418,7 @@ def test_what_is_not_understood(message):
 @pytest.mark.parametrize(
     "message",
     [
-        ["hello", 61],
+        ["hello", VERSION, 61],
         ["ready", 1],
         ["ready", 1.5],
         ["begin", 1, "name", "file", 3, float("inf"), "source", 2**47, "event", 0.5],
@@ -517,7 +519,7 @@ def test_main_asks_by_no_other_signal_whatever_it_is_told(asked, said):
     """Also where it does not look first whether the worker can be asked: of a loop that stands
     still, and of a handler that is slow."""
     link, show, worker = asked
-    show(f'\x1e["hello", {said}]\n')
+    show(f'\x1e["hello", {VERSION}, {said}]\n')
     link.hear()
     assert not link.can_be_asked
     answers = []
@@ -531,7 +533,7 @@ def test_main_asks_by_no_other_signal_whatever_it_is_told(asked, said):
     ("said", "what"),
     [
         ("", "it has not started within {}, and has not even imported the app; its stack is above"),
-        ('\x1e["hello", 0]\n', "it has not started within {}; its stack is above"),
+        (f'\x1e["hello", {VERSION}, 0]\n', "it has not started within {}; its stack is above"),
     ],
     ids=["nothing", "that no signal is left"],
 )

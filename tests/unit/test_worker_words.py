@@ -71,10 +71,23 @@ def test_a_message_with_other_fields_is_not_understood(word, kinds):
     wrong = [
         [*values[:at], bad, *values[at + 1 :]] for at, kind in enumerate(kinds) for bad in BAD[kind]
     ]
-    wrong += [[*values, 1], *([values[:-1]] if values else [])]
+    wrong += [values[:-1]] if values else []
     for fields in wrong:
-        with pytest.raises(NotUnderstood):
-            words.read([word, *fields])
+        for is_newer in (False, True):
+            with pytest.raises(NotUnderstood):
+                words.read([word, *fields], is_newer)
+
+
+@pytest.mark.parametrize(("word", "kinds"), [*rows()])
+def test_fields_that_a_later_release_has_added_are_dropped(word, kinds):
+    values = [EXAMPLES[kind][0] for kind in kinds]
+    longer = [word, *values, "more", {"and": "more"}]
+    assert words.read(longer, is_newer=True) == (word, values)
+    if word == words.HELLO:
+        assert words.read(longer) == (word, values), "it tells the version"
+        return
+    with pytest.raises(NotUnderstood):
+        words.read(longer)
 
 
 # -- the worker's end -----------------------------------------------------------------------------
@@ -181,6 +194,31 @@ def test_what_main_does_not_understand_is_logged_once_with_its_sender(heard, cap
     assert line.endswith("Does its code write to descriptors that it has not opened?")
 
 
+OTHER = "runs another release of sanic-reaper than the main process"
+
+
+def test_a_worker_of_another_release_is_told_of_once_and_understood(heard, caplog):
+    newer = words.VERSION + 1
+    heard.say(["hello", newer, REQUESTS[1], "more"], ["tide", 1], ["listens", 1001.0, "more"])
+    heard.say(["hello", newer + 1, 0])
+    assert heard.worker.state == lifecycle.FINISHING_START
+    found, dropped = caplog.messages
+    assert found.startswith(f"[reaper] Sanic-Server-0-0 [{heard.process.pid}] {OTHER}")
+    assert f"version {newer} of the protocol" in found
+    assert f"version {words.VERSION}. " in found
+    assert "restart the server" in found
+    assert "(unknown word 'tide'), from Sanic-Server-0-0 [" in dropped
+    assert dropped.endswith("It runs another release of the package")
+
+
+@pytest.mark.parametrize("signum", [*REQUESTS, 9, 15, 0])
+def test_a_worker_of_another_release_is_asked_by_a_signal_that_main_knows(heard, signum):
+    heard.say(["hello", words.VERSION + 1, signum])
+    assert heard.link.can_be_asked == (signum in REQUESTS)
+    assert heard.link._request == (signum if signum in REQUESTS else 0)
+    assert not heard.link.imports
+
+
 def any_message(chance: random.Random) -> list[Any]:
     word, (_, fields) = chance.choice([*words.WORDS.items()])
     values = EXAMPLES if chance.random() < 0.9 else BAD
@@ -191,7 +229,7 @@ def any_message(chance: random.Random) -> list[Any]:
 def test_nothing_that_is_written_to_the_pipe_raises_or_chooses_a_signal(heard, seed, caplog):
     """Not even where main turns in between, for `Worker.turn` looks at what was said before."""
     chance = random.Random(seed)
-    heard.say(["hello", 0])
+    heard.say(["hello", words.VERSION, 0])
     for _ in range(100):
         heard.say(any_message(chance))
         heard.worker.turn(chance.choice([0.0, 1001.0, 1e9]))
