@@ -49,11 +49,25 @@ class Future:
     own, which is 30 s."""
     tolerated: str = "^$"
     """What further lines may match: consequences of what the one warning has said."""
+    since: str = ""
+    """The oldest release of Sanic that it applies to, such as `25.12`. Empty: the oldest that is
+    supported."""
+    until: str = ""
+    """The newest release of Sanic that it applies to. Empty: the newest that is supported."""
     always: bool = False
     """Whether each of the tests is always run with it, and not the first one alone."""
 
     def __str__(self) -> str:
         return self.name
+
+    def applies_to(self, release: str) -> bool:
+        """Whether it is a future of this release of Sanic, such as `24.12.1`."""
+        first, last = self.since or release, self.until or release
+        return _numbers(first) <= _numbers(release) <= _numbers(last)
+
+
+def _numbers(release: str) -> list[int]:
+    return [int(part) for part in release.split(".")[:2]]
 
 
 def rename(name: str, new: str, **more: Any) -> Future:

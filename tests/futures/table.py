@@ -75,7 +75,7 @@ THIRTEEN = (
         line="request_middleware",
     ),
     vital("_current_process", "_child"),
-    rename("set_serving", "mark_serving", line=""),
+    rename("set_serving", "mark_serving", line="", since="25.12"),
     vital("_server_event", "_lifecycle_event", limit="Sanic"),
 )
 
@@ -123,7 +123,8 @@ MANAGERS = (
     rename("__TERMINATE_EARLY__", "__FAILED__"),
     rename("_restart_process", "_renew"),
     rename("_terminate_soon", "_end_old"),
-    rename("_get_process_states", "_living_states"),
+    # `serve` of 24.12 asks the SyncManager, which has exited, and ends with exit code 1.
+    rename("_get_process_states", "_living_states", since="25.12"),
 )
 
 WORKERS = (
@@ -141,16 +142,19 @@ WORKERS = (
         line="REAPER_ENDPOINT",
     ),
     rename("_cleanup_apps", "_reset_apps"),
+    Future(
+        "set_serving of 24.12",
+        renames={"set_serving": "mark_serving"},
+        line=r"\bset_serving\b",
+        until="24.12",
+    ),
     rename("_task_registry", "_named_tasks"),
     rename("SANIC_WORKER_NAME", "SANIC_PROCESS_NAME"),
     rename("SANIC_WORKER_PROCESS", "SANIC_IS_WORKER"),
     Future(
         "http of a connection",
         edits=[
-            edit(
-                r"def http\(self\)", "def parser(self)", "sanic/server/protocols/http_protocol.py"
-            ),
-            edit(r"self\.http\b", "self.parser", "sanic/server/protocols/http_protocol.py"),
+            edit(r"(def |self\.)http\b", r"\1parser", "sanic/server/protocols/http_protocol.py")
         ],
         line=r"\bhttp\b",
     ),

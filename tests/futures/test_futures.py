@@ -33,10 +33,6 @@ from futures.copies import NothingToRename, make
 from futures.future import SANIC, Future, edit
 from futures.table import FUTURES, NOW
 
-pytestmark = pytest.mark.skipif(
-    sanic.__version__ < "25.12", reason="the futures are those of Sanic 25.12"
-)
-
 APP = Path(__file__).with_name("app.py")
 PATIENT = 20.0
 """Seconds that a stop may take where nothing hangs. One that hangs all the same ends by SIGKILL
@@ -87,6 +83,8 @@ def cases(is_first: bool, is_plain: bool) -> Iterator[Any]:
         for method in methods:
             is_run = method in (chosen, future.method) and (is_first or future.always)
             marks = [] if is_run and not is_plain else [pytest.mark.exhaustive]
+            if not future.applies_to(sanic.__version__):
+                marks.append(pytest.mark.skip(f"no future of Sanic {sanic.__version__}"))
             yield pytest.param(future, method, marks=marks, id=f"{future}-{method}")
 
 
@@ -186,6 +184,21 @@ def test_plain_sanic(begin, future, way):
     assert server.get("/stop")[0] == 200
     assert server.exit_code(START) == 0
     assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "release", "applies"),
+    [
+        ("", "", "24.12.1", True),
+        ("25.12", "", "24.12.1", False),
+        ("25.12", "", "25.12.0", True),
+        ("25.12", "", "26.3", True),
+        ("", "24.12", "24.12.1", True),
+        ("", "24.12", "25.12.1", False),
+    ],
+)
+def test_which_releases_a_future_applies_to(since, until, release, applies):
+    assert Future("a name", since=since, until=until).applies_to(release) == applies
 
 
 @pytest.mark.parametrize(
