@@ -17,11 +17,11 @@ from ..config import Settings
 from ..events import Hooks
 from ..log import log
 from ..model import lifecycle
+from ..model.kills import KILLS
 from ..model.recycling import Limits
 from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..protocol import worker as words
-from ..tree import causes
 from ..worker.explanations import EXITED, Frame
 from .heartbeat import Heartbeat
 from .slow import SlowHandlers
@@ -197,12 +197,17 @@ class Fleet:
 
     # -- what the watchdog says -------------------------------------------------------------------
 
-    def on_killed(self, pid: int, start: int, name: str, reason: str) -> None:
-        """The watchdog has killed a process, or is about to."""
+    def on_killed(self, pid: int, start: int, name: str, cause: str, evidence: str) -> None:
+        """The watchdog has killed a process, or is about to.
+
+        Args:
+            cause: one of `kills.KILLS`. "": the process is a leftover.
+            evidence: why the process belongs to the server.
+        """
         process = self.find((pid, start))
-        if process is not None:
-            process.killed_for = reason
-            cause = causes.of_kill(reason)
+        reason = KILLS.get(cause, evidence)
+        if process is not None and cause:
+            process.kill_cause = cause
             self._hooks.tell("worker.killed", name, pid, reason, cause=cause)
         else:
             self._hooks.tell("orphan.killed", name, pid, reason)

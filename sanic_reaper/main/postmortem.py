@@ -29,5 +29,6 @@ class Postmortem:
         more = None
         if before is not None and self._oom_kills is not None:
             more = self._oom_kills - before
-        known = process.status, more, process.killed_for
-        return deaths.cause(*known), causes.of_death(*known)
+        known = process.status, more
+        words = deaths.cause(*known, process.killed_for)
+        return words, causes.of_death(*known, process.kill_cause)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import platform
 from ..log import log
 from ..model import lifecycle
+from ..model.kills import KILLS
 from ..model.lifecycle import BLOCKS, MUST_TURN, SHOWN, TRANSITIONS
 from ..model.stalls import BLOCKED_AFTER
 from ..protocol import worker as words
@@ -37,7 +38,7 @@ class SupervisedProcess:
     Attributes:
         state: one of `lifecycle.STATES`.
         since: monotonic time at which that state began.
-        killed_for: why the watchdog has killed the process, if it has.
+        kill_cause: why the watchdog has killed the process: one of `kills.KILLS`. "": it has not.
         death_is_told: whether a line of the log has told of its death.
     """
 
@@ -51,7 +52,7 @@ class SupervisedProcess:
         self.began = began
         self.state = lifecycle.STARTING if handle.is_server else lifecycle.RUNNING
         self.since = began
-        self.killed_for: str | None = None
+        self.kill_cause = ""
         self.death_is_told = False
         self._is_confused = False
 
@@ -84,6 +85,11 @@ class SupervisedProcess:
     def shown(self) -> str:
         """The state by the name that readers know."""
         return SHOWN.get(self.state, self.state)
+
+    @property
+    def killed_for(self) -> str | None:
+        """Why the watchdog has killed the process, in the words of the log. `None`: it has not."""
+        return KILLS.get(self.kill_cause)
 
     @property
     def died_of_sigkill(self) -> bool:

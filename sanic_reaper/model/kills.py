@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 NO_SIGNAL = 0
 """In place of a signal's number: no signal was sent, because the kernel would refuse it."""
 
+STARTUP = "startup"
+HUNG = "hung"
+REPLACED = "replaced"
+STOP = "stop"
+FORCED = "forced"
+
 KILLS: Mapping[str, str] = {
-    "startup": "did not start in time",
-    "hung": "its event loop stood still",
-    "replaced": "did not stop in time after it was replaced",
-    "stop": "did not stop in time",
-    "forced": "the stop was forced",
+    STARTUP: "did not start in time",
+    HUNG: "its event loop stood still",
+    REPLACED: "did not stop in time after it was replaced",
+    STOP: "did not stop in time",
+    FORCED: "the stop was forced",
 }
-"""Why the watchdog kills a process that main has started: the cause, as events and metrics name it,
-and its words for the log."""
+"""Why the watchdog kills a process that main has started. Each cause, as messages, events and
+metrics name it, with its words for the log."""
 
 STARTED_BY_MAIN = "started by main"
 """The evidence for a process that main has started itself."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import signal
 
 from .. import untrusted
+from ..model.kills import KILLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ TO_MAIN: Table = {
             ("since", "text"),
         ),
     ),
-    KILLED: ("A process is killed, for the user's hooks.", (*_NAMED, ("why", "text"))),
+    KILLED: (
+        "A process is killed: the cause, or, for a leftover, no cause and the evidence.",
+        (*_NAMED, ("cause", "cause"), ("evidence", "text")),
+    ),
     EXITED: ("A registered process has exited.", _PROCESS),
     EXPIRED: ("A registered process has missed its deadline.", _PROCESS),
     ZOMBIE: ("A zombie that the main process has adopted, and that nobody waits for.", _PROCESS),
@@ -168,6 +172,12 @@ def _level(text: str) -> str:
     return text
 
 
+def _cause(text: str) -> str:
+    if text and text not in KILLS:
+        raise ValueError(text)
+    return text
+
+
 def _signal(text: str) -> int:
     """Raises: ValueError: no signal has this number. 0 is none."""
     number = untrusted.whole(text)
@@ -182,6 +192,7 @@ TYPES: Mapping[str, Callable[[str], object]] = {
     "moment": moment,
     "signal": _signal,
     "level": _level,
+    "cause": _cause,
     "text": str,
 }
 """How each type of a field is read. `texts` are all fields that are left."""

@@ -6,7 +6,6 @@ The log has more to say. Pure.
 from __future__ import annotations
 
 from ..model import recycling
-from ..model.kills import KILLS
 
 DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed", "unknown")
 """How a process ended: an exit code, a signal, the kernel's OOM killer; or a kill of the Reaper's,
@@ -17,22 +16,18 @@ RESTARTS = (*DEATHS, "ordered", *recycling.CAUSES)
 """What a worker was replaced for: the death of the one before, an order, or one of its limits."""
 
 
-def of_kill(words: str) -> str:
-    """The word for what the watchdog has said."""
-    return next((cause for cause, said in KILLS.items() if said == words), "other")
-
-
-def of_death(exitcode: int | None, oom_kills: int | None = None, by_us: str | None = None) -> str:
-    """One of `DEATHS`.
+def of_death(exitcode: int | None, oom_kills: int | None = None, killed_for: str = "") -> str:
+    """How a process ended: one of `DEATHS`.
 
     Args:
-        exitcode, oom_kills, by_us: as `deaths.cause` has them.
+        exitcode, oom_kills: as `deaths.cause` has them.
+        killed_for: the cause for which the watchdog has killed the process, one of `kills.KILLS`.
+            "": the watchdog has not killed it.
     """
     if exitcode is not None and exitcode >= 0:
         return "exit"
-    if by_us is not None:
-        cause = of_kill(by_us)
-        return cause if cause in DEATHS else "killed"
+    if killed_for:
+        return killed_for if killed_for in DEATHS else "killed"
     if exitcode is None:
         return "unknown"
     return "oom" if exitcode == -9 and oom_kills else "signal"

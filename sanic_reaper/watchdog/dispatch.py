@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from ..model.kills import KILLS
+from ..model import kills
 from ..model.roles import title
 from ..protocol import watchdog as wire
 from .progress import GONE, WATCHING
@@ -120,11 +120,11 @@ class Dispatcher:
     def _on_late(self, pid: int, start: int) -> None:
         member = self._find(pid, start)
         if member is not None and self._watch.phase == WATCHING:
-            self._watch.members.expect_stack(member, KILLS["startup"])
+            self._watch.members.expect_stack(member, kills.STARTUP)
 
     def _on_hung(self, pid: int, start: int) -> None:
         if member := self._find(pid, start):
-            self._watch.members.expect_stack(member, KILLS["hung"])
+            self._watch.members.expect_stack(member, kills.HUNG)
 
     def _on_shown(self, pid: int, start: int) -> None:
         member = self._find(pid, start)

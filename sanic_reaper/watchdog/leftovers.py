@@ -76,7 +76,7 @@ class Leftovers:
         reporter: Reporter,
     ) -> None:
         self.descendants = DescendantTracker(main, run)
-        self.terminator = Terminator(poll, self._report_signal, reporter.killed)
+        self.terminator = Terminator(poll, self._report_signal, reporter.leftover_killed)
         self.helpers: dict[Identity, str] = {}
         self.services: set[Identity] = set()
         self.trackers: set[Identity] = set()

@@ -7,6 +7,7 @@ import signal
 import time
 
 from .. import platform
+from ..model import kills
 from ..model.kills import FOREIGN, KILLS, NO_SIGNAL, STARTED_BY_MAIN
 from ..model.roles import title
 from ..protocol import watchdog as wire
@@ -38,7 +39,7 @@ class Member:
         dump_at: when the watchdog has it write its stack, unless its stack is known before.
         kill_at: when it is killed.
         end_by: when it must have exited, once it was replaced.
-        why: why it is killed at `kill_at`.
+        cause: why it is killed, or is to be killed at `kill_at`: one of `kills.KILLS`.
         since: a moment and its cause, which the log measures from while the server goes on.
         asked: whether it was sent SIGTERM.
         refused: whether it was logged that the watchdog may not signal it.
@@ -46,6 +47,7 @@ class Member:
 
     __slots__ = (
         "asked",
+        "cause",
         "dump_at",
         "end_by",
         "handle",
@@ -56,7 +58,6 @@ class Member:
         "refused",
         "role",
         "since",
-        "why",
     )
 
     def __init__(self, handle: Handle, role: str, name: str, ready_by: float | None) -> None:
@@ -70,7 +71,7 @@ class Member:
         self.asked = False
         self.killed = False
         self.refused = False
-        self.why = ""
+        self.cause = ""
         self.since = (time.monotonic(), "its start")
 
     @property
@@ -168,9 +169,14 @@ class Members:
                 self._dump(member)
                 return
 
-    def expect_stack(self, member: Member, why: str) -> None:
-        """It is to be killed. Main has a moment to find out where it is; then the watchdog does."""
-        member.why = why
+    def expect_stack(self, member: Member, cause: str) -> None:
+        """Plan to kill a process. The main process has a moment to find out where the process is;
+        then the watchdog does.
+
+        Args:
+            cause: one of `kills.KILLS`.
+        """
+        member.cause = cause
         member.dump_at = time.monotonic() + ANSWER
 
     def _dump(self, member: Member) -> None:
@@ -181,7 +187,7 @@ class Members:
             pass
         if not self._may_signal(member):
             return
-        why = f"{member.why}, asked for its stack"
+        why = f"{KILLS[member.cause]}, asked for its stack"
         self._report("WARNING", signal.SIGABRT, member, why, member.since)
         send_signal(member.handle, signal.SIGABRT, self._reporter)
         send_signal(member.handle, signal.SIGCONT, self._reporter)
@@ -190,11 +196,11 @@ class Members:
         progress = self._progress
         for member in self.all.values():
             if member.kill_at is not None and now >= member.kill_at:
-                self.kill(member, member.why)
+                self.kill(member, member.cause)
             elif member.end_by is not None and now >= member.end_by:
-                self.kill(member, KILLS["replaced"])
+                self.kill(member, kills.REPLACED)
             elif now >= progress.drain_by:
-                self.kill(member, KILLS["forced" if progress.is_forced else "stop"])
+                self.kill(member, kills.FORCED if progress.is_forced else kills.STOP)
 
     # -- signals ----------------------------------------------------------------------------------
 
@@ -219,16 +225,20 @@ class Members:
         send_signal(member.handle, signal.SIGTERM, self._reporter)
         send_signal(member.handle, signal.SIGCONT, self._reporter)
 
-    def kill(self, member: Member, why: str) -> None:
-        """SIGKILL, once."""
+    def kill(self, member: Member, cause: str) -> None:
+        """Send SIGKILL to a process, once.
+
+        Args:
+            cause: one of `kills.KILLS`.
+        """
         if member.killed:
             return
-        member.killed, member.why = True, why
+        member.killed, member.cause = True, cause
         member.kill_at = None
         if not self._may_signal(member):
             return
-        self._report("WARNING", signal.SIGKILL, member, why, member.since)
-        self._reporter.killed(member.handle.identity, member.name, why)
+        self._report("WARNING", signal.SIGKILL, member, KILLS[cause], member.since)
+        self._reporter.killed(member.handle.identity, member.name, cause, STARTED_BY_MAIN)
         send_signal(member.handle, signal.SIGKILL, self._reporter)
 
     def _may_signal(self, member: Member) -> bool:

@@ -109,10 +109,19 @@ class Reporter:
 
     # -- events -----------------------------------------------------------------------------------
 
-    def killed(self, identity: Identity, name: str, why: str) -> None:
-        """A process is killed: the main process tells its user's hooks."""
+    def killed(self, identity: Identity, name: str, cause: str, evidence: str) -> None:
+        """Report a process that is killed: the main process tells its user's hooks.
+
+        Args:
+            cause: one of `kills.KILLS`. "": the process is a leftover.
+            evidence: why the process belongs to the server.
+        """
         if self._progress.main_lives:
-            self._channel.send(wire.KILLED, *identity, name, why)
+            self._channel.send(wire.KILLED, *identity, name, cause, evidence)
+
+    def leftover_killed(self, identity: Identity, name: str, evidence: str) -> None:
+        """Report a leftover that is killed."""
+        self.killed(identity, name, "", evidence)
 
     def event(self, kind: str, **fields: object) -> None:
         """Write an event to the run's files, for `report`: what happened after the main process."""

@@ -14,7 +14,7 @@ import signal
 import time
 
 from .. import platform
-from ..model.kills import KILLS, STARTED_BY_MAIN
+from ..model.kills import KILLS, STARTED_BY_MAIN, STOP
 from ..model.roles import HELPER, MAIN, WORKER
 from ..protocol import watchdog as wire
 from ..tree.process import Handle
@@ -245,7 +245,7 @@ class Watch:
             if self.progress.main_lives:
                 self.channel.send(wire.EXITED, pid, start)
             elif not self.progress.is_orderly:
-                why = member.why if member.killed else None
+                why = KILLS[member.cause] if member.killed else None
                 self.reporter.event("ended", pid=pid, start=start, killed=why)
             # A process of the user's own may be there to start something, and end.
             if self.phase == WATCHING and member.role == WORKER:
@@ -263,6 +263,6 @@ class Watch:
         """Kill a main process that hangs in its own stop."""
         if now >= self.progress.deadline and self.progress.main_lives:
             who = (MAIN, MAIN, self.main.pid)
-            self.reporter.signal("ERROR", signal.SIGKILL, who, "started us", KILLS["stop"])
+            self.reporter.signal("ERROR", signal.SIGKILL, who, "started us", KILLS[STOP])
             send_signal(self.main, signal.SIGKILL, self.reporter)
             self.progress.deadline = now + LEFTOVER_GRACE

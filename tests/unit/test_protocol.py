@@ -36,6 +36,7 @@ EXAMPLES = {
     "moment": ("inf", float("inf")),
     "signal": ("9", 9),
     "level": ("ERROR", "ERROR"),
+    "cause": ("hung", "hung"),
     "text": ("a text", "a text"),
     "texts": ("the last", "the last"),
 }
@@ -47,6 +48,7 @@ BAD = {
     "moment": ["nan", "-inf", ""],
     "signal": ["-9", "400", "x"],
     "level": ["", "error", "FATAL"],
+    "cause": ["HUNG", "its event loop stood still", "it was in the way"],
     "text": [],
     "texts": [],
 }

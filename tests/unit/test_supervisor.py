@@ -16,6 +16,7 @@ from sanic_reaper.events import Hooks
 from sanic_reaper.main.journal import Journal
 from sanic_reaper.main.supervisor import Supervisor
 from sanic_reaper.main.worker import SupervisedProcess
+from sanic_reaper.model.kills import KILLS, STARTED_BY_MAIN
 from sanic_reaper.tree.process import UNKNOWN, start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -104,10 +105,10 @@ def test_why_a_worker_was_killed_is_known_however_late_it_is_said():
     worker.handle.kill()
     worker.handle.join()
     supervisor.fleet.living.append(worker)
-    killed = ["killed", *map(str, worker.identity), worker.name, "hung"]
+    killed = ["killed", *map(str, worker.identity), worker.name, "hung", STARTED_BY_MAIN]
     supervisor.watchdog._endpoint = Teller(killed)
     supervisor.handle_exits()
-    assert worker.killed_for == "hung"
+    assert (worker.kill_cause, worker.killed_for) == ("hung", KILLS["hung"])
     assert worker.state == "ended"
     assert supervisor.fleet.living == []
 
