@@ -9,9 +9,12 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from types import FrameType, TracebackType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .handlers import Place, StartupTimeout
+
+if TYPE_CHECKING:
+    from .handler_runner import Record
 
 BLOCKING = "blocking the event loop"
 AWAITING = "awaiting"
@@ -64,9 +67,18 @@ def explain(
     return _as_raised(error, placed, f" after {seconds:.2f} s", place.file)
 
 
-def explain_unplaced(error: BaseException, what: str) -> str:
-    """The same where nobody knows which handler it was: the traceback does."""
-    return _as_raised(error, what)
+def explain_start(error: BaseException, records: Iterable[Record]) -> str:
+    """The lines that tell why a start has failed.
+
+    Args:
+        error: what the start has raised. If that came from no handler, its traceback is shown.
+        records: the handlers that have ended.
+    """
+    for record in records:
+        if record.error is error:
+            what = f"its {record.event} handler {record.name}"
+            return explain(error, what, Place(*record[:3]), record.seconds, event=record.event)
+    return _as_raised(error, "the start of the app")
 
 
 def _as_raised(error: BaseException, what: str, after: str = "", home: str | None = None) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -46,7 +45,8 @@ class Startup:
     """
 
     def __init__(self, handler_timeout: float, began: float) -> None:
-        self._began = began
+        self.began = began
+        """Monotonic time at which the process was started."""
         self.send: Callable[..., bool] = _send_nowhere
         self.has_signals: Callable[[], bool] = lambda: True
         """Whether Sanic has called us to set up the stop signals."""
@@ -56,9 +56,10 @@ class Startup:
         """Whether a stop has come."""
         self._primary_is_up = False
         """Whether the `after_server_start` handlers of the primary app have returned."""
-        self._imported: float | None = None
+        self.imported: float | None = None
         """Monotonic time at which Sanic began to set up the app, after the app's import."""
-        self._primary: App | None = None
+        self.primary: App | None = None
+        """The app whose start began first."""
         self._apps: list[App] = []
         """The apps of this start."""
         self._starting: set[str] = set()
@@ -74,9 +75,9 @@ class Startup:
 
     def on_imported(self) -> None:
         """Note the end of the import: Sanic begins to set up the app."""
-        if self._imported is None:
-            self._imported = now()
-            self.send("imported", self._imported)
+        if self.imported is None:
+            self.imported = now()
+            self.send("imported", self.imported)
 
     async def before(self, app: App, run_listeners: Callable[[], Awaitable[None]]) -> None:
         """Run the `before_server_start` listeners of an app.
@@ -85,8 +86,8 @@ class Startup:
             SystemExit: a handler has failed in a supervised worker. Main has been told the reason
                 and logs it once. Any other exception would make Sanic print the traceback again.
         """
-        if self._primary is None:
-            self._primary = app
+        if self.primary is None:
+            self.primary = app
         self.on_imported()
         self._apps.append(app)
         if asyncio.get_running_loop().get_debug():
@@ -107,7 +108,7 @@ class Startup:
         Raises:
             SystemExit: as in `before`.
         """
-        is_primary = app is self._primary
+        is_primary = app is self.primary
         if is_primary:
             self._report_what_is_missing()
             self.send("listens", now())
@@ -122,7 +123,7 @@ class Startup:
         moment = now()
         if self.is_up and not self._has_sent_up:
             self._has_sent_up = True
-            self._log_summary(moment)
+            summary.log_up(self, moment, self._handlers.extension_seconds)
             self.send("up", moment)
         if self.background is not None:
             self.background.begin(app)
@@ -146,7 +147,9 @@ class Startup:
             is_stop = self.is_stopping and isinstance(error, asyncio.CancelledError)
             if not self.is_supervised or isinstance(error, GeneratorExit) or is_stop:
                 raise
-            self.fail(self.explain(error))
+            from .explanations import explain_start
+
+            self.fail(explain_start(error, self.records))
             raise error if isinstance(error, SystemExit) else SystemExit(1) from None
 
     # -- a stop before the start is complete ------------------------------------------------------
@@ -164,7 +167,7 @@ class Startup:
         finally:
             self._finishing = None
         if self.is_stopping:
-            self._log_cancelled(finishing.is_over, error)
+            summary.log_cancelled(self, finishing.is_over, error)
         elif error is not None:
             raise error
 
@@ -188,16 +191,6 @@ class Startup:
             if any(run.is_running for run in self.running):
                 raise asyncio.CancelledError("the worker stops")
 
-    def _log_cancelled(self, is_over: bool, error: BaseException | None) -> None:
-        worker = _worker_name(), os.getpid()
-        if not is_over:
-            log.warning(*summary.left_behind(*worker, [run.place for run in self.running]))
-        elif isinstance(error, asyncio.CancelledError):
-            records = [record for record in self.records if record.error is error]
-            log.info(*summary.cancelled(*worker, records))
-        elif error is not None:
-            log.warning("%s", self.explain(error))
-
     # -- its state --------------------------------------------------------------------------------
 
     @property
@@ -209,11 +202,6 @@ class Startup:
     def running(self) -> list[HandlerRun]:
         """The handlers that run now, the one that began first in front."""
         return self._handlers.running
-
-    @property
-    def primary(self) -> App | None:
-        """The app whose start began first."""
-        return self._primary
 
     @property
     def is_up(self) -> bool:
@@ -272,7 +260,7 @@ class Startup:
 
     def is_primary(self, app: App) -> bool:
         """Whether an app is the first one of this start."""
-        return app is self._primary
+        return app is self.primary
 
     def defer(
         self, app: App, listener: Callable[..., Any], place: Place, options: BackgroundOptions
@@ -284,7 +272,7 @@ class Startup:
             self.background = BackgroundTasks(self)
         self.background.add(app, listener, place, options)
 
-    # -- what main is told, and the log -----------------------------------------------------------
+    # -- what main is told ------------------------------------------------------------------------
 
     def send_begin(
         self,
@@ -320,41 +308,15 @@ class Startup:
         ended = now() if ended is None else ended
         self.send("end", number, int(has_failed), ended)
 
-    def _log_summary(self, moment: float) -> None:
-        assert self._imported is not None
-        parts = summary.time_parts(
-            self.records,
-            self._primary.name if self._primary is not None else None,
-            # Without a main process nobody knows when the import began.
-            self._imported - self._began if self.is_supervised else None,
-            moment - self._imported,
-            self._handlers.extension_seconds,
-        )
-        level = logging.INFO if self.is_supervised else logging.DEBUG
-        total = moment - self._began
-        worker = _worker_name(), os.getpid()
-        log.log(level, "%s [%d] is up after %.2f s: %s", *worker, total, ", ".join(parts))
-
     def fail(self, reason: str) -> None:
         """Have main log why this worker can't start, and do what follows from that."""
         if not self.send("failed", reason):
-            log.error("%s [%d] does not start: %s", _worker_name(), os.getpid(), reason)
+            log.error("%s [%d] does not start: %s", *summary.worker(), reason)
 
     def fail_early(self, error: BaseException) -> None:
         """Report a failure before the first handler. Sanic has printed the traceback."""
         what = f"{type(error).__name__}: {error}"
         self.send("failed", f"{what} (its traceback is above)")
-
-    def explain(self, error: BaseException) -> str:
-        """Why a handler has failed, in the words of the log."""
-        from .explanations import explain, explain_unplaced
-
-        for record in self.records:
-            if record.error is error:
-                what = f"its {record.event} handler {record.name}"
-                place = Place(*record[:3])
-                return explain(error, what, place, record.seconds, event=record.event)
-        return explain_unplaced(error, "the start of the app")
 
     def where(self, frame: FrameType | None) -> list[object]:
         """Whether a handler awaits something, and the frames in which it does, innermost first.
@@ -372,10 +334,6 @@ def now() -> float:
     Main writes down the same number, so every report of a start shows the same times.
     """
     return round(time.monotonic(), 3)
-
-
-def _worker_name() -> str:
-    return os.environ.get("SANIC_WORKER_NAME", "server")
 
 
 def _send_nowhere(*words: object) -> bool:

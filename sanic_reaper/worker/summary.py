@@ -1,17 +1,65 @@
-"""The log lines about a worker's start: where the time went, what a stop has cancelled. Pure."""
+"""The log lines about a worker's start: where the time went, and what a stop has cancelled."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..log import log
 from .finishing import CANCEL_GRACE
 from .handlers import Place
 from .stepping import BLOCKED
 
 if TYPE_CHECKING:
     from .handler_runner import Record
+    from .startup import Startup
+
+
+def worker() -> tuple[str, int]:
+    """Name and pid of this worker. A process without a main process is called `server`."""
+    return os.environ.get("SANIC_WORKER_NAME", "server"), os.getpid()
+
+
+def log_up(start: Startup, moment: float, extensions: float) -> None:
+    """Log where the time of a start went.
+
+    Args:
+        moment: monotonic time at which the start was complete.
+        extensions: seconds that listeners of Sanic Extensions took.
+    """
+    assert start.imported is not None
+    parts = time_parts(
+        start.records,
+        start.primary.name if start.primary is not None else None,
+        # Without a main process nobody knows when the import began.
+        start.imported - start.began if start.is_supervised else None,
+        moment - start.imported,
+        extensions,
+    )
+    level = logging.INFO if start.is_supervised else logging.DEBUG
+    total = moment - start.began
+    log.log(level, "%s [%d] is up after %.2f s: %s", *worker(), total, ", ".join(parts))
+
+
+def log_cancelled(start: Startup, is_over: bool, error: BaseException | None) -> None:
+    """Log what a stop has cancelled.
+
+    Args:
+        is_over: whether the `after_server_start` listeners have ended.
+        error: what they have raised.
+    """
+    if not is_over:
+        log.warning(*left_behind(*worker(), [run.place for run in start.running]))
+    elif isinstance(error, asyncio.CancelledError):
+        records = [record for record in start.records if record.error is error]
+        log.info(*cancelled(*worker(), records))
+    elif error is not None:
+        from .explanations import explain_start
+
+        log.warning("%s", explain_start(error, start.records))
 
 
 def time_parts(

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from sanic_reaper.worker.explanations import explain, innermost
+from sanic_reaper.worker import summary
+from sanic_reaper.worker.explanations import explain, explain_start, innermost
 from sanic_reaper.worker.handler_runner import Record
 from sanic_reaper.worker.handlers import Place, StartupTimeout
 from sanic_reaper.worker.startup import Startup
@@ -365,7 +366,7 @@ def test_errors_that_are_each_others_cause():
 
 
 def test_an_error_that_comes_of_no_handler():
-    assert Startup(0, 0).explain(OSError("no disk")).startswith("the start of the app failed")
+    assert explain_start(OSError("no disk"), []).startswith("the start of the app failed")
 
 
 # -- where it waits -------------------------------------------------------------------------------
@@ -456,6 +457,6 @@ def test_two_handlers_of_one_name_are_told_apart(caplog):
     for name, line in (("setup", 3), ("connect", 7), ("setup", 12)):
         start.records.append(Record(name, "app.py", line, 1.0, 0.0, None, app="App"))
     with caplog.at_level("DEBUG", logger="sanic.root"):
-        start._log_summary(time.monotonic())
+        summary.log_up(start, time.monotonic(), 0.0)
     assert "setup (app.py:3) 1.00 s (of App), connect 1.00 s (of App), " in caplog.text
     assert "setup (app.py:12) 1.00 s" in caplog.text
