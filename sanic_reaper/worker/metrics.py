@@ -1,9 +1,8 @@
-"""A server in Prometheus's text format, from what main has left of itself. Pure, but for a look at
-whether the watchdog lives.
+"""The metrics of a server in Prometheus's text format, computed from the state files of main.
 
-So each worker tells the same, and of the whole server: a client library counts in one process, and
-would need files of its own to add up those of several. Each series whose labels are known before is
-there from the beginning, with 0: else the first increase of a counter would be none.
+Every worker answers for the whole server. A client library was rejected: it counts in one process,
+and needs files of its own to add up several. A series whose labels are known is there with 0 from
+the beginning, or else Prometheus would miss the first increase of a counter.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from ..tree import causes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import TypeAlias
 
     from ..state.server import Member, Server
 
     Sample: TypeAlias = "tuple[Mapping[str, str], float]"
+    Measure: TypeAlias = "Callable[[Server, float], float | Iterable[Sample]]"
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,100 +30,60 @@ PREFIX = "sanic_reaper_"
 
 
 def exposition(server: Server, now: float) -> str:
-    """All metrics of a server.
+    """All metrics of a server, as the body of a response.
 
     Args:
-        now: on the monotonic clock.
+        now: monotonic time in seconds.
     """
-    return "".join(line for family in _families(server, now) for line in family)
-
-
-def _families(server: Server, now: float) -> Iterator[Iterator[str]]:
-    workers = [
-        one for one in server.members.values() if one.role == WORKER and one.state not in GONE
-    ]
-    yield _gauge(
-        "info",
-        "What runs here; always 1.",
-        [({"version": __version__, "app": server.app, "method": server.fields["method"]}, 1)],
-    )
-    clock = float(server.fields["clock"])
-    yield _gauge(
-        "start_time_seconds", "When main began, in seconds since the epoch.", server.began + clock
-    )
-    yield _gauge(
-        "main_beat_age_seconds",
-        "Seconds since the loop of the main process has last turned; it does each second.",
-        float("nan") if server.beat is None else max(0.0, now - server.beat),
-    )
-    yield _gauge("watchdog_up", "Whether the watchdog process lives.", float(server.watchdog_lives))
-    yield _gauge("workers_wanted", "How many workers are to serve.", server.wanted)
-    yield _gauge(
-        "workers",
-        "Living workers by what they are at.",
-        [({"state": key}, number) for key, number in _by_state(workers).items()],
-    )
-    yield _gauge(
-        "worker_startup_seconds",
-        "How long the start of the latest worker of each name took, background work left out.",
-        [({"worker": name}, seconds) for name, seconds in _startups(workers).items()],
-    )
-    yield _counter(
-        "worker_starts_total",
-        "Worker processes that were started.",
-        _total(server, "worker.started"),
-    )
-    yield _counter(
-        "worker_restarts_total",
-        "Workers that serve in the place of another one, by what that was replaced for.",
-        _by_cause(server, ("worker.replaced", "worker.recycled"), causes.RESTARTS),
-    )
-    yield _counter(
-        "worker_deaths_total",
-        "Workers that have ended and were not told to, or did not start.",
-        _by_cause(server, ("worker.died",), causes.DEATHS),
-    )
-    yield _counter(
-        "worker_crash_loops_total",
-        "Workers that have died once too often and stay down.",
-        _total(server, "worker.crashloop"),
-    )
-    yield _counter(
-        "kills_total",
-        "Processes that main had started and that had to be killed.",
-        [
-            ({"role": role, **labels}, number)
-            for role in (WORKER, PROCESS)
-            for labels, number in _by_cause(server, ("worker.killed",), KILLS, role)
-        ],
-    )
-    yield _counter(
-        "orphans_swept_total",
-        "Processes that workers had left behind and that were ended.",
-        _total(server, "orphan.killed"),
-    )
-    yield _counter(
-        "blocked_seconds_total",
-        "Seconds for which event loops of workers have not turned when they should have.",
-        server.counters.get("blocked_seconds", 0.0),
+    return "".join(
+        line
+        for name, what, measure in _FAMILIES
+        for line in _family(name, what, measure(server, now))
     )
 
 
-def _by_state(workers: Iterable[Member]) -> dict[str, int]:
+def _workers(server: Server) -> list[Member]:
+    """The workers that have not exited."""
+    members = server.members.values()
+    return [one for one in members if one.role == WORKER and one.state not in GONE]
+
+
+def _info(server: Server, now: float) -> list[Sample]:
+    labels = {"version": __version__, "app": server.app, "method": server.fields["method"]}
+    return [(labels, 1)]
+
+
+def _beat_age(server: Server, now: float) -> float:
+    return float("nan") if server.beat is None else max(0.0, now - server.beat)
+
+
+def _states(server: Server, now: float) -> list[Sample]:
     found = dict.fromkeys(LIVING, 0)
-    for worker in workers:
+    for worker in _workers(server):
         found[worker.state] = found.get(worker.state, 0) + 1
-    return found
+    return [({"state": state}, number) for state, number in found.items()]
 
 
-def _startups(workers: Iterable[Member]) -> dict[str, float]:
-    """By name: two have the same while one makes way for the other."""
+def _startup_seconds(server: Server, now: float) -> list[Sample]:
+    """By name: the later worker counts where it replaces another one of the same name."""
     found = {}
-    for worker in sorted(workers, key=lambda worker: worker.moment("began") or 0.0):
+    for worker in sorted(_workers(server), key=lambda worker: worker.moment("began") or 0.0):
         began = worker.moment("began")
         if began is not None and worker.up is not None:
             found[worker.name] = worker.up - began
-    return found
+    return [({"worker": name}, seconds) for name, seconds in found.items()]
+
+
+def _restarts(server: Server, now: float) -> list[Sample]:
+    return _by_cause(server, ("worker.replaced", "worker.recycled"), causes.RESTARTS)
+
+
+def _kills(server: Server, now: float) -> list[Sample]:
+    return [
+        ({"role": role, **labels}, number)
+        for role in (WORKER, PROCESS)
+        for labels, number in _by_cause(server, ("worker.killed",), KILLS, role)
+    ]
 
 
 def _total(server: Server, event: str) -> float:
@@ -140,19 +100,79 @@ def _by_cause(
     return [({"cause": cause}, number) for cause, number in found.items()]
 
 
+_FAMILIES: tuple[tuple[str, str, Measure], ...] = (
+    ("info", "Version, app and start method. Always 1.", _info),
+    (
+        "start_time_seconds",
+        "When the main process started, in seconds since the epoch.",
+        lambda server, now: server.began + float(server.fields["clock"]),
+    ),
+    (
+        "main_beat_age_seconds",
+        "Seconds since the loop of the main process last turned. It turns each second.",
+        _beat_age,
+    ),
+    (
+        "watchdog_up",
+        "Whether the watchdog runs.",
+        lambda server, now: float(server.watchdog_lives),
+    ),
+    (
+        "workers_wanted",
+        "Number of workers that should serve.",
+        lambda server, now: server.wanted,
+    ),
+    ("workers", "Number of workers in each state.", _states),
+    (
+        "worker_startup_seconds",
+        "Seconds that the latest worker of each name took to start, without background work.",
+        _startup_seconds,
+    ),
+    (
+        "worker_starts_total",
+        "Worker processes that were started.",
+        lambda server, now: _total(server, "worker.started"),
+    ),
+    (
+        "worker_restarts_total",
+        "Workers that serve in place of another one, by the reason for the replacement.",
+        _restarts,
+    ),
+    (
+        "worker_deaths_total",
+        "Workers that exited without being told to, or whose start failed, by the cause.",
+        lambda server, now: _by_cause(server, ("worker.died",), causes.DEATHS),
+    ),
+    (
+        "worker_crash_loops_total",
+        "Workers that died too often and were not started again.",
+        lambda server, now: _total(server, "worker.crashloop"),
+    ),
+    (
+        "kills_total",
+        "Processes that the main process started and that were killed, by role and reason.",
+        _kills,
+    ),
+    (
+        "orphans_swept_total",
+        "Processes that workers left behind and that were killed.",
+        lambda server, now: _total(server, "orphan.killed"),
+    ),
+    (
+        "blocked_seconds_total",
+        "Seconds for which event loops of workers were blocked.",
+        lambda server, now: _total(server, "blocked_seconds"),
+    ),
+)
+"""Each metric: its name without `PREFIX`, its help, and the function that measures it."""
+
+
 # -- the format -----------------------------------------------------------------------------------
 
 
-def _gauge(name: str, what: str, samples: float | Iterable[Sample]) -> Iterator[str]:
-    return _family(name, "gauge", what, samples)
-
-
-def _counter(name: str, what: str, samples: float | Iterable[Sample]) -> Iterator[str]:
-    return _family(name, "counter", what, samples)
-
-
-def _family(name: str, kind: str, what: str, samples: float | Iterable[Sample]) -> Iterator[str]:
-    """Its lines. One number is a family without labels."""
+def _family(name: str, what: str, samples: float | Iterable[Sample]) -> Iterator[str]:
+    """The lines of one metric. A single number is a sample without labels."""
+    kind = "counter" if name.endswith("_total") else "gauge"
     yield f"# HELP {PREFIX}{name} {what}\n"
     yield f"# TYPE {PREFIX}{name} {kind}\n"
     if isinstance(samples, (int, float)):
@@ -167,7 +187,7 @@ def _escape(value: str) -> str:
 
 
 def _number(number: float) -> str:
-    """As Go reads it."""
+    """A number as Go parses it."""
     if number != number:
         return "NaN"
     return str(int(number)) if number == int(number) else f"{number:.3f}"
