@@ -132,7 +132,7 @@ def _is_ours(extension: object) -> bool:
     )
 
 
-sanic_extensions.let_join(_is_ours, sanic_extensions.add_extension)
+sanic_extensions.allow_late_extend(_is_ours, sanic_extensions.add_extension)
 
 
 _preexisting: set[Identity] = set()

@@ -155,7 +155,7 @@ def test_the_health_monitor_sends_a_bare_name_and_a_restart_does_not():
     monitor = sys.modules["sanic_ext.extensions.health.monitor"]
     assert "self.monitor_publisher.send(state.name)" in inspect.getsource(monitor)
     assert 'name += ":"' in inspect.getsource(WorkerMultiplexer.restart)
-    assert sanic_main.age_of_a_complaint() == 15
+    assert sanic_main.health_monitor_window() == 15
 
 
 def test_serve_says_one_thing_of_an_exception_on_its_way_out():

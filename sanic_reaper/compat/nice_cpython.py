@@ -67,7 +67,8 @@ CPYTHON = (
             accepts("multiprocessing.managers:SyncManager.start", "initializer", "initargs"),
             uses("multiprocessing.managers:BaseManager.start", "_process", "_ctx"),
         ),
-        "a SyncManager is found by descent alone, and outlives main until the watchdog kills it.",
+        "a SyncManager is found by descent only, and only the watchdog kills it when the main "
+        "process dies.",
         seen=SEEN,
     ),
     Contract(
@@ -79,7 +80,7 @@ CPYTHON = (
                 lambda: isinstance(find("multiprocessing.process:_children"), set),
             ),
         ),
-        "helpers are found by descent alone.",
+        "helpers are found by descent only.",
         seen=SEEN,
     ),
     Contract(
@@ -89,7 +90,7 @@ CPYTHON = (
             has("multiprocessing.resource_tracker:_resource_tracker._pid"),
             has("multiprocessing.forkserver:_forkserver._forkserver_pid"),
         ),
-        "the resource tracker and the fork server are found by descent alone.",
+        "the resource tracker and the fork server are found by descent only.",
         seen=SEEN,
     ),
     Contract(
@@ -103,7 +104,7 @@ CPYTHON = (
             ),
             has("multiprocessing.spawn:prepare"),
         ),
-        "a worker that still imports is killed by the watchdog alone when main dies, and a "
+        "only the watchdog kills a worker that still imports when the main process dies, and a "
         "SyncManager imports the app.",
         seen=SEEN,
     ),
@@ -111,7 +112,7 @@ CPYTHON = (
         "exit of the interpreter",
         "`threading._register_atexit` calls a function before threads are joined.",
         (has("threading:_register_atexit"),),
-        "a thread that does not end holds main up until the watchdog kills it.",
+        "a thread that does not end delays the main process until the watchdog kills it.",
         seen=SEEN,
     ),
     Contract(
@@ -136,7 +137,7 @@ CPYTHON = (
         "abandoned tasks",
         "A task has `_log_destroy_pending`, which keeps asyncio from logging its end.",
         (has("asyncio:Task._log_destroy_pending"),),
-        "asyncio logs a handler once more that a stop has left behind.",
+        "asyncio logs one more line about a handler that a stop has left behind.",
         seen=SEEN,
     ),
     Contract(
@@ -144,7 +145,7 @@ CPYTHON = (
         "`multiprocessing.util.get_temp_dir` makes the directory of the sockets, and keeps it as "
         "`tempdir` in the `_config` of the process.",
         (uses("multiprocessing.util:get_temp_dir", "_config", "tempdir"),),
-        "a directory of sockets is left in /tmp when main is killed.",
+        "a directory of sockets is left in /tmp when the main process is killed.",
         seen=SEEN,
     ),
     Contract(
@@ -158,7 +159,7 @@ CPYTHON = (
         "pipe of the resource tracker",
         "`_resource_tracker` has the descriptor of its pipe in `_fd`.",
         (has("multiprocessing.resource_tracker:_resource_tracker._fd"),),
-        "a start can hang if code in main has closed that pipe.",
+        "a start can hang if code in the main process has closed that pipe.",
         seen=SEEN,
     ),
     Contract(
@@ -182,7 +183,7 @@ CPYTHON = (
         "exit functions",
         "`atexit._run_exitfuncs` calls the functions that were registered with `atexit`.",
         (has("atexit:_run_exitfuncs"),),
-        "those functions are not called if main exits without waiting for a thread.",
+        "those functions are not called if the main process exits without waiting for a thread.",
         seen=SEEN,
     ),
     Contract(
@@ -196,8 +197,8 @@ CPYTHON = (
         "calls into the C library",
         "`_ctypes` calls a function of C by `dlopen`, `dlsym` and `call_function` (Linux).",
         (_calls_c,),
-        "each worker loads ctypes, and the watchdog alone kills a worker that still imports when "
-        "main dies.",
+        "each worker loads ctypes, and only the watchdog kills a worker that still imports when "
+        "the main process dies.",
         seen=SEEN,
     ),
     Contract(

@@ -71,13 +71,13 @@ SANIC = (
             is_found("a module that starts a SyncManager has no Manager", _manager_sites),
             uses(SERVE, "Manager"),
         ),
-        "supervision begins at main_process_start, and the SyncManager is found by descent alone.",
+        "supervision begins at main_process_start, and the SyncManager is found by descent only.",
     ),
     Contract(
         "primary app",
         "`Sanic.serve` has the app that it serves first in the local variable `primary`.",
         (uses(SERVE, "primary"),),
-        "supervision begins at main_process_start: a stop before that is Sanic's.",
+        "supervision begins at main_process_start, and Sanic handles a stop before that.",
     ),
     Contract(
         "signals of a worker",
@@ -90,7 +90,7 @@ SANIC = (
             ),
             uses(f"{RUNNERS}:_serve_http_1", "_setup_system_signals"),
         ),
-        "a stop during the after_server_start listeners is handled by Sanic.",
+        "Sanic handles a stop during the after_server_start listeners.",
     ),
     Contract(
         "start handlers",
@@ -144,7 +144,7 @@ SANIC = (
             takes(f"{MULTIPLEXER}.terminate", "self", "early"),
             uses("sanic.worker.serve:worker_serve", "terminate", "WorkerMultiplexer"),
         ),
-        "main does not say why a worker cannot load its app; the traceback above does.",
+        "the main process does not log why a worker cannot load its app (the traceback does).",
     ),
     Contract(
         "messages of a worker",
@@ -218,7 +218,7 @@ SANIC = (
         "a worker that stops does not tell its clients to close their connections.",
     ),
     Contract(
-        "listeners of main",
+        "listeners of the main process",
         "`app.listeners` has the live list of the listeners of each `main_process_*` event.",
         (has(f"{APP}.listeners"), uses(SERVE, "listeners", "main_process_start")),
         "a stop does not end a main_process_start listener that hangs.",
@@ -244,7 +244,7 @@ SANIC = (
         "states at the end",
         "`Sanic.serve` asks `_get_process_states` for the states of the workers when it ends.",
         (uses(SERVE, "_get_process_states"), has(f"{APP}._get_process_states")),
-        "the stop may ask a SyncManager that has exited, and log that.",
+        "the stop can ask a SyncManager that has exited, and fail with a traceback.",
     ),
     Contract(
         "health monitor",
@@ -276,7 +276,7 @@ SANIC = (
         "end of a single process",
         "`Sanic.serve_single` calls `_cleanup_apps` last.",
         (uses(f"{APP}.serve_single", "_cleanup_apps"),),
-        "a single process exits with 0 where its background work has failed.",
+        "a server of one process exits with 0 although its background work has failed.",
     ),
     Contract(
         "apps of a worker",
@@ -286,13 +286,13 @@ SANIC = (
             accepts("sanic.worker.serve:worker_serve", "app_name"),
             uses(f"{APP}._start_servers", "primary"),
         ),
-        "handlers of an app that a worker serves beside its first one are not limited.",
+        "handlers of a secondary app have no limit.",
     ),
     Contract(
         "serving flag",
         "On 24.12, a worker calls `WorkerMultiplexer.set_serving` when it stops.",
         (is_found("WorkerMultiplexer has no set_serving", _flags_serving),),
-        "a worker whose SyncManager is dead stops without its after_server_stop listeners.",
+        "a worker stops without its after_server_stop listeners if the SyncManager has died.",
         seen="24.12",
     ),
     Contract(
@@ -312,13 +312,13 @@ SANIC = (
                 lambda: _is_used_in(RUNNERS, "SANIC_WORKER_PROCESS"),
             ),
         ),
-        "a worker that Sanic runs is taken for a server of one process.",
+        "a worker that Sanic runs is treated as a server of one process.",
     ),
     Contract(
         "stop by a worker",
-        "`app.stop` asks main for the stop of the server by `app.multiplexer.terminate`.",
+        "`app.stop` asks the main process to stop the server by `app.multiplexer.terminate`.",
         (uses(f"{APP}.stop", "multiplexer", "terminate"),),
-        "app.stop() in an after_server_start listener stops that worker alone.",
+        "app.stop() in an after_server_start listener stops only that worker.",
     ),
     Contract(
         "kill by the manager",

@@ -1,6 +1,6 @@
-"""Probes: functions that look for something, and raise `Missing` where it is not.
+"""Probes: functions that look for something, and raise `Missing` if it is not there.
 
-They look at objects and at compiled code, never at source text: a user may have none.
+They look at objects and at compiled code. They never read source text, which a user may not have.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MULTIPLEXER = "sanic.worker.multiplexer:WorkerMultiplexer"
 
 
 def find(path: str) -> Any:
-    """What stands at a path, such as `sanic.server.runners:_run_server_forever`.
+    """The object at a path, such as `sanic.server.runners:_run_server_forever`.
 
     Raises:
-        Missing: there is no such thing.
+        Missing: there is none.
     """
     module, _, names = path.partition(":")
     try:
@@ -55,9 +55,9 @@ def takes(path: str, *parameters: str, count: int | None = None) -> Probe:
     """A probe: a function takes these parameters, first and in this order.
 
     Args:
-        path: of the function.
-        parameters: their names.
-        count: how many parameters there are, where that matters.
+        path: path of the function.
+        parameters: names of the parameters.
+        count: number of all parameters. `None`: any.
     """
 
     def probe() -> None:
@@ -72,7 +72,7 @@ def takes(path: str, *parameters: str, count: int | None = None) -> Probe:
 
 
 def accepts(path: str, *parameters: str) -> Probe:
-    """A probe: a function has parameters of these names, wherever they stand."""
+    """A probe: a function has parameters of these names, at any position."""
 
     def probe() -> None:
         function = _original(path)
@@ -86,7 +86,7 @@ def accepts(path: str, *parameters: str) -> Probe:
 def uses(path: str, *words: str) -> Probe:
     """A probe: the code of a function uses these names or constants.
 
-    A function that is no Python code does not tell what it uses. It holds.
+    A function in C does not tell what it uses. Then the contract holds.
     """
 
     def probe() -> None:
@@ -99,8 +99,12 @@ def uses(path: str, *words: str) -> Probe:
 
 
 def stores(path: str, *names: str) -> Probe:
-    """A probe: the code of a function assigns to an attribute of an attribute, such as `extra.name`
-    by `"extra", "name"`."""
+    """A probe: a function assigns to an attribute of a name.
+
+    Args:
+        path: path of the function.
+        names: the owner and the attribute. `"extra", "name"` stands for `extra.name = ...`.
+    """
 
     def probe() -> None:
         code = getattr(_original(path), "__code__", None)
@@ -122,7 +126,12 @@ def stores(path: str, *names: str) -> Probe:
 
 
 def is_found(what: str, look: Callable[[], object]) -> Probe:
-    """A probe: a function finds something that is true."""
+    """A probe: a function returns something that is true.
+
+    Args:
+        what: the message if it does not.
+        look: the function.
+    """
 
     def probe() -> None:
         if not look():
@@ -132,14 +141,14 @@ def is_found(what: str, look: Callable[[], object]) -> Probe:
 
 
 def _original(path: str) -> Any:
-    """The function at a path, beneath wrappers, and beneath `classmethod` and `staticmethod`.
+    """The function at a path, without wrappers, `classmethod` and `staticmethod`.
 
     Returns:
-        `None` if somebody else's function stands there, a tracing library's for example, that does
-        not tell what it wraps. A contract holds then: nobody can know better.
+        `None` if the function there is from another package and does not tell what it wraps: a
+        tracing library's, for example. Then the contract holds, because nothing can be known.
 
     Raises:
-        Missing: nothing stands there.
+        Missing: there is nothing at this path.
     """
     function = find(path)
     function = getattr(function, "__func__", function)
@@ -151,7 +160,7 @@ def _original(path: str) -> Any:
 
 
 def words_of(code: CodeType) -> Iterator[Any]:
-    """The names and the constants that code uses, and what is defined within it."""
+    """The names and the constants in the code of a function and of the functions within it."""
     yield from code.co_names
     yield from code.co_varnames
     yield from code.co_freevars

@@ -1,4 +1,4 @@
-"""What is touched inside Sanic's app, in each process that has one."""
+"""The internals of Sanic's app, for each process that has an app."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from typing import Any, TypeAlias
 from sanic import Sanic
 
 App: TypeAlias = "Sanic[Any, Any]"
-"""An app, whatever its config and its context are."""
+"""An app with any class of config and of context."""
 
 
 def primary_name() -> str | None:
-    """In a worker: the name of the app whose `serve` started it, from the process's arguments."""
+    """The name of the app whose `serve` started this worker, from the process's arguments.
+
+    `None`: this process is not a worker.
+    """
     kwargs = getattr(multiprocessing.current_process(), "_kwargs", {})
     name: str | None = kwargs.get("app_name")
     return name
 
 
 def apps() -> list[App]:
-    """Every app of this process, as far as Sanic tells."""
+    """Every app of this process, or none if Sanic's registry is not found."""
     return list(getattr(Sanic, "_app_registry", {}).values())
 
 
@@ -33,17 +36,17 @@ def in_test_mode() -> bool:
 
 
 def is_secondary(app: App) -> bool:
-    """Whether Sanic itself starts an app, beside the primary one: `_start_servers` notes it."""
+    """Whether Sanic starts an app beside the primary app. `_start_servers` sets the attribute."""
     return not getattr(app.state, "primary", True)
 
 
-def end_with(code: int) -> None:
-    """Where one process is all there is: have it end with this exit code when its server stops.
+def exit_single_process_with(code: int) -> None:
+    """Have a server of one process exit with this code when it stops.
 
-    `serve_single` reports an exception that passes through it with a traceback; the last thing that
-    it calls, in its `finally`, is this method. (Line 1316 of `sanic/mixins/startup.py`.) Where the
-    caller is not run by it, under ASGI or by hand, nothing is changed: the exit code would be that
-    of a later server.
+    `serve_single` logs each exception that passes through it, with a traceback. The last call in
+    its `finally` is `_cleanup_apps` (line 1316 of `sanic/mixins/startup.py`), replaced here.
+    If `serve_single` does not run the caller (ASGI, a server started by hand), nothing is changed:
+    the exit code would be that of a later server.
     """
     clean_up: Callable[[], None] | None = getattr(Sanic, "_cleanup_apps", None)
     if clean_up is None:
@@ -64,10 +67,10 @@ def end_with(code: int) -> None:
 
 
 def after_serve(call: Callable[[], None]) -> None:
-    """Have a function called whenever `Sanic.serve` ends, in whatever way but `os._exit`.
+    """Have a function called whenever `Sanic.serve` returns or raises.
 
-    It is the last thing that a server with workers does: `app.run` returns what it returns. Nothing
-    within it comes as late: after `main_process_stop` it shuts down the SyncManager.
+    `serve` is the last thing that a server with workers does. No hook within `serve` is as late:
+    after `main_process_stop` it shuts down the SyncManager.
     """
     original = Sanic.serve.__func__  # type: ignore[attr-defined]
     if hasattr(original, "reaper_original"):
@@ -88,7 +91,7 @@ def after_serve(call: Callable[[], None]) -> None:
 
 
 def in_serve() -> bool:
-    """Whether a call of `after_serve` is to be expected."""
+    """Whether `Sanic.serve` runs, so that the function of `after_serve` will be called."""
     return _serving > 0
 
 

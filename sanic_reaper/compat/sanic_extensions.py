@@ -1,4 +1,4 @@
-"""What is touched inside sanic-ext, and where it and Sanic start their SyncManagers."""
+"""The internals of sanic-ext, and where Sanic and sanic-ext start their SyncManagers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MANAGER_SITES = (
     "sanic_ext.extensions.health.monitor",
     "sanic_ext.extensions.logging.logger",
 )
-"""Modules that start a SyncManager by calling the global `Manager`, looked up at the call."""
+"""Modules that start a SyncManager by calling `Manager`, a global of the module."""
 
 
 def substitute_manager_factory(factory: Callable[[], Any]) -> None:
-    """Let Sanic and sanic-ext start their SyncManagers with `factory`.
+    """Have Sanic and sanic-ext start their SyncManagers by `factory`.
 
-    Patching `multiprocessing.managers` was rejected: it would change the user's own managers too.
+    A patch of `multiprocessing.managers` was rejected: it would change the user's managers too.
     """
     for name in MANAGER_SITES:
         module = sys.modules.get(name)
@@ -31,18 +31,18 @@ def substitute_manager_factory(factory: Callable[[], Any]) -> None:
             module.__dict__["Manager"] = factory
 
 
-def let_join(is_ours: Callable[[Any], bool], join: Callable[[App, Any], None]) -> None:
-    """Have `app.extend(extensions=[...])` work at any time for extensions that can join later.
+def allow_late_extend(is_ours: Callable[[Any], bool], join: Callable[[App, Any], None]) -> None:
+    """Have `app.extend(extensions=[...])` work at any time for some extensions.
 
-    Sanic refuses it once the app's extensions are set up, by an earlier `app.extend` or any use of
-    `app.ext`, and calls sanic-ext missing where AUTO_EXTEND is off.
+    By itself Sanic refuses it after an earlier `app.extend` and after any use of `app.ext`. If
+    AUTO_EXTEND is off, Sanic reports that sanic-ext is not installed.
 
     Args:
-        is_ours: whether an extension can join later.
-        join: adds it to an app.
+        is_ours: whether an extension can be added at any time.
+        join: adds such an extension to an app.
     """
     original: Callable[..., Any] = Sanic.extend
-    if hasattr(original, "reaper_stands_around"):
+    if hasattr(original, "reaper_wraps_it"):
         return
 
     @wraps(original)
@@ -52,28 +52,28 @@ def let_join(is_ours: Callable[[Any], bool], join: Callable[[App, Any], None]) -
         if not ours and is_set_up and any(map(is_ours, self.ext.extensions)):
             raise RuntimeError(
                 "Cannot extend Sanic after Sanic Extensions has been setup. If the Reaper's line "
-                "has done that, put it below this one: it works after any other app.extend()"
+                "has set it up, put that line below this one: it works after any app.extend()"
             )
         if not ours or not (is_set_up or not self.config.AUTO_EXTEND):
             return original(self, extensions=extensions, **options)
         if len(ours) < len(extensions) or options:
             raise RuntimeError(
                 "Cannot extend Sanic after Sanic Extensions has been setup, or without AUTO_EXTEND."
-                " The Reaper can join all the same, by a line of its own: "
-                "app.extend(extensions=[Reaper]). Everything else belongs in the first app.extend()"
+                " The Reaper can, in a line of its own: app.extend(extensions=[Reaper]). "
+                "All other extensions belong in the first app.extend()"
             )
         for extension in ours:
             join(self, extension)
         return getattr(self, "_ext", None)
 
-    extend.reaper_stands_around = True  # type: ignore[attr-defined]
+    extend.reaper_wraps_it = True  # type: ignore[attr-defined]
     Sanic.extend = extend  # type: ignore[method-assign]
 
 
 def add_extension(app: App, extension: Any) -> None:
-    """Start an extension, as `sanic_ext.Extend` does when an app's extensions are set up.
+    """Start an extension, as `sanic_ext.Extend` does when it sets up an app's extensions.
 
-    Where they are not set up yet it is not on their list, and works all the same.
+    If they are not set up yet, the extension works too, but is not on the list of extensions.
     """
     bootstrap = getattr(app, "_ext", None)
     config = getattr(bootstrap, "config", None)

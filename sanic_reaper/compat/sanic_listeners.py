@@ -1,4 +1,4 @@
-"""What is touched where Sanic keeps its listeners, registers them and calls them."""
+"""How Sanic registers listeners, keeps them and calls them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Listeners: TypeAlias = "Callable[[], Awaitable[None]]"
 """Runs the listeners of an event."""
 
 Around: TypeAlias = "Callable[[App, Listeners], Awaitable[None]]"
-"""Called instead of what runs the listeners of an event, with that."""
+"""Called in the place of a function that runs the listeners of an event. Receives that function."""
 
 
 def listeners(app: App, event: str) -> list[Callable[..., Any]]:
-    """The live list of the listeners of a `main_process_*` event: `trigger_events` iterates it.
+    """The live list of the listeners of a `main_process_*` event. `trigger_events` iterates it.
 
     Returns:
-        An empty list that nobody knows, where Sanic has no such list.
+        An empty list without effect, if Sanic has no such list.
     """
     found: list[Callable[..., Any]] = getattr(app, "listeners", {event: []})[event]
     return found
@@ -42,14 +42,20 @@ def put_first(app: App, event: str, listener: Callable[..., Any]) -> None:
 def instrument_start(
     before: Around, after: Around, stop: Around, on_set_up: Callable[[App], None]
 ) -> None:
-    """Stand around `before_server_start`, `after_server_start` and `before_server_stop`, whatever
-    starts the app; and hear when Sanic begins to set it up.
+    """Wrap the listeners of a start and a stop, in whatever way the app is started.
 
-    Every kind of server calls `Sanic._server_event` and looks it up on the instance; an instance
-    has slots, so it is replaced in the class, once. A worker acks among the latter listeners.
+    Every kind of server calls `Sanic._server_event`, and looks it up on the instance. An instance
+    has slots, so the method is replaced in the class, once. (A worker acks among the
+    `after_server_start` listeners.)
+
+    Args:
+        before: wraps `before_server_start`.
+        after: wraps `after_server_start`.
+        stop: wraps `before_server_stop`.
+        on_set_up: called when Sanic begins to set up an app.
     """
     original: Callable[..., Awaitable[None]] | None = getattr(Sanic, "_server_event", None)
-    if original is None or hasattr(original, "reaper_stands_around"):
+    if original is None or hasattr(original, "reaper_wraps_it"):
         return
 
     arounds = {("init", "before"): before, ("init", "after"): after, ("shutdown", "before"): stop}
@@ -62,18 +68,19 @@ def instrument_start(
         else:
             await around(self, partial(original, self, *event, **more))
 
-    _server_event.reaper_stands_around = True  # type: ignore[attr-defined]
+    _server_event.reaper_wraps_it = True  # type: ignore[attr-defined]
     Sanic._server_event = _server_event  # type: ignore[method-assign]
     before_routing(on_set_up)
 
 
 def before_routing(prepare: Callable[[App], None]) -> None:
-    """Have each app that starts in this process prepared before its router is finalised.
+    """Have a function called with each app that starts, before its router is finalised.
 
-    Every kind of server calls `Sanic._startup`, which finalises it. `app.amend()`, later, was the
-    alternative: it finalises everything a second time, the signals too.
+    Every kind of server calls `Sanic._startup`, which finalises the router. `app.amend()` after
+    that was rejected: it finalises everything a second time, the signals too.
 
-    The coroutine stays Sanic's own: in debug mode asyncio prints where that of a slow task stands.
+    The coroutine is still Sanic's own, because asyncio prints its place if the task is slow (debug
+    mode).
     """
     original: Callable[[App], Coroutine[Any, Any, None]] | None = getattr(Sanic, "_startup", None)
     if original is None:
@@ -94,30 +101,31 @@ _SIGNALS = {
 
 
 def start_handlers(app: App, event: str) -> list[Any]:
-    """The routes of the signal of one event of the start; each calls its `handler`, read then.
+    """The signal routes that call the handlers of one event of the start.
 
-    A listener's is a partial of `Sanic._listener`.
+    A route looks up its `handler` at each call. That of a listener is a partial of
+    `Sanic._listener`.
 
     Args:
         event: `before_server_start` or `after_server_start`.
 
     Returns:
-        As many as can be found.
+        The routes, as far as they can be found.
     """
     routes: Any = getattr(getattr(app, "signal_router", None), "routes", ())
     return [route for route in routes if getattr(route.ctx, "definition", None) == _SIGNALS[event]]
 
 
 def listener_of(handler: Any) -> Any:
-    """What the user registered, given a signal's handler."""
+    """The function that the user registered, from the handler of a signal route."""
     return getattr(handler, "keywords", {}).get("listener", handler)
 
 
 def is_registered(listener: Any) -> bool:
-    """Whether an app or a blueprint has it as a listener: Sanic hands back what it has registered.
+    """Whether an app or a blueprint has a function as a listener.
 
-    No registry knows a blueprint before an app has it, so the garbage collector is asked who holds
-    the listener. That takes 2 ms, and only where a decorator of ours is used.
+    No registry has a blueprint before an app has it. So the garbage collector is asked which
+    objects refer to the function. That takes 2 ms, and only if a decorator of the Reaper is used.
     """
     try:
         from sanic.models.futures import FutureListener
@@ -131,7 +139,7 @@ def is_registered(listener: Any) -> bool:
 
 
 def registered(app: App) -> Iterator[tuple[str, Any]]:
-    """What an app and its blueprints have been given by decorators: as what, and the function."""
+    """The functions that an app and its blueprints have registered: as what, and the function."""
     for part in (app, *app.blueprints.values()):
         for listener in getattr(part, "_future_listeners", ()):
             yield listener.event, listener.listener
@@ -140,7 +148,7 @@ def registered(app: App) -> Iterator[tuple[str, Any]]:
 
 
 def listener_arguments(listener: Callable[..., Any], app: App) -> tuple[Any, ...]:
-    """With what Sanic calls a listener: the app, and the loop if it asks for that too."""
+    """The arguments of a listener: the app, and the loop if the listener takes two."""
     try:
         inspect.signature(listener).bind(app)
     except TypeError:

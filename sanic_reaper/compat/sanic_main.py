@@ -1,4 +1,7 @@
-"""What the main process alone touches inside Sanic and sanic-ext. A worker never loads this."""
+"""The internals of Sanic and sanic-ext that the main process uses.
+
+A worker never loads this module.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,15 @@ from .sanic_app import App, apps
 
 
 def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]:
-    """`StartupMixin.serve` constructs the global `WorkerManager`, after `main_process_start`.
+    """Have `Sanic.serve` call a factory in the place of `WorkerManager`.
+
+    `StartupMixin.serve` looks the class up as a global of its module, after `main_process_start`.
+
+    Args:
+        factory: takes the arguments of `WorkerManager`.
 
     Returns:
-        What it would have constructed.
+        The replaced class.
     """
     startup = vars(sys.modules["sanic.mixins.startup"])
     replaced: Callable[..., Any] = startup["WorkerManager"]
@@ -28,11 +36,15 @@ def substitute_worker_manager(factory: Callable[..., Any]) -> Callable[..., Any]
     return replaced
 
 
-def soften_kill(app: App, kill: Callable[[], None]) -> None:
-    """Where Sanic's own manager runs the workers: have it kill them, and nobody else.
+def replace_kill(app: App, kill: Callable[[], None]) -> None:
+    """Have Sanic's own manager kill only its processes when a start fails.
 
-    When a start fails it kills whole process groups, with its own group whoever has launched it.
-    What cannot be replaced stays.
+    By itself it kills process groups. Its own group includes the script that has launched it. If
+    the method cannot be replaced, it stays as it is.
+
+    Args:
+        app: the primary app.
+        kill: kills the processes of the server.
     """
     with suppress(Exception):
         from sanic.exceptions import ServerKilled
@@ -45,7 +57,10 @@ def soften_kill(app: App, kill: Callable[[], None]) -> None:
 
 
 def app_being_served() -> App | None:
-    """In a call that `Sanic.serve` makes: its primary app, known to a local variable only."""
+    """The primary app of the `Sanic.serve` call that this code runs in.
+
+    Only a local variable of `serve` has it. `None`: this code runs in no such call.
+    """
     frame = _frame_of_serve(sys._getframe())
     return None if frame is None else frame.f_locals.get("primary")
 
@@ -59,13 +74,13 @@ def _frame_of_serve(frame: FrameType | None) -> FrameType | None:
 
 
 def routes_under(app: App, prefix: str) -> list[str]:
-    """The paths of an app's routes that begin with another one."""
+    """The paths of an app's routes that are `prefix` or lie under it."""
     paths = ["/" + route.path.lstrip("/") for route in app.router.routes]
     return [path for path in paths if f"{path}/".startswith(f"{prefix}/")]
 
 
 def address(app: App) -> str:
-    """Where the server listens, as far as the app was told: for people to read."""
+    """The address on which the app is to listen, for the log: `host:port` or `unix:path`."""
     infos = getattr(app.state, "server_info", [])
     info = getattr(infos[0], "settings", {}) if infos else {}
     if info.get("unix"):
@@ -74,7 +89,7 @@ def address(app: App) -> str:
 
 
 def addresses() -> list[tuple[str, int]]:
-    """Where sockets are to be bound that are not yet: as `serve` will, a moment after this."""
+    """Host and port of each socket that `serve` is about to bind."""
     found = []
     for app in apps():
         for info in getattr(app.state, "server_info", ()):
@@ -86,8 +101,9 @@ def addresses() -> list[tuple[str, int]]:
 
 
 def threshold() -> float | None:
-    """Seconds that a worker may take to its ack by Sanic's own limit, in tenths of which
-    `WorkerManager.THRESHOLD` counts. `None`: nobody has changed it.
+    """Sanic's own limit for a worker's start, in seconds. `None`: it has not been changed.
+
+    `WorkerManager.THRESHOLD` is in tenths of a second.
     """
     manager = getattr(sys.modules.get("sanic.worker.manager"), "WorkerManager", None)
     tenths = getattr(manager, "THRESHOLD", _DEFAULT_THRESHOLD)
@@ -104,12 +120,12 @@ _DEFAULT_THRESHOLD = 300
 
 
 def reloads() -> bool:
-    """Whether files are watched, and workers started again when one changes."""
+    """Whether Sanic's Reloader restarts workers when a file changes."""
     return any(getattr(app.state, "auto_reload", False) for app in apps())
 
 
-def age_of_a_complaint() -> float:
-    """Seconds that sanic-ext's HealthMonitor looks back when it asks for a restart."""
+def health_monitor_window() -> float:
+    """Seconds without a report after which sanic-ext's HealthMonitor asks for a restart."""
     module = sys.modules.get("sanic_ext.extensions.health.monitor")
     monitor = getattr(module, "HealthMonitor", None)
     misspelt = getattr(monitor, "MISSED_THRESHHOLD", 0)
@@ -117,10 +133,14 @@ def age_of_a_complaint() -> float:
     return float(missed + getattr(monitor, "REPORT_INTERVAL", 0))
 
 
-def leave_serve(code: int) -> NoReturn:
-    """Have `serve`, which calls us, clean up and end the process with an exit code of our own.
+def exit_from_serve(code: int) -> NoReturn:
+    """Leave `Sanic.serve`, which calls us, so that the process exits with a given code.
 
-    It knows one, 1, and reports every exception on its way out: that one line is left out.
+    `serve` cleans up. By itself it knows only the exit code 1, and it logs each exception that
+    passes through it: this one is not logged.
+
+    Args:
+        code: the exit code.
 
     Raises:
         SystemExit: always.
@@ -131,17 +151,16 @@ def leave_serve(code: int) -> NoReturn:
         return False
 
     error_logger.addFilter(pass_by)
-    have_no_states()
+    skip_state_query()
     raise SystemExit(code)
 
 
-def have_no_states() -> None:
-    """Have `serve` find no worker's state at its end, this once, without asking the SyncManager.
+def skip_state_query() -> None:
+    """Keep `serve` from asking the SyncManager for the workers' states at its end, once.
 
-    It asks for each worker's state, up to ten seconds long. The workers have ended by then, and so
-    has the SyncManager: 24.12 does not expect that, and its BrokenPipeError would hide why the
-    server has ended. Where no worker has been started 24.12 also takes its own first note for a
-    worker's, and fails.
+    `serve` asks for up to ten seconds. The workers have exited by then, and so has the SyncManager.
+    24.12 does not expect that: its BrokenPipeError would hide why the server has stopped. If no
+    worker has been started, 24.12 also takes an entry of its own for a worker's, and fails.
     """
     owner: Any = next((cls for cls in Sanic.__mro__ if "_get_process_states" in vars(cls)), None)
     if owner is None:

@@ -1,4 +1,4 @@
-"""What is touched inside the server that a worker runs: its signals, its connections, its stop."""
+"""The internals of the server that a worker runs: its signals, its connections, its stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sanic import Sanic
 try:
     from sanic.http.constants import Stage
     from sanic.http.http1 import Http
-except ImportError:  # a Sanic of the future: clients are told less of a stop
+except ImportError:  # a Sanic of the future: its responses do not say that the worker stops
     Http = Stage = None  # type: ignore[assignment, misc]
 
 from .sanic_app import App, apps
@@ -27,17 +27,17 @@ def substitute_worker_signals(
     on_serving: Callable[[Callable[[], None] | None, asyncio.AbstractEventLoop], None],
     clean_up: Callable[[Callable[[], None]], None],
 ) -> None:
-    """Replace how a worker sets up its signals, and learn when its loop starts to run for ever.
+    """Replace how a worker sets up its signals, and be told when its loop starts to run.
 
     `_serve_http_1` looks both functions up in its module when it needs them.
 
     Args:
         set_up: receives Sanic's arguments: app, run_multiple, register_sys_signals, loop. The third
-            is true: where there is a main process, Sanic takes nothing else (`prepare` of
+            one is true: with a main process, Sanic allows nothing else (`prepare` of
             mixins/startup.py).
-        on_serving: receives the function with which Sanic ends the worker's connections, if any,
-            and the loop.
-        clean_up: is called instead of that function, with it.
+        on_serving: receives Sanic's function that closes the worker's connections, or `None`, and
+            the loop.
+        clean_up: is called in the place of that function, and receives it.
     """
     from sanic.server import runners
 
@@ -75,23 +75,20 @@ def _marking_worker(
 
 
 class Serving(NamedTuple):
-    """What a worker has open."""
+    """The sockets that a worker has open."""
 
     servers: Sequence[Any]
     """The listening asyncio or uvloop servers."""
     connections: Sequence[Collection[Any]]
-    """The live sets of Sanic's protocols: one of the primary app, one of each secondary app."""
+    """The live sets of Sanic's protocol objects: one set for each app of the worker."""
 
 
-def what_it_serves(cleanup: Callable[[], None]) -> Serving:
-    """The servers and connections of this worker.
+def open_sockets(cleanup: Callable[[], None]) -> Serving:
+    """The servers and connections of this worker, as far as they can be found.
 
     Args:
-        cleanup: `_cleanup` of `_serve_http_1`, in whose closure the primary app's are. Those of
+        cleanup: `_cleanup` of `_serve_http_1`. Its closure has those of the primary app. Those of
             secondary apps are in their `AsyncioServer`.
-
-    Returns:
-        As much of it as can be found.
     """
     known: Mapping[str, Any] = {}
     if inspect.isfunction(cleanup):
@@ -107,18 +104,18 @@ def what_it_serves(cleanup: Callable[[], None]) -> Serving:
 
 
 def end_keep_alive(connections: Iterable[Any]) -> None:
-    """From now on each response says `Connection: close`, and is its connection's last.
+    """Have each response from now on say `Connection: close` and end its connection.
 
-    So clients that are busy move on to another worker before this one closes its connections. Only
-    requests that a client has sent ahead, and that are here already, are answered first.
+    So busy clients move on to another worker before this worker closes its connections. Requests
+    that a client has sent ahead (pipelining), and that have arrived, are answered first.
 
-    `Http` looks the method up for each request, when its first bytes come; a request that is under
-    way has the old one, and is given the new one. `app.config.KEEP_ALIVE` was the alternative:
-    24.12 does not look at it. A response whose header has been sent has promised to keep the
-    connection: the client may use it once more, and is told then.
+    `Http` looks the method up for each request when its first bytes come. A request that is being
+    answered has the old method, and gets the new one. `app.config.KEEP_ALIVE` was rejected: 24.12
+    does not read it. A response whose header has been sent has promised to keep the connection: the
+    client can send one more request, and its response closes the connection.
 
     Args:
-        connections: those that are open now.
+        connections: the connections that are open now.
 
     Raises:
         AttributeError: `Http` has other attributes. Nothing is changed then.
@@ -141,11 +138,12 @@ def end_keep_alive(connections: Iterable[Any]) -> None:
 
 
 def _has_more(http: Http, ahead: dict[Http, int]) -> bool:
-    """Whether one more request lies in the buffer of a connection, sent ahead (pipelining).
+    """Whether the buffer of a connection has one more request, sent ahead (pipelining).
 
     Args:
-        ahead: how many there are still. Counted once for each connection: a client that goes on
-            sending would hold up the stop.
+        http: the parser of the connection.
+        ahead: number of requests left, by connection. They are counted once, so that a client that
+            goes on sending cannot delay the stop.
     """
     if http.request_body:
         return False  # what is in the buffer is the rest of this request
@@ -165,11 +163,12 @@ def is_idle(protocol: Any) -> bool:
 
 
 def is_websocket(protocol: Any) -> bool:
+    """Whether a connection has become a WebSocket."""
     return getattr(protocol, "websocket", None) is not None
 
 
 def cut_off(protocol: Any) -> None:
-    """End a connection whatever goes on on it, as `_cleanup` does when the grace period is over."""
+    """Close a connection even if a request is in flight, as `_cleanup` does after the grace."""
     if is_websocket(protocol):
         protocol.websocket.fail_connection(code=1001)
     else:
@@ -177,19 +176,21 @@ def cut_off(protocol: Any) -> None:
 
 
 def has_unfinished_tasks(app: App) -> bool:
-    """Whether a task of `app.add_task` with a name, which Sanic has cancelled, still cleans up."""
+    """Whether a named task of `app.add_task`, which Sanic has cancelled, has not ended yet."""
     tasks: Mapping[str, Any] = getattr(app, "_task_registry", {})
     return any(task is not None and not task.done() for task in tasks.values())
 
 
 def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:
-    """Have the protocols of a worker, and of its secondary apps, count together.
+    """Have all connections of a worker count their requests in one dictionary.
 
-    Each counts its requests in a dictionary of its own, unless `worker_serve` is given one.
+    Each connection has a dictionary of its own, unless `worker_serve` is given one.
+
+    Args:
+        arguments: the keyword arguments of `worker_serve`, which are changed.
 
     Returns:
-        The dictionary, whose `requests_count` is the sum. It stays 0 where Sanic takes no such
-        dictionary.
+        The dictionary. `requests_count` is the sum. It stays 0 if Sanic takes no such dictionary.
     """
     from sanic.worker.serve import worker_serve
 
@@ -206,11 +207,12 @@ def count_requests(arguments: dict[str, Any]) -> Mapping[str, int]:
 
 
 def _let_stop_without_manager() -> None:
-    """On 24.12 a worker says that it serves no longer before its `after_server_stop` listeners run.
+    """Let a worker of Sanic 24.12 stop although the SyncManager has died.
 
-    Where the SyncManager is dead it would end there, with a traceback and without them. So would
-    one that is told to stop while its `after_server_start` listeners run: it says that it serves
-    when they are through, and stops then.
+    Before its `after_server_stop` listeners run, such a worker reports that it no longer serves. If
+    the SyncManager has died, the worker would exit there, with a traceback and without these
+    listeners. The same happens to a worker that is told to stop during its `after_server_start`
+    listeners, because it reports after them that it serves.
     """
     from sanic.worker.multiplexer import WorkerMultiplexer
 
@@ -226,10 +228,13 @@ def _let_stop_without_manager() -> None:
 
 
 def on_early_end(tell: Callable[[BaseException], None]) -> None:
-    """Learn why a worker ends before its start has begun: the import of the app, a factory, TLS.
+    """Be told why a worker exits before its start: the app's import, a factory or TLS has failed.
 
-    `worker_serve` prints the exception, says so to main without a reason, and returns: the exit
+    `worker_serve` prints the exception, tells main without a reason, and returns, so that the exit
     code is 0. It does that in its `except` block.
+
+    Args:
+        tell: receives the exception.
     """
     from sanic.worker.multiplexer import WorkerMultiplexer
 
@@ -247,10 +252,11 @@ def on_early_end(tell: Callable[[BaseException], None]) -> None:
 
 
 def before_stop(take: Callable[[App, bool], bool]) -> None:
-    """Ask, when somebody calls `app.stop`, before Sanic does what it does.
+    """Have a function called at each `app.stop`, before Sanic's own.
 
     Args:
-        take: called with the app and `terminate`; whether it sees to the stop itself.
+        take: receives the app and `terminate`. Returns whether it has taken over the stop. If so,
+            Sanic's own `stop` is not called.
     """
     original = Sanic.stop
 
@@ -262,7 +268,7 @@ def before_stop(take: Callable[[App, bool], bool]) -> None:
     Sanic.stop = stop  # type: ignore[method-assign, assignment]
 
 
-def tell_main_to_stop(app: App) -> None:
-    """What `app.stop(terminate=True)` does first, in a worker."""
+def ask_main_to_stop(app: App) -> None:
+    """Ask main to stop the server, as `app.stop(terminate=True)` does in a worker."""
     if hasattr(app, "multiplexer"):
         app.multiplexer.terminate()

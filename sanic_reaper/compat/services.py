@@ -1,5 +1,6 @@
-"""What the main process alone touches of the processes that `multiprocessing` runs for itself, and
-of how it counts its children. A worker never loads this.
+"""The helpers that `multiprocessing` starts for itself, and its list of child processes.
+
+Used by the main process only. A worker never loads this module.
 """
 
 from __future__ import annotations
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
 
 def managers() -> list[tuple[int, str]]:
-    """The children of this process that `multiprocessing` started and that are no workers.
-
-    Each SyncManager is one.
-    """
+    """Pid and name of each child of `multiprocessing` that is not ours: the SyncManagers."""
     return [
         (child.pid, child.name)
         for child in _children()
@@ -37,25 +35,25 @@ def managers() -> list[tuple[int, str]]:
 
 
 def _is_running(child: Any) -> bool:
-    """Whether nobody has asked for its exit status: its pid may be another process's after that."""
+    """Whether the child has not been reaped. After that, its pid can be another process's."""
     if not hasattr(child, "_popen"):
-        return bool(child.is_alive())  # what is public asks for it itself
+        return bool(child.is_alive())  # public, but it reaps the child
     return child._popen is not None and child._popen.returncode is None
 
 
 def _children() -> list[Any]:
-    """What `multiprocessing` has started here and not joined."""
+    """The processes that `multiprocessing` has started here and not joined."""
     found = getattr(multiprocessing.process, "_children", None)
-    # What is public has the same children, and asks each of them for its exit status.
+    # The public function has the same children, but reaps those that have exited.
     return list(multiprocessing.active_children() if found is None else found)
 
 
 def identity_of(pid: int) -> Identity | None:
-    """The identity of a helper that `multiprocessing` knows by its pid alone.
+    """The identity of a helper of which `multiprocessing` knows only the pid.
 
     Returns:
-        `None` where the pid belongs to nobody, or to a stranger: something in main may have reaped
-        the helper, and `multiprocessing` would not know that.
+        `None` if no process has the pid, or a stranger has it: code in main may have reaped the
+        helper without the knowledge of `multiprocessing`.
     """
     row = platform.row(pid)
     if row is None:
@@ -65,7 +63,7 @@ def identity_of(pid: int) -> Identity | None:
 
 
 def multiprocessing_children() -> set[int]:
-    """Every pid that `multiprocessing` in this process may wait for."""
+    """Every pid that `multiprocessing` in this process can wait for."""
     children = _children()
     services = [*resource_tracker(), *fork_server()]
     return {child.pid for child in children} | {pid for pid, _ in services}
@@ -74,33 +72,33 @@ def multiprocessing_children() -> set[int]:
 def at_exit(function: Callable[[], None]) -> None:
     """Have a function called when the interpreter begins to exit, before it joins the threads.
 
-    `atexit` would call it after that, when a thread that does not end has stopped everything.
+    `atexit` would call it after that. A thread that does not end would prevent the call.
     """
     register = getattr(threading, "_register_atexit", None) or atexit.register
     register(function)
 
 
 def resource_tracker() -> list[tuple[int, str]]:
-    """What `multiprocessing` runs for itself, and what it is called: it ends when the last process
-    that uses it has."""
+    """Pid and name of the resource tracker, if it runs. It exits after the last process that uses
+    it."""
     tracker = getattr(multiprocessing.resource_tracker, "_resource_tracker", None)
     pid = getattr(tracker, "_pid", _tracker_pid)
     return [(pid, "resource tracker")] if pid else []
 
 
 def fork_server() -> list[tuple[int, str]]:
-    """The same of the process that forks the workers, under that start method."""
+    """Pid and name of the fork server, if it runs."""
     module = sys.modules.get("multiprocessing.forkserver")
     pid = getattr(getattr(module, "_forkserver", None), "_forkserver_pid", None)
     return [(pid, "fork server")] if pid else []
 
 
 def do_not_wait_for_tracker() -> None:
-    """For the interpreter's exit: have it not wait for the resource tracker.
+    """Keep the interpreter from waiting for the resource tracker when it exits.
 
-    The tracker exits when nobody has its pipe any more. CPython 3.12.10 to 3.13.14 waits for that
-    without a limit in `ResourceTracker.__del__`, and later releases for a second (gh-146313): a
-    SyncManager that main could not shut down would hold main up until the watchdog kills it.
+    The tracker exits when no process has its pipe any more. CPython 3.12.10 to 3.13.14 waits for
+    that without a limit in `ResourceTracker.__del__`, and later releases for a second (gh-146313).
+    A SyncManager that main could not shut down would delay main until the watchdog kills it.
     """
     tracker: Any = type(getattr(multiprocessing.resource_tracker, "_resource_tracker", None))
     if "__del__" in vars(tracker):
@@ -108,10 +106,10 @@ def do_not_wait_for_tracker() -> None:
 
 
 def ensure_temporary_directory() -> None:
-    """Make the directory for sockets now: a `Process` made later is told where it is.
+    """Create the directory of the sockets now, so that each `Process` created later inherits it.
 
-    Else main, where the fork server listens, and the SyncManager would each have their own, and the
-    one that survives a SIGKILL of main could remove only its own.
+    Otherwise main (where the fork server listens) and the SyncManager would each have a directory.
+    After a SIGKILL of main the SyncManager could remove only its own.
     """
     make = getattr(multiprocessing.util, "get_temp_dir", None)
     if make is not None:
@@ -119,11 +117,11 @@ def ensure_temporary_directory() -> None:
 
 
 def ensure_fork_server() -> None:
-    """Start the fork server now, unless it runs: deaf to SIGTERM, and without main's own module.
+    """Start the fork server now, unless it runs. It ignores SIGTERM and does not import the app.
 
-    CPython 3.13.15, 3.14.8 and 3.15 import the main module in the fork server (gh-126631). There an
-    import that hangs would hang main, which waits for its SyncManager, before any limit holds; and
-    a reload would fork workers with the old code. What the user preloads by name stays.
+    CPython 3.13.15, 3.14.8 and 3.15 import the main module in the fork server (gh-126631). If that
+    import hung, main would wait for its SyncManager before any limit holds. And after a reload,
+    workers would be forked with the old code. Modules that the user preloads by name stay.
     """
     from multiprocessing import forkserver
 
@@ -134,19 +132,19 @@ def ensure_fork_server() -> None:
 
 
 FORK_SERVER_GUARD = "sanic_reaper.main.fork_server"
-"""What makes a fork server deaf to SIGTERM when it is imported there."""
+"""The module that makes the fork server ignore SIGTERM: the fork server preloads it."""
 
 
 def ensure_resource_tracker() -> None:
     """Start the resource tracker now, with SIGHUP and SIGQUIT blocked.
 
-    It unblocks the other stop signals when it starts, which is not to happen in the midst of the
-    start of another process. A key in the terminal (Ctrl+\\) would leave a core dump of it in the
-    working directory; and one that is killed does not clean /dev/shm.
+    Its start unblocks the other stop signals in main, which must not happen during the start of
+    another process. Without the block, a key in the terminal (Ctrl+\\) would leave a core dump of
+    the tracker in the working directory, and a killed tracker does not clean /dev/shm.
 
-    Where somebody has closed its pipe (`os.closerange`), it is another one that is started. CPython
-    would close whatever has the pipe's number, and wait for the tracker to exit: which it does not
-    while another process has that pipe.
+    If code in main has closed the tracker's pipe (`os.closerange`), another tracker is started.
+    CPython itself would close whatever has the pipe's number now, and wait for the tracker to exit.
+    The tracker does not exit while another process has that pipe.
     """
     global _tracker_mark, _tracker_pid
     tracker: Any = getattr(multiprocessing.resource_tracker, "_resource_tracker", None)
@@ -166,7 +164,7 @@ def ensure_resource_tracker() -> None:
 
 
 _tracker_pid: int | None = None
-"""The pid of the resource tracker, where `multiprocessing` does not tell."""
+"""Pid of the resource tracker, if `multiprocessing` does not have it. `None`: not known."""
 
 _tracker_mark: tuple[int, int] | None = None
-"""What the descriptor of the resource tracker's pipe was when it was last seen."""
+"""Device and inode of the resource tracker's pipe when its descriptor was last seen."""

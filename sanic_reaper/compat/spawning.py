@@ -1,5 +1,6 @@
-"""What the main process alone touches of how `multiprocessing` spawns a process. A worker never
-loads this.
+"""Changes how `multiprocessing` spawns a process.
+
+Used by the main process only. A worker never loads this module.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from typing import Any
 
 @contextmanager
 def _changing(name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    """In this, what a function of `multiprocessing.spawn` returns to this thread is changed.
+    """A context in which a function of `multiprocessing.spawn` returns something else.
 
-    Both ways to launch look such functions up in their module. Classes of ours instead of theirs
-    would have to repeat all of their `_launch`, which also writes what the process is to run.
+    Only calls of this thread are changed. Spawn and forkserver look the functions up in the module.
+    Subclasses of their `Popen` were rejected: they would have to repeat all of `_launch`.
+
+    Args:
+        name: name of the function.
+        change: receives what the function returns, and returns what is to take its place.
     """
     spawn: Any = multiprocessing.spawn
     original, thread = getattr(spawn, name, None), threading.get_ident()
@@ -37,10 +42,13 @@ def _changing(name: str, change: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def spawning_with(program: str) -> AbstractContextManager[None]:
-    """In this, what this thread spawns runs a program before it learns what it is for.
+    """A context in which processes that this thread spawns first run a program.
 
-    The command is `from multiprocessing.spawn import spawn_main; spawn_main(...)`, and still begins
-    so: that is what `ps` shows.
+    The command is `from multiprocessing.spawn import spawn_main; spawn_main(...)`. It still begins
+    in that way, because `ps` shows the beginning.
+
+    Args:
+        program: Python statements.
     """
 
     def change(command: list[str]) -> list[str]:
@@ -53,8 +61,13 @@ def spawning_with(program: str) -> AbstractContextManager[None]:
 
 
 def main_module(method: str) -> tuple[str, ...]:
-    """How a process that is started in this way would be told to find main's own module: the word
-    for it, and the name or the path. Empty: not at all. A forked one has it already.
+    """How a spawned process is told to find main's own module.
+
+    Args:
+        method: start method. A forked process has the module already.
+
+    Returns:
+        The key of the preparation data, and the module's name or path. Empty: it is not told.
     """
     prepare = getattr(multiprocessing.spawn, "get_preparation_data", None)
     data = {} if method == "fork" or prepare is None else prepare("")
@@ -65,9 +78,9 @@ _WAYS = ("init_main_from_name", "init_main_from_path")
 
 
 def spawning_without_main() -> AbstractContextManager[None]:
-    """In this, what this thread starts does not import main's own module.
+    """A context in which processes that this thread starts do not import main's own module.
 
-    It can import the module later, by `multiprocessing.spawn.prepare`. Where that is not found,
+    They can import it later by `multiprocessing.spawn.prepare`. If there is no such function,
     nothing is changed.
     """
     if not hasattr(multiprocessing.spawn, "prepare"):

@@ -1,4 +1,4 @@
-"""The contracts: every touch of something that is not public, with what is lost without it.
+"""The contracts: every use of something that is not public, with what is lost without it.
 
 docs/compat.md has the same table for people (`tests/unit/test_contracts.py` compares the two).
 """
@@ -10,4 +10,4 @@ from .nice_sanic import SANIC
 from .vital import VITAL
 
 CONTRACTS = (*VITAL, *SANIC, *CPYTHON)
-"""In the order of the page."""
+"""All contracts, in the order of the page."""

@@ -92,7 +92,7 @@ VITAL = (
             uses("sanic.worker.process:Worker.__init__", "processes", "serve", "name"),
             uses("sanic.worker.process:Worker.create_process", "context", "Process"),
         ),
-        "main does not know which processes are its workers.",
+        "the main process does not know which processes are workers.",
         is_vital=True,
     ),
     Contract(
@@ -116,7 +116,7 @@ VITAL = (
             has("sanic.worker.manager:MonitorCycle.CONTINUE", "sanic.exceptions:ServerKilled"),
             has("sanic.worker.restarter:Restarter"),
         ),
-        "the manager cannot say what it does with a worker.",
+        "the manager cannot report the state of a worker.",
         is_vital=True,
     ),
     Contract(
@@ -131,7 +131,7 @@ VITAL = (
             has("multiprocessing.popen_fork:Popen._send_signal"),
             lambda: importlib.import_module(_popen_module()).Popen,
         ),
-        "a worker cannot be registered before it runs, nor does it guard itself.",
+        "a worker is not registered with the watchdog before it runs.",
         is_vital=True,
         seen="CPython 3.10 to 3.15",
     ),
@@ -142,7 +142,7 @@ VITAL = (
             takes(f"{APP}._server_event", "self", "concern", "action"),
             uses(f"{RUNNERS}:_serve_http_1", "_server_event"),
         ),
-        "main does not hear how far a worker's start is.",
+        "the main process is not told how far a worker's start is.",
         is_vital=True,
     ),
     Contract(
@@ -153,7 +153,7 @@ VITAL = (
             takes(f"{RUNNERS}:_run_server_forever", "loop", "before_stop", "after_stop", "cleanup"),
             uses(f"{RUNNERS}:_serve_http_1", "_run_server_forever"),
         ),
-        "a worker does not know when its start is over and it can be stopped.",
+        "a worker does not know when its start is complete and it can stop.",
         is_vital=True,
     ),
     Contract(

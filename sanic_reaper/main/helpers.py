@@ -101,7 +101,7 @@ class Helpers:
         Args:
             deadline: of the stop, on the monotonic clock.
         """
-        sanic_main.have_no_states()
+        sanic_main.skip_state_query()
         for manager in self._managers:
             left = deadline - time.monotonic()
             seconds = min(3 * SHUTDOWN_TIMEOUT, max(SHUTDOWN_TIMEOUT, left / 2))

@@ -125,7 +125,7 @@ class SupervisedManager(WorkerManager):
         if code == 1 or self._supervisor.stop.is_forced:
             raise ServerKilled
         if code:
-            sanic_main.leave_serve(code)
+            sanic_main.exit_from_serve(code)
 
     def wait_for_ack(self) -> None:
         """Wait until every worker serves.
@@ -204,7 +204,7 @@ class SupervisedManager(WorkerManager):
 
         It alone sends a bare name: `app.m.restart` puts a colon behind it.
         """
-        age = sanic_main.age_of_a_complaint()
+        age = sanic_main.health_monitor_window()
         return ":" not in message and self._slots.is_younger(message, age)
 
     def _sync_states(self) -> None:

@@ -79,7 +79,7 @@ def refuse_taken_ports(grace: float) -> None:
         address = (host, port)
         if ports.is_taken(address) and not ports.wait_until_free(address, grace + 2.0):
             log.error("the server ends with exit code 1: %s", ports.explain(address))
-            sanic_main.leave_serve(1)
+            sanic_main.exit_from_serve(1)
 
 
 def refuse_taken_routes(app: App, prefix: str) -> None:

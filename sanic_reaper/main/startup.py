@@ -229,7 +229,7 @@ class StartupTracker:
         self.imported = imported
 
     def _on_lacks(self, contract: str) -> None:
-        if (line := contracts.not_kept(contract)) is not None:
+        if (line := contracts.line_for_unused(contract)) is not None:
             log.error("%s", line)
 
     def _on_listens(self, listens: float) -> None:

@@ -76,12 +76,12 @@ class ManagerTakeover:
         if not self._guards_only:
             log.error("%s", contracts.NOT_OURS)
         if parts.signals.received is not None:  # Sanic's manager has not heard of it
-            sanic_main.leave_serve(0)
+            sanic_main.exit_from_serve(0)
         parts.journal.guards_only = True
         parts.journal.enter("serving")
         if parts.notifier is not None:
             parts.notifier.guard()
-        sanic_main.soften_kill(app, parts.stop.force)
+        sanic_main.replace_kill(app, parts.stop.force)
         parts.signals.accompany()
         parts.helpers.are_known = False
         self._guard = Guard(parts.main[0], self._turn_beside, self._killer)

@@ -292,7 +292,7 @@ class BackgroundTasks:
         what = f"its background work {work.place.name}"
         self._start.fail(explanations.explain(error, what, work.place, seconds, frames))
         if not self._start.is_supervised and not sanic_app.in_test_mode():
-            sanic_app.end_with(1)
+            sanic_app.exit_single_process_with(1)
             work.app.stop(terminate=False)
 
 

@@ -52,7 +52,7 @@ class Draining:
         self._has_begun = True
         try:
             if self.cleanup is not None:
-                self._serving = sanic_server.what_it_serves(self.cleanup)
+                self._serving = sanic_server.open_sockets(self.cleanup)
             sanic_server.end_keep_alive(self._open())
         except Exception as error:
             log.debug("clients are not told that this worker stops: %r", error)

@@ -222,7 +222,7 @@ class ServerStop(ProcessStop):
         if self._is_serving or self._loop is None:
             return False
         if terminate:  # in the next turn, for main's SIGTERM interrupts a handler that still runs
-            self._call(sanic_server.tell_main_to_stop, app)
+            self._call(sanic_server.ask_main_to_stop, app)
         self._call(self._stop)
         return True
 

@@ -34,7 +34,7 @@ def test_where_an_app_listens(app, settings, address, to_bind):
 
 def test_nobody_complains_where_there_is_no_health_monitor(monkeypatch):
     monkeypatch.delitem(sys.modules, "sanic_ext.extensions.health.monitor", raising=False)
-    assert sanic_main.age_of_a_complaint() == 0.0
+    assert sanic_main.health_monitor_window() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_health_monitor_whose_word_is_spelt_right(monkeypatch, spelling):
     monitor = types.SimpleNamespace(**{spelling: 10, "REPORT_INTERVAL": 5})
     module = types.SimpleNamespace(HealthMonitor=monitor)
     monkeypatch.setitem(sys.modules, "sanic_ext.extensions.health.monitor", module)
-    assert sanic_main.age_of_a_complaint() == 15.0
+    assert sanic_main.health_monitor_window() == 15.0
 
 
 def test_the_resource_tracker_is_known_where_multiprocessing_does_not_tell():

@@ -270,16 +270,18 @@ def test_a_server_before_this_one_has_left_its_wrapper(monkeypatch):
 
 def test_a_worker_in_which_something_has_not_happened(monkeypatch):
     monkeypatch.setattr(contracts, "_decision", decide([]))
-    monkeypatch.setattr(contracts, "_told", set())
-    assert re.match("start handlers: .* @startup_timeout", contracts.not_kept("start handlers"))
-    assert contracts.not_kept("start handlers") is None
+    monkeypatch.setattr(contracts, "_reported", set())
+    assert re.match(
+        "start handlers: .* @startup_timeout", contracts.line_for_unused("start handlers")
+    )
+    assert contracts.line_for_unused("start handlers") is None
 
 
 def test_what_the_probes_have_told_is_not_told_again(monkeypatch):
     [one] = [one for one in CONTRACTS if one.name == "start handlers"]
     monkeypatch.setattr(contracts, "_decision", decide([Broken(one, "gone")]))
-    assert contracts.not_kept("start handlers") is None
+    assert contracts.line_for_unused("start handlers") is None
 
 
 def test_a_worker_can_name_no_contract_that_there_is_not():
-    assert contracts.not_kept("whatever") is None
+    assert contracts.line_for_unused("whatever") is None

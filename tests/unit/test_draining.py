@@ -57,7 +57,7 @@ def test_sanics_own_clean_up_runs_and_has_nothing_to_wait_for(fails, monkeypatch
 
 
 def test_a_clean_up_of_another_kind_has_nothing_in_it():
-    assert sanic_server.what_it_serves(print).servers == []
+    assert sanic_server.open_sockets(print).servers == []
 
 
 class AnHttp:

@@ -205,7 +205,7 @@ def test_a_context_that_takes_nothing(caplog):
 
 def test_a_later_line_of_the_user_is_told_where_it_belongs(app):
     app.extend(extensions=[Reaper])
-    with pytest.raises(RuntimeError, match=r"Cannot extend .* put it below this one"):
+    with pytest.raises(RuntimeError, match=r"Cannot extend .* put that line below this one"):
         app.extend(config={"oas": False})
 
 
