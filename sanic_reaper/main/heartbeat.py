@@ -17,7 +17,7 @@ from ..model.stacks import frames_of
 from ..model.stalls import BLOCKED_AFTER, Stall
 from ..protocol import worker as words
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, innermost, report
-from .startup import stack_of, whole
+from .start_reports import stack_of, with_threads
 from .worker_link import WorkerLink
 
 MAX_KEPT_STALLS = 20
@@ -163,7 +163,7 @@ class Heartbeat:
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
         )
         text = report(what, None, self.seconds, how, frames, REMEDY)
-        return whole(text, frames, self._link.stack)
+        return with_threads(text, frames, self._link.stack)
 
 
 def _manner(how: str) -> str:

@@ -23,7 +23,7 @@ from ..worker.alarm import Alarm
 from ..worker.explanations import AWAITING, BLOCKING, Frame, report
 from ..worker.stepping import HandlerRun
 from .signals import StopRequested, StopSignals
-from .startup import stack_of
+from .start_reports import stack_of
 
 INTERRUPTIBLE = ("main_process_start", "main_process_ready")
 """Their events. Those of `main_process_stop` run to their end."""

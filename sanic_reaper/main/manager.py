@@ -90,42 +90,56 @@ class SupervisedManager(WorkerManager):
         code, why = 0, ""
         self._supervisor.signals.unblock()  # listeners have run since they were taken
         try:
-            with self._supervisor.signals.interruptible():
-                self.start()  # type: ignore[no-untyped-call]
-                self.monitor()  # type: ignore[no-untyped-call]
-        except StopRequested:
-            why = _reason(self._supervisor.signals.received)
-        except StartFailed as failure:
-            code, why = 1, str(failure)
-            if said := advice.for_a_failed_start(self.context.get_start_method()):
-                log.error("%s", said)
-        except NobodyLives:
-            code, why = NOBODY_LIVES, "no worker lives"
-        except (EOFError, ConnectionError) as error:
-            # Every state is gone with it, so there is nothing to go on with.
-            code, why = 1, f"the SyncManager has died ({error!r})"
-        except Exception as error:
-            code, why = outcome_of(error)
-            log.exception("unexpected error in the main process: %r", error)
+            code, why = self._serve_until_stop()
         except BaseException as error:  # an exit, out of a signal handler of the user's
             code, why = outcome_of(error)
             raise
         finally:
-            # Before anything is logged: that may block, on a pipe that nobody reads. From here on
-            # the watchdog sees to it that main ends, too.
-            self._shutting_down = True
-            self._supervisor.stop.begin()
-            if code:
-                log.error("the server ends with exit code %d: %s", code, why)
-            elif why:
-                log.info("%s", why)
-            self._supervisor.shutdown.conclude(code, why)
-            self._supervisor.shutdown.wait_for_processes()
-            self._supervisor.shutdown.hand_over()
+            self._stop_everything(code, why)
         if code == 1 or self._supervisor.stop.is_forced:
             raise ServerKilled
         if code:
             sanic_main.exit_from_serve(code)
+
+    def _serve_until_stop(self) -> tuple[int, str]:
+        """Start the workers, and supervise them until the server stops.
+
+        Returns:
+            The exit code of the server, and the reason in words.
+        """
+        try:
+            with self._supervisor.signals.interruptible():
+                self.start()  # type: ignore[no-untyped-call]
+                self.monitor()  # type: ignore[no-untyped-call]
+        except StopRequested:
+            return 0, _reason(self._supervisor.signals.received)
+        except StartFailed as failure:
+            if said := advice.for_a_failed_start(self.context.get_start_method()):
+                log.error("%s", said)
+            return 1, str(failure)
+        except NobodyLives:
+            return NOBODY_LIVES, "no worker lives"
+        except (EOFError, ConnectionError) as error:
+            # The SyncManager has every worker's state, so the server cannot continue.
+            return 1, f"the SyncManager has died ({error!r})"
+        except Exception as error:
+            log.exception("unexpected error in the main process: %r", error)
+            return outcome_of(error)
+        return 0, ""
+
+    def _stop_everything(self, code: int, why: str) -> None:
+        """Stop every process, and wait until the last one has exited."""
+        # Before anything is logged: a pipe that nobody reads would block main. From here on the
+        # watchdog enforces a deadline for main too.
+        self._shutting_down = True
+        self._supervisor.stop.begin()
+        if code:
+            log.error("the server ends with exit code %d: %s", code, why)
+        elif why:
+            log.info("%s", why)
+        self._supervisor.shutdown.conclude(code, why)
+        self._supervisor.shutdown.wait_for_processes()
+        self._supervisor.shutdown.hand_over()
 
     def wait_for_ack(self) -> None:
         """Wait until every worker serves.

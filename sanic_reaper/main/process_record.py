@@ -149,7 +149,7 @@ class ProcessRecord:
                     line=place.line,
                     began=step.began,
                     ended=step.ended,
-                    beside=int(step.is_beside) or None,
+                    beside=int(step.is_background) or None,
                     failed=int(step.has_failed) or None,
                 )
             )

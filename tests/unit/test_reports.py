@@ -23,7 +23,8 @@ from sanic_reaper.config import Settings
 from sanic_reaper.main import reader as reader_module
 from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
-from sanic_reaper.main.startup import HARD, HARD_BESIDE, StartupTracker
+from sanic_reaper.main.start_step import BACKGROUND_GRACE, HANDLER_GRACE
+from sanic_reaper.main.startup import StartupTracker
 from sanic_reaper.main.worker import Worker
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
@@ -207,7 +208,7 @@ def test_a_handler_is_due_a_second_after_its_own_limit(pipe):
     reports = Reports(pipe[1], nowhere)
     reports.send(*begin(1, "load", 2.0, at=1003.0))
     link.hear()
-    assert startup.deadline == 1003.0 + 2 + HARD
+    assert startup.deadline == 1003.0 + 2 + HANDLER_GRACE
     reports.send("end", 1, 0, 1004.0)
     link.hear()
     assert startup.deadline == 1020.0
@@ -220,10 +221,10 @@ def test_of_several_that_run_the_first_one_counts(pipe):
     reports.send(*begin(1, "load", 4.0, at=1003.0))
     reports.send(*begin(2, "connect", 2.0, at=1003.0))
     link.hear()
-    assert startup.deadline == 1003.0 + 2 + HARD
+    assert startup.deadline == 1003.0 + 2 + HANDLER_GRACE
     reports.send("end", 2, 0, 1004.0)
     link.hear()
-    assert startup.deadline == 1003.0 + 4 + HARD
+    assert startup.deadline == 1003.0 + 4 + HANDLER_GRACE
 
 
 def test_background_work_is_due_when_the_worker_serves(pipe):
@@ -234,7 +235,7 @@ def test_background_work_is_due_when_the_worker_serves(pipe):
         source = f"@background(timeout={limit:g})"
         reports.send("work", number, "load", "app.py", 3, limit, source, 0, "", 1003.0)
     link.hear()
-    assert startup.deadline == 1003.0 + 50 + HARD_BESIDE
+    assert startup.deadline == 1003.0 + 50 + BACKGROUND_GRACE
     reports.send("failed", "no such model")
     link.hear()
     assert startup.deadline == 0.0, "it has told why it fails, and may end in peace"
