@@ -1,4 +1,7 @@
-"""Dependencies point one way: a folder of the package knows those below it, and no other."""
+"""Imports go one way: a module of the package imports the modules below it, and no others.
+
+A subpackage counts as one module here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sanic_reaper
 
 PACKAGE = Path(sanic_reaper.__file__).parent
 LEAVES = {"marks", "model", "pid_one", "untrusted"}
-"""They import nothing of the package."""
+"""Modules that import nothing of the package."""
 
 BELOW = {
     "config": {"log", "model", "values"},
@@ -47,12 +50,12 @@ BELOW = {
     "report": {"model", "platform", "state", "tree"},
     "run": {"environment", "model", "platform", "stderr", "tree"},
 }
-"""The doors into the package (the extension, the command, the decorators) may import what they
-like; a package that imports them would go round in a circle."""
+"""What each module imports. Entry points are not listed (the extension, the command, the decorators):
+they may import every module, and no module imports them, which would be a circle."""
 
 
-def rooms_named_in(file: Path) -> set[str]:
-    """The modules and folders of the package that a file imports, be it for a type alone."""
+def modules_imported_by(file: Path) -> set[str]:
+    """The modules and subpackages that a file imports, also if only for a type."""
     home = file.relative_to(PACKAGE).parent.parts
     tree = ast.parse(file.read_text())
     found = set()
@@ -68,22 +71,22 @@ def rooms_named_in(file: Path) -> set[str]:
     return found - {"__version__"}
 
 
-@pytest.mark.parametrize("room", sorted(LEAVES | BELOW.keys()))
-def test_a_room_knows_those_below_it_alone(room: str) -> None:
-    files = [PACKAGE / f"{room}.py", *(PACKAGE / room).glob("*.py")]
-    known = set().union(*(rooms_named_in(file) for file in files if file.exists()))
-    assert known - {room} == BELOW.get(room, set())
+@pytest.mark.parametrize("module", sorted(LEAVES | BELOW.keys()))
+def test_a_module_imports_only_the_modules_below_it(module: str) -> None:
+    files = [PACKAGE / f"{module}.py", *(PACKAGE / module).glob("*.py")]
+    known = set().union(*(modules_imported_by(file) for file in files if file.exists()))
+    assert known - {module} == BELOW.get(module, set())
 
 
 def test_there_is_no_circle() -> None:
     left = dict(BELOW)
-    while ready := [room for room, below in left.items() if not below & left.keys()]:
-        for room in ready:
-            del left[room]
+    while ready := [module for module, below in left.items() if not below & left.keys()]:
+        for module in ready:
+            del left[module]
     assert left == {}
 
 
-def test_no_room_was_forgotten() -> None:
-    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    doors = {"__init__", "cli", "commands", "decorators", "demo", "extension", "examples"}
-    assert rooms - doors - {"__pycache__"} == LEAVES | BELOW.keys()
+def test_no_module_was_forgotten() -> None:
+    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    entry_points = {"__init__", "cli", "commands", "decorators", "demo", "extension", "examples"}
+    assert modules - entry_points - {"__pycache__"} == LEAVES | BELOW.keys()
