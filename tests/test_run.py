@@ -69,6 +69,11 @@ class Job:
     def lines(self, words: str) -> list[str]:
         return [line for line in self.output().splitlines() if words in line]
 
+    def has_left(self, count: int) -> bool:
+        """Whether the last line tells of so many processes, and that none of them is left."""
+        what = "1 process" if count == 1 else f"{count} processes"
+        return any(line.endswith("none is left") for line in self.lines(f" left {what} behind; "))
+
     def wait_for(self, words: str, count: int = 1) -> list[str]:
         def enough() -> list[str]:
             found = self.lines(words)
@@ -290,7 +295,7 @@ def test_nothing_is_left(job, without):
     assert one.wait_end() == 7
     assert len(one.lines("SIGTERM to sleep")) == len(names)
     assert len(one.lines("WARNING")) == (without in NO_SUBREAPER), one.output()
-    assert one.lines(f"{len(names)} cleaned up, 0 given up")
+    assert one.has_left(len(names))
 
 
 def test_without_it_all_is_left(job):
@@ -349,7 +354,7 @@ def test_more_than_there_are_descriptors(job, grace):
     assert one.wait_end() == 128 + SIGKILL
     assert len(one.lines("SIGTERM to sleep")) == 120
     assert len(one.lines("SIGKILL to sleep")) == (120 if ignored == "TERM" else 0)
-    assert one.lines("120 cleaned up, 0 given up")
+    assert one.has_left(120)
 
 
 def test_without_it_zombies_pile_up_in_a_container(job):
@@ -370,7 +375,7 @@ def test_who_looks_like_a_zombie_and_is_none(job):
     one.run.send(SIGTERM)
     assert one.wait_end() == 7
     assert one.lines("SIGTERM to sleep")
-    assert one.lines("1 cleaned up, 0 given up")
+    assert one.has_left(1)
 
 
 def first_in(box: Box) -> Process:
@@ -420,7 +425,7 @@ def test_helpers_that_do_not_exit_are_killed_and_reported(job):
     assert one.wait_end() == 7
     assert len(one.lines("SIGKILL to")) == 2
     assert not one.lines("SIGTERM to")
-    assert one.lines("left processes behind: 2 cleaned up, 0 given up")
+    assert one.has_left(2)
 
 
 @pytest.mark.parametrize("what", ["child", "impostor"])
@@ -432,7 +437,7 @@ def test_who_has_the_command_line_of_a_helper_and_is_none_is_ended_like_the_rest
     one.run.send(SIGTERM)
     assert one.wait_end() == 7
     assert len(one.lines("SIGTERM to python")) == 1, one.output()
-    assert one.lines("left processes behind: 1 cleaned up, 0 given up")
+    assert one.has_left(1)
 
 
 @pytest.mark.parametrize("grace", ["0", "0.5", "60"])
@@ -764,7 +769,7 @@ def test_a_server_stops(launch, method, subject):
     assert len(server.events("after_server_stop done")) == 2
     assert "Traceback" not in server.output()
     assert "after the end of" not in server.output()
-    assert "left processes behind" not in server.output()
+    assert " behind; " not in server.output()
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])

@@ -1,9 +1,9 @@
-"""`sanic-reaper run -- CMD`: the command's init.
+"""`sanic-reaper run -- CMD`: runs a command under an init.
 
-`run` starts the command as its child and stays: it passes signals on, reaps every zombie, and when
-the command ends it ends all that has come from it, and then itself with the command's exit code.
-It lives as long as the server does, so it imports neither Sanic nor asyncio, and `argparse` only
-where there is an option to parse: 10 ms and 2 MB.
+`run` starts the command as its child, passes signals on to it, and reaps every zombie. When the
+command exits, `run` kills all its descendants, and exits with the command's exit code. `run` lives
+as long as the server. So it imports neither Sanic nor asyncio, and imports `argparse` (10 ms, 2 MB)
+only if there is an option to parse.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 
 from .. import platform
-from .command import Given, mark, start
+from .command import InheritedSignals, mark, start
 from .init import Init
 from .report import Report, exit_code
 
@@ -28,15 +28,16 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 EXIT_CODES = """\
 exit codes:
-  that of COMMAND; where a signal has ended it, 128 + the signal's number
+  the exit code of COMMAND, or 128 + N if signal N killed it
   2    wrong usage
   126  COMMAND can't be executed
-  127  COMMAND is not there
+  127  COMMAND was not found
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    given = Given()
+    """Run a command and return its exit code."""
+    given = InheritedSignals()
     command, grace, as_json = parse(arguments)
     report = Report(as_json)
     init = Init(_adopt(report), grace, report)
@@ -48,12 +49,16 @@ def main(arguments: Sequence[str]) -> int:
     platform.give_back_memory()
     status = init.serve(child)
     if init.interrupted and status == -signal.SIGINT:
-        _end_by(signal.SIGINT)
+        _die_by(signal.SIGINT)
     return exit_code(status)
 
 
 def _adopt(report: Report) -> str:
-    """Have all orphans come to us; where that can't be, return the mark that they will bear."""
+    """Become the subreaper of all descendants.
+
+    Returns:
+        If that is not possible, the marker by which descendants are found. Otherwise `""`.
+    """
     if os.getpid() == 1:
         return ""
     try:
@@ -62,18 +67,19 @@ def _adopt(report: Report) -> str:
         report.say(
             "WARNING",
             f"orphans are not adopted ({error.strerror}): a daemon is found only if it was seen "
-            "before it left, or has kept its environment",
+            "before its parent exited, or if it has kept its environment",
         )
         return mark()
     return ""
 
 
-def _end_by(signum: int) -> None:
-    """End as the command has, by a Ctrl+C: a shell that sees that gives up its script, and goes on
-    with it after an exit code of 130.
+def _die_by(signum: int) -> None:
+    """Die by the same signal as the command, after a Ctrl+C.
 
-    Nothing but a Ctrl+C: an exit code of 128 + N is what is there for PID 1, which can't be killed,
-    and elsewhere a death by signal means that `run` itself was killed and could not clean up.
+    A shell stops its script if it sees that death. After an exit code of 130 it would go on.
+
+    Used for Ctrl+C only. After other signals the exit code is 128 + N: a death by signal means that
+    `run` itself was killed and could not clean up. (PID 1 cannot die by a signal of its own.)
     """
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
@@ -81,10 +87,13 @@ def _end_by(signum: int) -> None:
 
 
 def parse(arguments: Sequence[str]) -> tuple[list[str], float, bool]:
-    """The command, the grace, and whether to speak JSON.
+    """Parse the command line.
+
+    Returns:
+        The command with its arguments, the grace period in seconds, and whether to log as JSON.
 
     Raises:
-        SystemExit: help was wanted (0), or the arguments are wrong (2).
+        SystemExit: help was asked for (0), or the arguments are wrong (2).
     """
     if arguments and not arguments[0].startswith("-"):
         return list(arguments), GRACE, False
@@ -117,7 +126,7 @@ def build_parser() -> ArgumentParser:
         "COMMAND exits, kill every process that it left behind, daemons included.\n"
         "Use it as PID 1 of a container, as the main process of a service, or in a script.",
         epilog=f"{EXIT_CODES}\n"
-        "After COMMAND has exited, one more SIGTERM or SIGINT cuts the grace short.",
+        "After COMMAND has exited, one more SIGTERM or SIGINT ends the grace period at once.",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

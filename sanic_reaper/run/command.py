@@ -1,4 +1,4 @@
-"""The command: started with what `run` itself was given, and signalled."""
+"""The command: how it is started, with the signals and variables of `run`, and signalled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 from .. import environment, platform
 from ..tree import birthmark
-from .routing import TAKEN
+from .routing import BLOCKED_SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-class Given:
-    """The signals as whoever started `run` has left them; from now on all of them are blocked.
+class InheritedSignals:
+    """The signal mask and the ignored signals that `run` has inherited.
 
-    They are kept by the kernel until `platform.next_signal` asks for them, so none is lost from
-    here on, whenever it comes, and no handler can interrupt anything.
+    The constructor blocks all signals. From then on the kernel keeps each signal until
+    `platform.next_signal` asks for it. So no signal is lost, and no handler interrupts anything.
     """
 
     def __init__(self) -> None:
-        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
         self.ignored = {
-            signum for signum in TAKEN if signal.getsignal(signum) is signal.SIG_IGN
+            signum for signum in BLOCKED_SIGNALS if signal.getsignal(signum) is signal.SIG_IGN
         } - _IGNORED_BY_PYTHON
-        # Who ignores it has no zombies, and never learns how a child has ended (wait(2)).
+        # A process that ignores SIGCHLD never learns how a child has exited (wait(2)).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def restore(self) -> None:
-        """Leave the signals to the command as they were. For the child, right before its exec.
+        """Restore the inherited signals for the command. Called in the child, before its exec.
 
-        Handlers would not survive that; but until then they would swallow a signal.
+        Handlers do not survive an exec. But until the exec they would swallow a signal.
         """
-        for signum in TAKEN:
+        for signum in BLOCKED_SIGNALS:
             wanted = signal.SIG_IGN if signum in self.ignored else signal.SIG_DFL
             if signal.getsignal(signum) not in (wanted, None):
                 signal.signal(signum, wanted)
@@ -43,13 +43,13 @@ class Given:
 
 
 _IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
-"""The interpreter ignores them when it starts, and does not tell how they were before. Nearly
-nobody is started with SIGPIPE ignored, and who is does not want it."""
+"""Signals that the interpreter ignores when it starts. It does not tell how they were before.
+Hardly any program is started with SIGPIPE ignored, and if so, by mistake."""
 
 
 class Command:
-    """The process that `run` is there for. It has not been waited for while this is used, so that
-    its pid is nobody else's."""
+    """The process of the command. While this object is used, the process has not been reaped, so
+    its pid cannot be another process's."""
 
     def __init__(self, pid: int, name: str) -> None:
         self.pid = pid
@@ -59,18 +59,18 @@ class Command:
         return f"{self.name} [{self.pid}]"
 
     def send(self, signum: int) -> None:
-        """To the command alone.
+        """Send a signal to the command alone.
 
         Raises:
-            PermissionError: it runs as another user by now.
+            PermissionError: the command runs as another user by now.
         """
         os.kill(self.pid, signum)
 
     def send_group(self, signum: int) -> None:
-        """To all of its process group, unless it has left that.
+        """Send a signal to the command's process group, or to the command if that group is empty.
 
         Raises:
-            PermissionError: none of them may be signalled.
+            PermissionError: no process of the group may be signalled.
         """
         try:
             os.killpg(self.pid, signum)
@@ -78,25 +78,28 @@ class Command:
             os.kill(self.pid, signum)
 
 
-def start(argv: Sequence[str], given: Given, with_birthmark: bool = False) -> Command:
+def start(argv: Sequence[str], given: InheritedSignals, with_birthmark: bool = False) -> Command:
     """Start a command as our child, in a process group of its own.
 
-    Not with `subprocess`, which costs 1.5 MB and 8 ms, nor `posix_spawn`, which knows nothing of
-    the parent death signal.
+    `subprocess` was rejected, because it costs 1.5 MB and 8 ms. `posix_spawn` was rejected, because
+    it has no parent death signal.
 
     Args:
-        with_birthmark: whether the command and its children are to be told from others by that.
+        argv: the command and its arguments.
+        given: the signals for the command.
+        with_birthmark: whether the command and its descendants get the birthmark.
 
     Raises:
-        OSError: it can't be executed. `FileNotFoundError`: it is not there.
+        FileNotFoundError: the command was not found.
+        OSError: the command cannot be executed.
     """
     reading, writing = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(argv, given, parent, writing, with_birthmark)
+        _exec(argv, given, parent, writing, with_birthmark)
     os.close(writing)
-    failure = os.read(reading, 16)  # the end of the file comes with the exec, which closes it
+    failure = os.read(reading, 16)  # empty after the exec, which closes the pipe
     os.close(reading)
     if failure:
         os.waitpid(pid, 0)
@@ -105,8 +108,8 @@ def start(argv: Sequence[str], given: Given, with_birthmark: bool = False) -> Co
     return Command(pid, argv[0])
 
 
-def _become(
-    argv: Sequence[str], given: Given, parent: int, writing: int, with_birthmark: bool
+def _exec(
+    argv: Sequence[str], given: InheritedSignals, parent: int, writing: int, with_birthmark: bool
 ) -> NoReturn:
     code = 0
     try:
@@ -129,16 +132,16 @@ def _die_with(parent: int) -> None:
         platform.parent_death_signal(signal.SIGTERM)
     except OSError:
         return
-    if os.getppid() != parent:  # it has died before; who has adopted us is older than it
+    if os.getppid() != parent:  # `run` died before the signal was armed
         os._exit(128 + signal.SIGTERM)
 
 
 def _environment(parent: int) -> dict[str, str]:
-    """Ours, with two changes that make us invisible.
+    """Our environment, changed as if `run` were not there.
 
-    Where the locale is C, the interpreter has set LC_CTYPE for its children (PEP 538). And a
-    service manager says in LISTEN_PID and WATCHDOG_PID whom it means, which is our pid
-    (sd_listen_fds(3), sd_watchdog_enabled(3)).
+    In the C locale the interpreter has set LC_CTYPE for its children (PEP 538). A service manager
+    sets LISTEN_PID and WATCHDOG_PID to our pid, and means the command (sd_listen_fds(3),
+    sd_watchdog_enabled(3)).
     """
     variables = dict(os.environ)
     original = b"\0" + platform.environ(os.getpid())
@@ -151,9 +154,9 @@ def _environment(parent: int) -> dict[str, str]:
 
 
 def mark() -> str:
-    """Mark what is started from now on, and return the mark.
+    """Put a marker into the environment of all processes that are started from now on; return it.
 
-    For a system on which a daemon that forked twice does not come to us. Elsewhere nothing is
-    added to the environment of the command.
+    Used where `run` cannot adopt orphans, such as a daemon that has forked twice. Otherwise the
+    environment of the command is not changed.
     """
     return environment.begin_run()

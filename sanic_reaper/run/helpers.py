@@ -1,13 +1,13 @@
-"""The helpers of a command that exit by themselves when it is over: Python's resource tracker and
-fork server, and the watchdog of a server with the Reaper.
+"""Recognises helpers that exit by themselves after the command: Python's resource tracker and fork
+server, and the watchdog of a server with the Reaper.
 
-Each waits on a channel to the process that has started it, and exits when that breaks: within
-milliseconds, but after the command. A signal would cut their cleaning short (the tracker removes
-leaked semaphores), and a line in the log would accuse a command that has left nothing behind.
+Each waits on a channel to the process that has started it, and exits when the channel closes: after
+the command, but within milliseconds. A signal would cut their cleaning short (the tracker removes
+leaked semaphores), and a log line would blame a command that has left nothing behind.
 
-A command line is no evidence by itself. As long as such a helper has the channels that its command
-line names, it exits when they break, however long that takes. Once it has closed them it is about
-to exit, or was none: that shows within `PATIENCE`.
+A command line is no evidence by itself. A process that has the channels which its command line
+names is such a helper, and exits when they close, however long that takes. A process that has
+closed them is about to exit, or is no helper. `PATIENCE` decides which.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PATIENCE = 2.0
-"""Seconds that a helper which has begun to exit may take for that, however short the grace is."""
+"""Seconds for a helper that has begun to exit, even if the grace period is shorter."""
 
 NEVER = float("inf")
 
@@ -29,24 +29,31 @@ FORK_SERVER = b"from multiprocessing.forkserver import main;"
 
 
 def patience_with(pid: int) -> float:
-    """Seconds for which nobody needs to signal a process, as it exits by itself. `NEVER`: until the
-    grace is over; 0: it is none of these helpers."""
+    """Seconds for which a process is not signalled, because it exits by itself.
+
+    `NEVER`: until the grace period is over. 0: the process is not one of these helpers.
+    """
     channels = channels_of(platform.command(pid))
     kinds = {fd: platform.channel(pid, fd) for fd in channels}
-    # In this order: what has begun to exit meanwhile has neither command line nor descriptors.
+    # Last: a process that has begun to exit meanwhile has neither command line nor descriptors.
     if platform.is_exiting(pid):
         return PATIENCE
     return patience(channels, kinds)
 
 
 def patience(channels: dict[int, str], kinds: dict[int, str]) -> float:
-    """The same, from what its command line names, and what it has under these numbers."""
+    """Decide `patience_with`. Pure.
+
+    Args:
+        channels: the descriptors that the command line names, and their kinds.
+        kinds: the kinds of what the process has under these numbers. `?`: not known.
+    """
     if not channels:
         return 0.0
     if all(kinds[fd] in (kind, "?") for fd, kind in channels.items()):
         return NEVER
-    # Whatever comes from a fork server has its command line; but it has closed those descriptors,
-    # and the first of its own, a pipe, has taken the number of the first of them.
+    # A child of a fork server has the server's command line, but has closed those descriptors. Its
+    # own first descriptor, a pipe, has the number of the first of them.
     listener = next(iter(channels))
     if len(channels) > 1 and kinds[listener] == "pipe":
         return 0.0
@@ -54,8 +61,9 @@ def patience(channels: dict[int, str], kinds: dict[int, str]) -> float:
 
 
 def channels_of(command: Sequence[bytes]) -> dict[int, str]:
-    """By its command line, the descriptors that such a helper waits on, and what they are. Empty:
-    it is none.
+    """The descriptors that a helper waits on, and their kinds, from its command line.
+
+    Empty: it is not the command line of a helper.
     """
     watchdog = watchdog_of(command)
     if watchdog is not None:
@@ -73,6 +81,6 @@ def channels_of(command: Sequence[bytes]) -> dict[int, str]:
 
 
 def _arguments(code: bytes) -> list[bytes]:
-    """Those of the last line's call, as far as there are numbers: `main(3, 7, ...)`."""
+    """The arguments of the call in a program: `main(3, 7, ...)`."""
     _, _, inner = code.partition(b"main(")
     return inner.rstrip(b")").split(b",")

@@ -1,7 +1,7 @@
-"""The init: it waits for signals, passes them on, reaps, and ends what the command leaves behind.
+"""The init: it waits for signals, passes them on, reaps zombies, and kills the command's leftovers.
 
-One loop and one wait, for a signal; all of them are blocked outside of it. `waitpid(-1)` is right
-here, and nowhere else in this project: this process has no other part that could wait for a child.
+There is one loop with one wait, for a signal. All signals are blocked outside of that wait.
+`waitpid(-1)` is correct only here: this process has no other code that waits for a child.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..tree.descendants import SCAN_EVERY, DescendantTracker
 from ..tree.process import Handle, children_of, start_of
 from ..tree.termination import GIVE_UP_AFTER, NEVER, RESCAN_EVERY, Target, Terminator
 from . import helpers, terminal
-from .routing import GROUP, NOBODY, TAKEN, route
+from .routing import BLOCKED_SIGNALS, GROUP, NOBODY, route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from .report import Report
 
 STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-"""By these a job is suspended. A command that was stopped by SIGSTOP is somebody's who looks at it:
-we go on."""
+"""Signals that suspend a job. SIGSTOP is not among them: it comes from someone who inspects the
+command, and `run` goes on."""
 
-SAME = 0.05
-"""Seconds within which a second stop signal is the same one: timeout(1) and others signal their
-child, and then their child's group."""
+REPEATED_WITHIN = 0.05
+"""Seconds within which a second stop signal counts as the same one: timeout(1) and others signal
+their child, and then the child's group."""
 
 
 class Descendants(DescendantTracker):
@@ -41,8 +41,8 @@ class Descendants(DescendantTracker):
     init exits, a container or a service ends with it."""
 
     def is_of_command(self, identity: Identity) -> bool:
-        """Whether a child of this process comes from the command, although there are others whose
-        orphans this process adopts."""
+        """Whether a child of this process is a descendant of the command, and not an orphan of
+        another process."""
         row = platform.row(identity[0])
         return row is not None and (row.identity in self.known or self._is_proved(row))
 
@@ -63,14 +63,14 @@ class PatientTerminator(Terminator):
     def __init__(self, report: Callable[[str, int, str, int, str, str], None]) -> None:
         super().__init__(select.poll(), report, lambda identity, name, why: None, NEVER)
         self._leaving: dict[Identity, float] = {}
-        """Those that exit by themselves, and have until then to do so: they are neither signalled
-        nor told of. `NEVER`: until the grace is over."""
+        """Helpers that exit by themselves, and the monotonic time until which they are neither
+        signalled nor reported. `NEVER`: until the grace period is over."""
 
     @property
     def left_behind(self) -> int:
-        """How many were left behind, and have ended."""
-        unheard = sum(identity in self._leaving for identity in self.targets)
-        return self.exited + len(self.targets) - unheard
+        """Number of processes that were left behind and are reported, but for those given up."""
+        unreported = sum(identity in self._leaving for identity in self.targets)
+        return self.exited + len(self.targets) - unreported
 
     def _track_target(
         self, identity: Identity, name: str | None, evidence: str, now: float
@@ -99,18 +99,18 @@ class PatientTerminator(Terminator):
 
 
 class Init:
-    """The process that everything below the command comes home to.
+    """The init of one command: the process that adopts the command's orphans.
 
-    Made before the command is started: what is a child of this process by then was started by
-    somebody who has become us by exec (`redis-server & exec sanic-reaper run -- ...`). It is
-    reaped, and otherwise left alone. Only as PID 1 it is ended like the rest, as it could not live
-    on in any case.
+    It is created before the command is started. A process that is a child of this process by then
+    was started by a shell that has become `run` by exec (`redis-server & exec sanic-reaper run`).
+    Such a child is reaped, and otherwise left alone. PID 1 kills it like the rest, because it could
+    not live on in any case.
 
     Args:
-        mark: what the command and its children have in their environment; `""`: nothing, for they
-            come to us when their parent dies.
+        mark: marker in the environment of the command and its children. `""`: none, because this
+            process adopts orphans.
         grace: seconds between SIGTERM and SIGKILL for what the command leaves behind.
-        report: where the lines go.
+        report: the log.
     """
 
     def __init__(self, mark: str, grace: float, report: Report) -> None:
@@ -123,7 +123,7 @@ class Init:
         self._spared = set() if me.pid == 1 else self._children()
         self._descendants = Descendants(me, mark)
         self._terminator = PatientTerminator(self._tell)
-        # What those start may come to us as an orphan. Then being our child proves nothing.
+        # We adopt their orphans too, so a child of ours can be a stranger.
         self._descendants.has_strangers = self.has_strangers
         for identity in self._spared:
             self._descendants.exclude(identity)
@@ -134,44 +134,47 @@ class Init:
         self._asked_at = -NEVER
         self._ended_at = 0.0
         self.interrupted = False
-        """Whether a Ctrl+C was passed on."""
+        """Whether the last stop signal that was passed on was a Ctrl+C."""
 
     def serve(self, command: Command) -> int:
-        """Wait for the end of the command and end what it leaves behind.
+        """Wait until the command has exited, and kill what it leaves behind.
+
+        Args:
+            command: the command, which has been started.
 
         Returns:
-            How it has ended, as `os.waitstatus_to_exitcode` gives it.
+            Its status, as `os.waitstatus_to_exitcode` gives it.
         """
         self._command = command
         while self._status is None:
             self._turn(self._look() if self._looks else None)
         self._ended_at = time.monotonic()
         terminal.take_back(command.pid)
-        self._end_the_rest()
+        self._kill_leftovers()
         self._report_end(command)
         return self._status
 
     @property
     def has_strangers(self) -> bool:
-        """Whether this process had children before the command. The command is then to bear the
+        """Whether this process had children before the command. If so, the command gets the
         birthmark (`tree/birthmark.py`)."""
         return bool(self._spared)
 
     @property
     def _looks(self) -> bool:
-        """Whether it has to be noted who descends from whom while the command runs."""
+        """Whether descendants must be recorded while the command runs."""
         return not self._adopts or self.has_strangers
 
     # -- while the command runs -------------------------------------------------------------------
 
     def _turn(self, seconds: float | None) -> None:
-        arrival = platform.next_signal(TAKEN, seconds)
+        arrival = platform.next_signal(BLOCKED_SIGNALS, seconds)
         if arrival is not None and arrival.signum != signal.SIGCHLD:
             self._pass_on(arrival)
         self._reap()
 
     def _look(self) -> float:
-        """Note who descends from us; return when to do so again."""
+        """Record the descendants. Returns seconds until the next scan."""
         try:
             return self._descendants.scan(self._roots)
         except OSError:
@@ -194,7 +197,7 @@ class Init:
             self._asked_at = time.monotonic()
             self.interrupted = signum == signal.SIGINT and to == GROUP
         if self._looks:
-            self._look()  # while the command lives, and with it the evidence
+            self._look()  # while the command lives: its death removes evidence
         try:
             self._command.send_group(signum) if to == GROUP else self._command.send(signum)
         except PermissionError:
@@ -203,7 +206,7 @@ class Init:
                 self._report.say("ERROR", f"{self._command} {FOREIGN}")
 
     def _reap(self) -> None:
-        """Wait for all that have ended."""
+        """Reap all children that have exited."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -221,9 +224,12 @@ class Init:
                 self._status = os.waitstatus_to_exitcode(status)
 
     def _join(self, signum: int) -> None:
-        """The command has been stopped. Give it the terminal if it is that which it wants; else
-        stop as well, as the shell waits for us and not for it. Where there is no such shell, a key
-        has not to stop anything: the kernel takes us for one, as we are the command's parent."""
+        """Handle a command that has been stopped.
+
+        If it needs the terminal, it gets the terminal. Otherwise `run` stops too, because the shell
+        waits for `run`. Without such a shell, a key must not stop anything, and the command is
+        continued. (The kernel takes `run` for a shell, because `run` is the command's parent.)
+        """
         if signum not in STOPS:
             return
         wants_terminal = signum != signal.SIGTSTP
@@ -237,11 +243,11 @@ class Init:
 
     # -- when it has ended ------------------------------------------------------------------------
 
-    def _end_the_rest(self) -> None:
-        """List and signal until nothing is left.
+    def _kill_leftovers(self) -> None:
+        """List and signal processes until none is left.
 
-        The kernel itself says so, where orphans come to us: a process without children has no
-        descendants. Elsewhere two looks in a row that find nothing must do.
+        If `run` adopts orphans, the kernel tells: a process without children has no descendants.
+        Otherwise two scans in a row that find nothing are the end.
         """
         _raise_limit_of_descriptors()
         deadline = self._ended_at + self._grace
@@ -254,7 +260,7 @@ class Init:
                 empty = 0 if self._terminator.targets else empty + 1
             except OSError as error:  # no more descriptors on the whole machine, no /proc
                 if time.monotonic() >= deadline + GIVE_UP_AFTER:
-                    self._report.say("ERROR", f"no process table: {error.strerror}; giving up")
+                    self._report.say("ERROR", f"no process table: {error.strerror}: giving up")
                     return
                 pause, empty = RESCAN_EVERY, 0
             if empty == 2:
@@ -266,28 +272,28 @@ class Init:
             self._reap()
 
     def _has_more_children(self) -> bool:
-        """Whether there are some that the last looks have missed."""
+        """Whether there are children that the last scans have missed."""
         self._reap()
         known = self._terminator.given_up | self._spared
         found = self._children() - known if not self._childless else set()
         if self.has_strangers:
             found = set(filter(self._descendants.is_of_command, found))
         if not found and not self._childless and not known:
-            text = "there are children left that the process table does not show; giving up"
+            text = "children are left that the process table does not show: giving up"
             self._report.say("ERROR", text)
         return bool(found)
 
     def _wait(self, pause: float, deadline: float) -> bool:
-        """Wait until it is time for the next look; say whether somebody is in a hurry."""
+        """Wait until it is time for the next scan. Returns whether a stop signal has come."""
         now = time.monotonic()
         until = min(now + pause, max(now, deadline)) if now < deadline else now + pause
         while now < until:
-            arrival = platform.next_signal(TAKEN, until - now)
+            arrival = platform.next_signal(BLOCKED_SIGNALS, until - now)
             now = time.monotonic()
             if arrival is None:
                 return False
             if arrival.signum in (signal.SIGTERM, signal.SIGINT) and now < deadline:
-                if now - self._asked_at >= SAME:
+                if now - self._asked_at >= REPEATED_WITHIN:
                     return True
             elif arrival.signum == signal.SIGCHLD:
                 self._reap()
@@ -301,7 +307,7 @@ class Init:
         except OSError:
             return set()
 
-    # -- saying so --------------------------------------------------------------------------------
+    # -- the log ----------------------------------------------------------------------------------
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._ended_at
@@ -316,7 +322,7 @@ class Init:
 
 
 def _raise_limit_of_descriptors() -> None:
-    """Each of those that are to be ended takes one, and there may be more than the usual 1024."""
+    """Raise the limit of open files to its maximum: each process that is killed takes one."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""What `run` says, on standard error: a line each, as text or as JSON."""
+"""The log of `run`, on standard error: lines of text or of JSON."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from ..model import kills
 from ..stderr import log, write
 
 SCHEMA = 1
-"""The version of the JSON lines. It changes when a key goes or changes its meaning."""
+"""Version of the JSON lines. It changes when a key is removed or its meaning changes."""
 
 
 class Report:
-    """Args: as_json: whether each line is a JSON object (docs/run.md)."""
+    """Writes the lines of the log.
+
+    Args:
+        as_json: whether each line is a JSON object (docs/run.md).
+    """
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
 
     def say(self, level: str, text: str) -> None:
+        """Write a message."""
         if self._as_json:
             self._write("message", level, {"message": text})
         else:
@@ -36,7 +41,7 @@ class Report:
         seconds: float,
         since: str,
     ) -> None:
-        """A signal that was sent, or was not: see `kills.sentence`."""
+        """Report a signal that was sent, or could not be sent. (Arguments: `kills.sentence`.)"""
         if not self._as_json:
             log(level, kills.sentence(signum, "", name, pid, evidence, why, seconds, since))
             return
@@ -51,18 +56,28 @@ class Report:
     def end(
         self, command: str, pid: int, status: int, ended: int, left: int, seconds: float
     ) -> None:
-        """The last line; as text only if the command left something behind."""
+        """Write the last line. As text, it is written only if the command left processes behind.
+
+        Args:
+            command: name of the command.
+            pid: its pid.
+            status: its status, as `os.waitstatus_to_exitcode` gives it.
+            ended: number of processes that it left behind and that have exited.
+            left: number of processes that could not be killed.
+            seconds: seconds since the command has exited.
+        """
         if self._as_json:
             by_signal = signal.Signals(-status).name if status < 0 else None
             fields = {"name": command, "pid": pid, "code": exit_code(status), "signal": by_signal}
             more = {"ended": ended, "left": left, "seconds": round(seconds, 3)}
             self._write("end", "INFO", {**fields, **more})
         elif ended or left:
-            text = f"{command} [{pid}] left processes behind: {ended} cleaned up, {left} given up"
-            log("INFO", f"{text}; {seconds:.2f} s after its end")
+            what = "1 process" if ended + left == 1 else f"{ended + left} processes"
+            rest = f"{left} could not be killed" if left else "none is left"
+            log("INFO", f"{command} [{pid}] left {what} behind; {seconds:.2f} s later {rest}")
 
     def _write(self, event: str, level: str, fields: dict[str, object]) -> None:
-        import json  # 1 MB that only those pay who want it
+        import json  # not above: it takes 1 MB
 
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         head = {"schema": SCHEMA, "time": moment, "run": os.getpid(), "level": level}
@@ -70,5 +85,5 @@ class Report:
 
 
 def exit_code(status: int) -> int:
-    """The exit code for a status as `os.waitstatus_to_exitcode` gives it: a shell's 128 + N."""
+    """The exit code for a status of `os.waitstatus_to_exitcode`: 128 + N after signal N."""
     return status if status >= 0 else 128 - status

@@ -1,22 +1,22 @@
-"""The terminal that controls `run`, if there is one, and who is in its foreground.
+"""The controlling terminal of `run`, if there is one, and its foreground group.
 
-The command leads a process group of its own, and that group is in the *background*. Our own stays
-where the shell has put it. So a key is a signal to our group: to us, who pass it on to the
-command's group, where it arrives once; and to whoever else is in the shell's job, a pipe's other
-end or a script, as if `run` were not there. A kill of the whole job (`kill %1`, timeout(1)) reaches
-us alone, and the command gets it once too.
+The command leads a process group of its own, in the *background*. Our own group stays where the
+shell has put it. So a key sends a signal to our group. We pass it on to the command's group, where
+it arrives once. It also reaches the other processes of the shell's job (the other end of a pipe, a
+script), as if `run` were not there. A signal to the whole job (`kill %1`, timeout(1)) reaches only
+us, and so the command gets it once too.
 
-A command that reads the terminal, or sets it up, is stopped for that by the kernel (SIGTTIN,
-SIGTTOU). We see it stop, put its group into the foreground, and continue it.
+The kernel stops a command that reads the terminal or changes its settings (SIGTTIN, SIGTTOU). Then
+we put the command's group into the foreground and continue it.
 
 Rejected:
 
-- *The same group*: what is sent to the group reaches the command directly, and once more through
-  us. A key could be told from the rest (the kernel sends it); `kill %1` could not, and a server
-  takes a second SIGTERM for an order to drop everything.
+- *The same group*: a signal to the group reaches the command directly, and once more through us. A
+  key can be recognised (the kernel sends it), but `kill %1` cannot, and a server drops all requests
+  at a second SIGTERM.
 - *The foreground for the command from the start*: simple, and most inits do it. But then
-  `run -- CMD | less` stops less, and Ctrl+C does not reach the script that `run` is a line of,
-  which goes on with its next line.
+  `run -- CMD | less` stops less, and Ctrl+C does not reach a script that calls `run`: it goes on
+  with its next line.
 - *A session of its own* (setsid): no job control, no /dev/tty for the command.
 """
 
@@ -33,17 +33,21 @@ if TYPE_CHECKING:
 
 
 def in_foreground() -> bool:
-    """Whether our own group is."""
+    """Whether our own group is in the foreground."""
     return _with_terminal(lambda fd: os.tcgetpgrp(fd) == os.getpgrp())
 
 
 def is_held_by(group: int) -> bool:
-    """Whether this group is in the foreground."""
+    """Whether a process group is in the foreground."""
     return _with_terminal(lambda fd: os.tcgetpgrp(fd) == group)
 
 
 def hand_over(group: int) -> bool:
-    """Put a group into the foreground in the place of our own; `False` where ours is not there."""
+    """Put a group into the foreground in the place of our own.
+
+    Returns:
+        Whether the group is in the foreground now. `False` if our own was not.
+    """
 
     def put(fd: int) -> bool:
         if os.tcgetpgrp(fd) == os.getpgrp():
@@ -54,9 +58,9 @@ def hand_over(group: int) -> bool:
 
 
 def take_back(group: int) -> None:
-    """Put our own group there again, if it is this one that is there, or one that has ended.
+    """Put our own group into the foreground again, if this group or one without processes is there.
 
-    A shell with job control does this by itself when we end; a script is a shell without.
+    A shell with job control does this by itself when we exit. A shell that runs a script does not.
     """
 
     def put(fd: int) -> bool:
@@ -69,9 +73,11 @@ def take_back(group: int) -> None:
 
 
 def is_resumable() -> bool:
-    """Whether somebody could continue our job once it is suspended: a shell at a terminal, in our
-    session but in another group, that is the parent of somebody in ours (setpgid(2), orphaned
-    process groups)."""
+    """Whether a shell could continue our job once it is suspended.
+
+    Such a shell is at a terminal, in our session but in another group, and is the parent of a
+    process of our group (setpgid(2), orphaned process groups).
+    """
     if not _with_terminal(lambda fd: True):
         return False
     pid = os.getpid()
@@ -79,7 +85,7 @@ def is_resumable() -> bool:
         while os.getpgid(pid) == os.getpgrp():
             row = platform.row(pid)
             pid = os.getppid() if pid == os.getpid() else (row.ppid if row is not None else 0)
-            if pid == 0:  # beyond our PID namespace, or not to be seen
+            if pid == 0:  # outside of our PID namespace, or hidden
                 return False
         return os.getsid(pid) == os.getsid(0)
     except OSError:
@@ -89,7 +95,8 @@ def is_resumable() -> bool:
 def suspend_job() -> None:
     """Stop our own group, as Ctrl+Z does, and return when it is continued.
 
-    Unless it has just been: that SIGCONT is waiting for us, and a stop would cancel it.
+    If a SIGCONT is pending, the group has just been continued, and is not stopped: a stop would
+    cancel that signal.
     """
     if signal.SIGCONT in signal.sigpending():
         return

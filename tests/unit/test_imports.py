@@ -50,8 +50,8 @@ BELOW = {
     "report": {"model", "platform", "state", "tree"},
     "run": {"environment", "model", "platform", "stderr", "tree"},
 }
-"""What each module imports. Entry points are not listed (the extension, the command, the decorators):
-they may import every module, and no module imports them, which would be a circle."""
+"""The modules that each module imports. Entry points are not listed (the extension, the command,
+the decorators): they may import every module. No module imports them, which would be a circle."""
 
 
 def modules_imported_by(file: Path) -> set[str]:

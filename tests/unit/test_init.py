@@ -142,7 +142,7 @@ HURRIES = {
 
 @pytest.mark.parametrize("case", HURRIES)
 def test_who_cuts_the_grace_short(hear, monkeypatch, case):
-    monkeypatch.setattr(init, "SAME", 60.0)
+    monkeypatch.setattr(init, "REPEATED_WITHIN", 60.0)
     signums, asked, deadline, expected = HURRIES[case]
     one = serving(Command())
     hear(*signums)
@@ -193,7 +193,7 @@ def test_a_child_that_two_looks_have_missed_is_ended():
 looks = []
 platform.table = lambda: looks.append(1) or (table() if len(looks) > 3 else {})
 init.RESCAN_EVERY = 0.05
-one._end_the_rest()
+one._kill_leftovers()
 try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:
@@ -216,7 +216,7 @@ def refuse():
 
 platform.table = refuse
 init.RESCAN_EVERY, init.GIVE_UP_AFTER = 0.02, 0.3
-one._end_the_rest()
+one._kill_leftovers()
 is_left = left.poll() is None
 print(is_left)
 if is_left:
@@ -224,7 +224,7 @@ if is_left:
 """
     printed, logged = ended_by(program)
     assert printed == [str(not passes)]
-    given_up = f"no process table: {os.strerror(errno.EIO)}; giving up"
+    given_up = f"no process table: {os.strerror(errno.EIO)}: giving up"
     assert [line for line in logged if "giving up" in line] == ([] if passes else [given_up])
 
 
@@ -246,4 +246,4 @@ def test_a_child_that_nobody_shows_holds_it_up_no_longer_and_is_told_of(tmp_path
     wait_until(lambda: not left.alive, 5, "its end")
     assert done.returncode == 0
     [told] = done.stderr.splitlines()
-    assert "there are children left that the process table does not show; giving up" in told
+    assert "children are left that the process table does not show: giving up" in told

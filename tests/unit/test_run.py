@@ -169,7 +169,7 @@ for interrupted, status, _ in json.loads(sys.argv[1]):
             return status
 
     by = []
-    run.Init, run.start, run._end_by = Init, lambda *_: None, by.append
+    run.Init, run.start, run._die_by = Init, lambda *_: None, by.append
     code = run.main(["true"])
     print(f"by {by[0]:d}" if by else f"with {code}")
 """
