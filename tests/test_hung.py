@@ -96,7 +96,7 @@ def test_a_hung_worker_is_ended_and_replaced(launch, method, action):
     wait_until(lambda: len(server.workers) == 1, START, server.describe)
     assert server.get()[0] == 200
     [death] = server.wait_for("worker.died")  # told of by main, not by the process table
-    assert "its event loop stood still" in death.more["reason"]
+    assert "its event loop was blocked" in death.more["reason"]
     [kill] = server.events("worker.killed")
     assert death.more["cause"] == kill.more["cause"] == "hung"
     assert server.stop() == 0

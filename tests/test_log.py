@@ -154,7 +154,7 @@ def test_main_is_killed(launch, method):
     server.send(SIGKILL)
     server.wait_gone()
     lines = lines_of(server)
-    assert len([line for line in lines if "is gone" in line]) == 1
+    assert len([line for line in lines if "has died; stopping" in line]) == 1
     workers = [kill for kill in kills(server, "TERM") if kill["who"].startswith("worker ")]
     assert {int(kill["pid"]) for kill in workers} <= pids
     assert len(workers) == len({kill["pid"] for kill in workers})

@@ -118,7 +118,7 @@ def test_main_that_was_killed_and_what_the_watchdog_did_then(launch, method):
         "did not stop in time"
     ]
     lines = [one["text"] for one in found["watchdog"]]
-    assert "is gone; ending what it started" in lines[0]
+    assert "has died; stopping what it started" in lines[0]
     assert any(line.startswith("SIGKILL to worker Sanic-Server") for line in lines)
     text = report(server)
     assert "main died at" in text

@@ -510,7 +510,7 @@ def test_a_child_whom_it_may_not_signal_is_named(job, new_box):
     [left] = one.box.rows()
     [line] = one.lines("ERROR")
     assert f"sleep [{left.process.inner_pid}]" in line
-    assert "whom we may not signal" in line
+    assert "may not be signalled" in line
     assert one.lines("1 cleaned up, 1 given up")
 
 

@@ -24,7 +24,7 @@ FORCED = "forced"
 
 KILLS: Mapping[str, str] = {
     STARTUP: "did not start in time",
-    HUNG: "its event loop stood still",
+    HUNG: "its event loop was blocked",
     REPLACED: "did not stop in time after it was replaced",
     STOP: "did not stop in time",
     FORCED: "the stop was forced",
@@ -35,8 +35,11 @@ metrics name it, with its words for the log."""
 STARTED_BY_MAIN = "started by main"
 """The evidence for a process that main has started itself."""
 
-FOREIGN = "runs as another user, whom we may not signal"
+FOREIGN = "runs as another user and may not be signalled"
 """Why no signal was sent to a process."""
+
+MARKED = "bears this run's marker"
+"""The evidence for a process that has the marker of the run in its environment."""
 
 
 def name_of(signum: int) -> str:

@@ -182,13 +182,13 @@ def explain(address: Address) -> str:
 
 def _unseen(address: Address) -> str:
     users = " and ".join(f"user {uid}" for uid in _strangers(address))
-    return f"a process {f'of {users} ' if users else ''}that we may not look into"
+    return f"a process {f'of {users} ' if users else ''}that the Reaper may not inspect"
 
 
 def _describe(pid: int) -> str:
     row = platform.row(pid)
     if row is None:
-        return f"[{pid}], which has just ended"
+        return f"[{pid}], which has just exited"
     words = f"{_command(pid) or row.name} [{pid}], which runs for {platform.age(row.start):.0f} s"
     table = platform.table()
     for server in discovery.servers():
@@ -199,10 +199,10 @@ def _describe(pid: int) -> str:
         title = member.title if member is not None else CHILD
         if server.lives:
             return f"{words}: {title} of {server.app}, which runs in {server.fields['directory']}"
-        return f"{words}: {title}, an orphan of {server.app}, whose main {server.main[0]} is gone"
+        return f"{words}: {title}, an orphan of {server.app}, whose main {server.main[0]} has died"
     for stray in strays.strays(table, [platform.uid(pid)], set()):
         if row.identity in stray.processes:
-            return f"{words}: an orphan of {stray.app}, whose main {stray.main[0]} is gone"
+            return f"{words}: an orphan of {stray.app}, whose main {stray.main[0]} has died"
     return words
 
 

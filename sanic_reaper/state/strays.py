@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import platform, state
+from ..model.kills import MARKED
 from ..tree import marked
 from ..tree.process import Handle
 from .server import here
@@ -46,7 +47,7 @@ def strays(
             continue
         new = Stray(run, main.identity, main.app, main.directory, uid)
         stray = found.setdefault(f"{uid}:{run}", new)
-        stray.processes[row.identity] = "bears this run's mark"
+        stray.processes[row.identity] = MARKED
     return list(found.values())
 
 

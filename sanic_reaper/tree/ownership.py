@@ -18,6 +18,8 @@ descendants.
 
 from __future__ import annotations
 
+from ..model.kills import MARKED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -128,7 +130,7 @@ class _Classifier:
             if row.identity in self._earlier.evidence:
                 self._add_with_descendants(row, self._earlier.evidence[row.identity])
             elif row.alive and self._questions.is_marked(row):
-                self._add_with_descendants(row, "bears this run's mark")
+                self._add_with_descendants(row, MARKED)
 
     def living(self) -> Classification:
         """What was found, without the processes that have exited: a zombie can have children."""

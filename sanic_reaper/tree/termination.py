@@ -37,6 +37,10 @@ RESCAN_WITHOUT_DESCRIPTOR = 0.05
 """The same in seconds, where no descriptor tells that a leftover has exited."""
 
 
+SURVIVES = "survives SIGKILL"
+"""Why a process was given up that SIGKILL did not kill in time."""
+
+
 class Target:
     """A leftover that is being terminated.
 
@@ -182,8 +186,7 @@ class Terminator:
         is_late = self._busy_since is not None and now - self._busy_since >= 2 * self._grace
         if target.killed_at is not None:
             if now >= target.killed_at + self.give_up_after:
-                why = "even SIGKILL does not end it; giving up"
-                self._give_up(target, why, signal.SIGKILL, "survives SIGKILL")
+                self._give_up(target, f"{SURVIVES}; giving up", signal.SIGKILL, SURVIVES)
         elif (
             now >= deadline
             or now - target.terminate_at >= self._grace

@@ -143,7 +143,7 @@ class Leftovers:
         elif error.errno in platform.SCARCE or self._has_complained:
             return
         self._has_complained = True
-        text = "the process table can't be read, so what workers leave behind may stay"
+        text = "the process table can't be read: processes that workers leave behind may survive"
         self._reporter.line("ERROR", f"watchdog: {text}: {error}")
 
     def _roots(self) -> dict[Identity, str]:

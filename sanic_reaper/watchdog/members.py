@@ -267,4 +267,4 @@ def send_signal(handle: Handle, signum: int, reporter: Reporter) -> None:
     try:
         handle.send(signum)
     except PermissionError:
-        reporter.line("ERROR", f"[{handle.pid}] runs as another user whom we may not signal")
+        reporter.line("ERROR", f"[{handle.pid}] {FOREIGN}")

@@ -225,7 +225,7 @@ class Watch:
             progress.begin("main died")
         progress.phase = DRAINING
         if not progress.is_orderly:
-            text = f"main [{self.main.pid}] is gone; ending what it started"
+            text = f"main [{self.main.pid}] has died; stopping what it started"
             self.reporter.line("WARNING", text)
         progress.drain_by = min(progress.drain_by, now + self.orphan_grace)
         progress.deadline = max(now, progress.drain_by) + LEFTOVER_GRACE
@@ -263,6 +263,6 @@ class Watch:
         """Kill a main process that hangs in its own stop."""
         if now >= self.progress.deadline and self.progress.main_lives:
             who = (MAIN, MAIN, self.main.pid)
-            self.reporter.signal("ERROR", signal.SIGKILL, who, "started us", KILLS[STOP])
+            self.reporter.signal("ERROR", signal.SIGKILL, who, "started the watchdog", KILLS[STOP])
             send_signal(self.main, signal.SIGKILL, self.reporter)
             self.progress.deadline = now + LEFTOVER_GRACE

@@ -27,9 +27,9 @@ BY_MAIN = kills.STARTED_BY_MAIN
             "SIGTERM to worker W [7]: started by main; 0.00 s after the stop",
         ),
         (
-            (signal.SIGKILL, "main", "main", 1, "started us", "x", 1.0, "the stop"),
+            (signal.SIGKILL, "main", "main", 1, "started the watchdog", "x", 1.0, "the stop"),
             "",
-            "SIGKILL to main [1]: started us, x; 1.00 s after the stop",
+            "SIGKILL to main [1]: started the watchdog, x; 1.00 s after the stop",
         ),
         (
             (signal.SIGTERM, "", "sleep", 9, "descends from worker W [7]", "", 0.5, "the stop"),
@@ -45,8 +45,8 @@ BY_MAIN = kills.STARTED_BY_MAIN
         (
             (kills.NO_SIGNAL, "worker", "W", 7, BY_MAIN, kills.FOREIGN, 2.0, "the stop"),
             "",
-            "no signal to worker W [7]: started by main, runs as another user, whom we may not "
-            "signal; 2.00 s after the stop",
+            "no signal to worker W [7]: started by main, runs as another user and may not be "
+            "signalled; 2.00 s after the stop",
         ),
     ],
 )

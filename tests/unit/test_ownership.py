@@ -139,7 +139,7 @@ class TestMemory:
 class TestMarker:
     def test_claims_what_no_tree_shows(self):
         found = classify(Row(200, 1, 70, "S"), marked={200})
-        assert found.evidence == {(200, 70): "bears this run's mark"}
+        assert found.evidence == {(200, 70): "bears this run's marker"}
 
     def test_covers_what_descends_from_it(self):
         found = classify(Row(200, 1, 70, "S", name="d"), Row(201, 200, 70, "S"), marked={200})
@@ -147,7 +147,7 @@ class TestMarker:
 
     def test_of_a_child_is_better_evidence_than_that_of_its_parent(self):
         found = classify(Row(201, 200, 71, "S"), Row(200, 1, 70, "S"), marked={200, 201})
-        assert set(found.evidence.values()) == {"bears this run's mark"}
+        assert set(found.evidence.values()) == {"bears this run's marker"}
 
     def test_is_not_asked_of_the_registered_nor_of_the_dead(self):
         asked = []

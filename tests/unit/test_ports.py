@@ -40,7 +40,7 @@ def holder(address):
 def test_a_port_that_is_free(address):
     assert not ports.is_taken(address)
     assert ports.holders(address) == []
-    assert ports.explain(address).endswith("is taken by a process that we may not look into")
+    assert ports.explain(address).endswith("is taken by a process that the Reaper may not inspect")
     assert ports.wait_until_free(address, 0.0)
 
 
@@ -102,7 +102,7 @@ def test_a_neighbour_on_another_address_is_not_waited_for(address, holder, monke
 def test_a_process_that_has_just_ended(holder):
     holder.kill()
     holder.wait()
-    assert ports._describe(holder.pid) == f"[{holder.pid}], which has just ended"
+    assert ports._describe(holder.pid) == f"[{holder.pid}], which has just exited"
     assert ports.listening([holder.pid]) == {holder.pid: []}
 
 
@@ -119,13 +119,13 @@ OTHERS = Stray("other", (4712, 1), "Bakery", "/srv", os.geteuid())
 def test_a_port_that_a_process_has_of_which_no_file_tells(address, holder, monkeypatch, is_stray):
     """The other servers of this machine, and what is left of others, have no part in it."""
     stray = Stray("run", (4711, 1), "Shop", "/srv", os.geteuid())
-    stray.processes[identify(holder.pid)] = "bears this run's mark"
+    stray.processes[identify(holder.pid)] = "bears this run's marker"
     strays = [OTHERS, stray] if is_stray else [OTHERS]
     monkeypatch.setattr(ports.discovery, "servers", lambda: [a_server(boot="another")])
     monkeypatch.setattr(ports.strays, "strays", lambda table, uids, known: strays)
     words = ports.explain(address)
     assert f"[{holder.pid}], which runs for" in words
-    assert words.endswith(": an orphan of Shop, whose main 4711 is gone") is is_stray
+    assert words.endswith(": an orphan of Shop, whose main 4711 has died") is is_stray
     assert ("orphan" in words) is is_stray
     assert "Bakery" not in words
 
@@ -146,4 +146,4 @@ print(ports.explain(address))
 """
     free, at_once, words = said_by(code, *address)
     assert (free, at_once) == ("False", "True")
-    assert words.endswith("is taken by a process of user 0 that we may not look into")
+    assert words.endswith("is taken by a process of user 0 that the Reaper may not inspect")

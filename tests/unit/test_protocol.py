@@ -48,7 +48,7 @@ BAD = {
     "moment": ["nan", "-inf", ""],
     "signal": ["-9", "400", "x"],
     "level": ["", "error", "FATAL"],
-    "cause": ["HUNG", "its event loop stood still", "it was in the way"],
+    "cause": ["HUNG", "its event loop was blocked", "it was in the way"],
     "text": [],
     "texts": [],
 }

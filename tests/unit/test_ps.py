@@ -25,7 +25,7 @@ def stray(monkeypatch):
     """One process of a run whose main is gone, and all that runs here."""
     with program("import time; print(flush=True); time.sleep(60)") as process:
         stray = Stray("run", (4711, 1), "Shop", "/srv", os.geteuid())
-        stray.processes[identify(process.pid)] = "bears this run's mark"
+        stray.processes[identify(process.pid)] = "bears this run's marker"
         monkeypatch.setattr(ps, "unseen", lambda table, known: [])  # those of this machine
         monkeypatch.setattr(ps.elsewhere.discovery, "servers", lambda *_: [])
         monkeypatch.setattr(ps.strays, "strays", lambda table, uids, known: [stray])
@@ -48,7 +48,7 @@ def test_what_is_not_known_of_it_is_null(stray, capsys):
     [found] = json.loads(capsys.readouterr().out)["servers"]
     [process] = found.pop("processes")
     assert (process["pid"], process["orphan"]) == (stray, True)
-    assert process["evidence"] == "bears this run's mark"
+    assert process["evidence"] == "bears this run's marker"
     for key in ("workers_wanted", "workers_serving", "address", "start_method"):
         assert found[key] is None
     assert (found["app"], found["main"], found["state"]) == ("Shop", 4711, "orphaned")

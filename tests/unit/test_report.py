@@ -112,7 +112,7 @@ STOPPED = server(
 RECORDS = [STOPPED, MAIN, *HELPERS, *FIRST, *SECOND, *EVENTS]
 KILLED = server(began_serving=T + 5)
 END = [
-    ("log", {"time": str(T + 40), "level": "WARNING", "text": "main [1] is gone; ending it"}),
+    ("log", {"time": str(T + 40), "level": "WARNING", "text": "main [1] has died; stopping it"}),
     ("ended", {"time": str(T + 40.5), "pid": "5", "start": "50", "killed": "is stuck"}),
     ("gone", {"time": str(T + 41)}),
 ]
@@ -191,7 +191,7 @@ def test_main_that_was_killed():
     text = str(Text(found))
     assert "main died at" in text
     assert "AFTER MAIN'S DEATH  nothing was left after 1.00 s" in text
-    assert "main [1] is gone; ending it" in text
+    assert "main [1] has died; stopping it" in text
 
 
 def test_main_and_watchdog_that_were_killed():

@@ -211,7 +211,7 @@ def leftover(orphan):
 
     def belongs(table):
         row = table.get(orphan.pid)
-        return {identity: "bears this run's mark"} if row is not None and row.alive else {}
+        return {identity: "bears this run's marker"} if row is not None and row.alive else {}
 
     run = SimpleNamespace(run="run", app="Shop", main=(os.getpid(), 1), uid=os.geteuid())
     return sweeping.Leftover(run, "/srv", belongs, {identity: WORKER}, helped=False)

@@ -137,7 +137,7 @@ def test_a_process_table_that_cant_be_read(watching, monkeypatch, error):
         watch.turn(0.0)
     told = [message for message in channel.receive() if message[0] == "log"]
     assert len(told) == (error == errno.EIO)
-    assert all("may stay" in text for *_, text in told)
+    assert all("may survive" in text for *_, text in told)
 
 
 def test_a_process_table_that_stays_unreadable_holds_nobody_for_ever(watching, monkeypatch):
@@ -147,7 +147,7 @@ def test_a_process_table_that_stays_unreadable_holds_nobody_for_ever(watching, m
     watch.progress.deadline = time.monotonic() + 0.2 - GIVE_UP_AFTER
     wait_for(lambda: watch.turn(0.0) or watch.phase == GONE)
     assert len(lines) == 2
-    assert all("may stay" in text for _, text in lines)
+    assert all("may survive" in text for _, text in lines)
 
 
 @AGES
@@ -209,7 +209,7 @@ def test_who_does_not_even_end_by_sigkill_is_given_up(ending, monkeypatch):
     wait_for(lambda: ending.end() or terminator.given_up == {ending.identity})
     assert ending.sleeper.poll() is None
     assert said[-1][:2] == ("ERROR", signal.SIGKILL)
-    assert "even SIGKILL does not end it" in said[-1][-1]
+    assert "survives SIGKILL; giving up" in said[-1][-1]
     before = list(said)
     ending.end()
     assert (terminator.targets, said) == ({}, before)

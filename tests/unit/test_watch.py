@@ -297,7 +297,7 @@ def test_main_that_lets_go_of_it_because_it_dies_is_mourned(watching, start, mon
     os.kill(watching.watch.main.pid, signal.SIGKILL)
     wait_until(lambda: watching.watch.turn(0.0) or watching.watch.phase != WATCHING, 5, "its end")
     assert worker.wait(5) == -signal.SIGTERM
-    assert any("ending what it started" in text for _, text in watching.lines)
+    assert any("stopping what it started" in text for _, text in watching.lines)
 
 
 ENTRY = "import sys; from sanic_reaper.watchdog.entry import main; main(sys.argv[1:])"
