@@ -109,7 +109,7 @@ class SupervisedProcess:
         """Stop the process. It has a deadline from now on."""
         self.handle.terminate()
 
-    def on(self, event: lifecycle.Event) -> None:
+    def on(self, event: lifecycle.LifecycleEvent) -> None:
         """Move to the state that follows from an event. An event without a row is logged once."""
         after = TRANSITIONS.get((self.state, event))
         if after is None:
@@ -120,7 +120,7 @@ class SupervisedProcess:
     def _since(self, state: lifecycle.State) -> float:
         return time.monotonic()
 
-    def _complain(self, event: lifecycle.Event) -> None:
+    def _complain(self, event: lifecycle.LifecycleEvent) -> None:
         if not self._is_confused:
             self._is_confused = True
             log.warning(
@@ -212,7 +212,7 @@ class Worker(SupervisedProcess):
         if self.state in BLOCKS:
             self.on(lifecycle.TURN)
 
-    def _on_report(self, event: lifecycle.Event, *fields: object) -> None:
+    def _on_report(self, event: lifecycle.LifecycleEvent, *fields: object) -> None:
         self.on(event)
 
     def _since(self, state: lifecycle.State) -> float:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 State: TypeAlias = "str"
 """A state of a process, in the words of the state file (but see `SHOWN`)."""
 
-Event: TypeAlias = "str"
-"""Something that may move a worker to another state."""
+LifecycleEvent: TypeAlias = "str"
+"""Something that may move a worker to another state. (Events for users' hooks: `events.Event`.)"""
 
 # -- the states -----------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ FAIL = "fail"
 LATE = "late"
 """A deadline of the worker's start has passed."""
 STALL = "stall"
-"""The worker's event loop has stood still for a second."""
+"""The worker's event loop has not turned for a second."""
 TURN = "turn"
 """The worker's event loop turns again."""
 STOP = "stop"
@@ -81,10 +81,15 @@ EVENTS = (LISTENS, UP, OPEN, READY, FAIL, LATE, STALL, TURN, STOP, EXIT)
 
 # -- the table ------------------------------------------------------------------------------------
 
-_ANY_TIME: Mapping[Event, State] = {FAIL: FAILED, LATE: FAILED, STOP: STOPPING, EXIT: ENDED}
+_ANY_TIME: Mapping[LifecycleEvent, State] = {
+    FAIL: FAILED,
+    LATE: FAILED,
+    STOP: STOPPING,
+    EXIT: ENDED,
+}
 """The events that can happen in each state before the stop, whatever the state is."""
 
-_ROWS: Mapping[State, Mapping[Event, State]] = {
+_ROWS: Mapping[State, Mapping[LifecycleEvent, State]] = {
     STARTING: {LISTENS: FINISHING_START, UP: BACKGROUND, READY: SERVING, **_ANY_TIME},
     FINISHING_START: {
         LISTENS: FINISHING_START,
@@ -121,7 +126,7 @@ _ROWS: Mapping[State, Mapping[Event, State]] = {
     ENDED: {},
 }
 
-TRANSITIONS: Mapping[tuple[State, Event], State] = {
+TRANSITIONS: Mapping[tuple[State, LifecycleEvent], State] = {
     (state, event): after for state, row in _ROWS.items() for event, after in row.items()
 }
 """The state after an event, by the state before it. An event without a row means that somebody

@@ -1,9 +1,9 @@
-"""For how long an event loop has stood still, as far as somebody has watched it do so. Pure."""
+"""For how long an event loop has been blocked, as far as main has watched it. Pure."""
 
 from __future__ import annotations
 
 BLOCKED_AFTER = 1.0
-"""Seconds of standing still from which on an event loop is said to be blocked."""
+"""Seconds without a turn after which an event loop counts as blocked."""
 
 LONGEST_LOOK = 1.0
 """Upper bound, in seconds, on what one look adds to a stall, so that a suspended machine or a
@@ -11,10 +11,10 @@ stopped main process is not counted as a stalled worker."""
 
 
 class Stall:
-    """How long one event loop has stood still.
+    """The time for which one event loop has been blocked.
 
     Args:
-        every: seconds between two heartbeats; what is shorter is no stall.
+        every: seconds between two heartbeats. A shorter silence is no stall.
     """
 
     def __init__(self, every: float) -> None:
@@ -30,7 +30,7 @@ class Stall:
         """Seconds since the next heartbeat should have come.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
         """
         if self._looked_at is not None:
             self._silent_for += min(now - self._looked_at, LONGEST_LOOK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .process import Process, fate
-from .run_report import Event, RunReport
+from .run_report import ReportEvent, RunReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _process(process: Process, at: Callable[[float | None], float | None]) -> di
     }
 
 
-def _event(one: Event, at: Callable[[float | None], float | None]) -> dict[str, Any]:
+def _event(one: ReportEvent, at: Callable[[float | None], float | None]) -> dict[str, Any]:
     return {
         "time": at(one.time),
         "name": one.name,

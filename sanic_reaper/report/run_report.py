@@ -39,21 +39,21 @@ _ROLES = (MAIN, WATCHDOG, HELPER, SERVICE)
 """The order in which processes are told of; workers and the user's own come after these."""
 
 
-class Event(NamedTuple):
-    """An event, or a line of the watchdog's from the time when main was gone."""
+class ReportEvent(NamedTuple):
+    """An event of a run, or a line that the watchdog wrote after main had died."""
 
     time: float
     name: str
-    """Of an event; `start.failed` for a start that was tried again; "" for a line."""
+    """Name of the event, or `start.failed` for a start that was tried again. "" for a line."""
     process: str
     pid: int
     words: str
     exit_code: int | None = None
     seconds: float | None = None
     level: str = ""
-    """Of a line of the log."""
+    """Level of a line of the log. "" for an event."""
     cause: str = ""
-    """Of an event: one of `causes`."""
+    """Cause of the event, one of `causes`. "" if it has none."""
 
 
 _VERSIONS = ("reaper", "sanic", "python")
@@ -240,7 +240,7 @@ class RunReport(_Recorded):
 
     # -- what has happened ------------------------------------------------------------------------
 
-    def _read_events(self, events: Iterable[Fields]) -> Iterator[Event]:
+    def _read_events(self, events: Iterable[Fields]) -> Iterator[ReportEvent]:
         told = set()
         by_pid = {one.pid: one for one in self.processes}
         for fields in events:
@@ -260,20 +260,20 @@ class RunReport(_Recorded):
             # One that failed the first start is told of by the end of the server.
             if process.asked is None and process.ended is not None:
                 words = process.failure or fate(process)
-                yield Event(process.ended, "start.failed", process.name, process.pid, words)
+                yield ReportEvent(process.ended, "start.failed", process.name, process.pid, words)
 
 
-def _line(fields: Fields) -> Event | None:
+def _line(fields: Fields) -> ReportEvent | None:
     time = number(fields, "time")
     if time is None:
         return None
-    return Event(time, "", "", 0, fields.get("text", ""), level=fields.get("level", ""))
+    return ReportEvent(time, "", "", 0, fields.get("text", ""), level=fields.get("level", ""))
 
 
-def _event_of(fields: Fields) -> Event:
+def _event_of(fields: Fields) -> ReportEvent:
     process, pid = fields.get("process", "?"), integer(fields, "pid") or 0
     words = fields.get("reason", "").removeprefix(f"{process} [{pid}] ")
-    return Event(
+    return ReportEvent(
         number(fields, "time") or 0.0,
         fields.get("name", "?"),
         process,
@@ -288,7 +288,7 @@ def _event_of(fields: Fields) -> Event:
 _MARKS = ("worker.slow", "worker.replaced", "worker.recycled", "worker.crashloop")
 
 
-def _mark(process: Process, event: Event) -> None:
+def _mark(process: Process, event: ReportEvent) -> None:
     if event.name == "worker.died":
         process.cause = event.words.removeprefix("has died: ")
     elif event.name in _MARKS:

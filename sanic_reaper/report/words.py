@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .process import Process, fate, first_line, killer
-from .run_report import OUTCOMES, Event, RunReport
+from .run_report import OUTCOMES, ReportEvent, RunReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def breakdown(process: Process) -> str:
 class EventLine:
     """A line of what has happened, for people."""
 
-    def __init__(self, event: Event, name: str, words: str) -> None:
+    def __init__(self, event: ReportEvent, name: str, words: str) -> None:
         self.time = event.time
         self.event = event.name
         self.name = name
@@ -157,7 +157,7 @@ class EventLine:
 _BAD = ("worker.died", "worker.killed", "worker.crashloop", "worker.blocked", "start.failed")
 
 
-def event_lines(report: RunReport, events: Iterable[Event]) -> list[EventLine]:
+def event_lines(report: RunReport, events: Iterable[ReportEvent]) -> list[EventLine]:
     """What is worth a line: a start that is followed by its end of the matter is not."""
     events = list(events)
     final = {one.pid for one in events if one.name in ("worker.replaced", "worker.recycled")}
@@ -172,7 +172,7 @@ def event_lines(report: RunReport, events: Iterable[Event]) -> list[EventLine]:
     return lines
 
 
-def _words(one: Event, process: Process | None) -> str:
+def _words(one: ReportEvent, process: Process | None) -> str:
     up = _up(process) if process is not None else ""
     if one.name == "worker.ready":
         return f"{up}: {breakdown(process)}" if process is not None and up else "up"
@@ -185,11 +185,11 @@ def _words(one: Event, process: Process | None) -> str:
     return one.words.replace(f"the event loop of {one.process} [{one.pid}]", "its event loop", 1)
 
 
-def parts(report: RunReport) -> tuple[list[Event], list[Event], list[Event]]:
+def parts(report: RunReport) -> tuple[list[ReportEvent], list[ReportEvent], list[ReportEvent]]:
     """What happened in the start, in between, and from the stop on."""
-    start: list[Event] = []
-    between: list[Event] = []
-    stop: list[Event] = []
+    start: list[ReportEvent] = []
+    between: list[ReportEvent] = []
+    stop: list[ReportEvent] = []
     ending = report.stop if report.stop is not None else report.died
     for one in report.events:
         if ending is not None and one.time >= ending:
