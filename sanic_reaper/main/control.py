@@ -1,10 +1,9 @@
-"""The control socket: main answers one question, where a worker is, to its own user and to root.
+"""The control socket: answers its own user and root where a worker is (`sanic-reaper dump`).
 
-Only main can ask a worker, because the answer comes through the pipe that main has opened for it.
+Only main can ask a worker, because the answer comes through the pipe between the two.
 
-Everybody who connects is a client with a deadline, in each of its three stages: it sends its
-question, it waits for the worker's answer, it takes the answer. Main waits for words of those
-alone that are in the first stage, and never for any client: it sends what the socket takes.
+A client passes through three stages, each with a deadline: it sends its question, it waits for the
+worker's answer, it reads the answer. Guarantees that main never waits for a client.
 """
 
 from __future__ import annotations
@@ -27,26 +26,25 @@ from .worker import SupervisedProcess
 from .worker_link import WorkerLink
 
 MAX_CLIENTS = 8
-"""Clients that are heard at the same time. The next ones wait in the socket's queue."""
+"""Maximum number of clients that are served at the same time. Others wait in the socket's queue."""
 
 QUEUE = 128
-"""Clients that may wait in the socket's queue; the next one is told to come again."""
+"""Maximum number of clients in the socket's queue. A further one gets EAGAIN."""
 
 QUESTION_TIMEOUT = 1.0
-"""Seconds that a client may take to send its question. `dump` sends it when it connects."""
+"""Seconds that a client may take to send its question. `dump` sends it at once."""
 
 WORKER_TIMEOUT = 3.0
-"""Seconds after which a client is told that there is no answer. `WorkerLink` needs 1.6 at most."""
+"""Seconds that a client waits for the worker's answer. `WorkerLink` needs 1.6 at most."""
 
 SEND_TIMEOUT = 2.0
-"""Seconds that a client may take to read the answer: a stack can be larger than its buffer."""
+"""Seconds that a client may take to read the answer. A stack can be larger than its buffer."""
 
 MAX_QUESTION = 200
-"""Bytes of a question."""
-
+"""Maximum length of a question, in bytes."""
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at whether the socket is still in its place."""
+"""Seconds between two checks that the socket still exists."""
 
 
 class Control:
@@ -54,25 +52,29 @@ class Control:
 
     Args:
         run: the id of this run.
-        workers: the living workers.
+        processes: the living processes that main has started.
     """
 
-    def __init__(self, run: str, workers: Iterable[SupervisedProcess]) -> None:
+    def __init__(self, run: str, processes: Iterable[SupervisedProcess]) -> None:
         self._run = run
-        self._workers = workers
+        self._processes = processes
         self._directory = ""
         self._listener: socket.socket | None = None
         self._file: tuple[int, int] | None = None
-        """Device and inode of the socket on which `_listener` listens."""
+        """Device and inode of the socket's file."""
         self._mark: tuple[int, int] | None = None
-        """Those of its descriptor."""
+        """Identity of the open socket, which tells whether its descriptor was reused."""
         self._next_look = 0.0
         self._is_registered = False
         self._has_warned = False
         self._clients: list[Client] = []
 
     def open(self, directory: str) -> None:
-        """Listen in this directory, and in no other one. "": nowhere, so nobody can ask."""
+        """Listen in this directory, and in no other one.
+
+        Args:
+            directory: its path. "": listen nowhere.
+        """
         self._stop_listening()
         self._directory = directory
         if directory and (error := self._listen()) is not None and not self._has_warned:
@@ -89,7 +91,11 @@ class Control:
         return f"{self._directory}/{self._run}{state.SOCKET}"
 
     def _listen(self) -> OSError | None:
-        """Returns: why that can't be."""
+        """Create the socket.
+
+        Returns:
+            The error if that failed, else `None`.
+        """
         self._next_look = time.monotonic() + LOOK_EVERY
         try:
             statedir.check_owner(self._directory, os.geteuid())  # `bind` would follow a link
@@ -100,13 +106,13 @@ class Control:
         self._mark = mark_of(self._listener.fileno())
         self._file = statedir.file_id(self._directory, self._run + state.SOCKET)
         if not self._is_registered:
-            # A forked worker would keep it open, and whoever asks a dead main would wait.
+            # A forked worker would keep the socket open, and a client of a dead main would wait.
             self._is_registered = True
-            os.register_at_fork(after_in_child=self._let_go)
+            os.register_at_fork(after_in_child=self._close_in_child)
         return None
 
-    def _look_after_the_socket(self) -> None:
-        """Somebody may have removed it, with its directory or without: then nobody can ask."""
+    def _ensure_socket(self) -> None:
+        """Create the socket again if somebody has removed it or closed its descriptor."""
         if self._listener is not None and not self._is_ours(self._listener):
             self._listener, self._next_look = None, 0.0
             self._file = None
@@ -118,8 +124,11 @@ class Control:
                 self._listen()
 
     def _is_ours(self, listener: socket.socket) -> bool:
-        """Whether the descriptor is. If not, somebody has closed it, and its number may be that of
-        the port's socket by now: it is let go, and not closed."""
+        """Whether the descriptor is still that of our socket.
+
+        If it is not, user code has closed the descriptor, and its number may belong to the server's
+        own socket by now. Then it is detached, and not closed.
+        """
         if mark_of(listener.fileno()) == self._mark:
             return True
         listener.detach()
@@ -127,10 +136,10 @@ class Control:
 
     @property
     def news(self) -> list[int]:
-        """Descriptors that turn readable when there is something to do.
+        """Descriptors that become readable when there is something to do.
 
-        Not that of a client who waits for an answer: it is readable for good when he hangs up. And
-        not the listening socket while it would not be heard.
+        A client that waits for an answer is left out, because its descriptor stays readable once it
+        has hung up. So is the listening socket while `MAX_CLIENTS` are connected.
         """
         if self._listener is None:
             return []
@@ -142,7 +151,8 @@ class Control:
         return len(self._clients) >= MAX_CLIENTS
 
     def turn(self) -> None:
-        self._look_after_the_socket()
+        """Accept clients, and serve each one as far as it is possible without waiting."""
+        self._ensure_socket()
         if self._listener is not None:
             self._accept(self._listener)
         for client in self._clients:
@@ -156,11 +166,11 @@ class Control:
             except OSError:
                 return
             if _is_allowed(connection):
-                self._clients.append(Client(connection, self._workers))
+                self._clients.append(Client(connection, self._processes))
             else:
                 connection.close()
 
-    def _let_go(self) -> None:
+    def _close_in_child(self) -> None:
         self._directory = ""
         for client in self._clients:
             client.close()
@@ -169,6 +179,7 @@ class Control:
             self._listener = None
 
     def close(self) -> None:
+        """Tell the waiting clients that the server has stopped, and remove the socket."""
         if self._listener is not None:
             for client in self._clients:
                 client.answer("error", "the server has stopped")
@@ -203,7 +214,10 @@ def _listen(path: str) -> socket.socket:
 
 
 def _is_allowed(connection: socket.socket) -> bool:
-    """The directory is closed to others: this is for one that was opened by mistake."""
+    """Whether a client runs as main's user or as root.
+
+    The directory is closed to other users. This check is for one that was opened by mistake.
+    """
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -212,16 +226,16 @@ def _is_allowed(connection: socket.socket) -> bool:
 
 
 class Client:
-    """Somebody who wants to know where a worker is."""
+    """One connection of somebody who asks where a worker is."""
 
-    def __init__(self, connection: socket.socket, workers: Iterable[SupervisedProcess]) -> None:
+    def __init__(self, connection: socket.socket, processes: Iterable[SupervisedProcess]) -> None:
         self._connection = connection
-        self._workers = workers
-        self._words = b""
+        self._processes = processes
+        self._question = b""
         self._unsent = b""
         self._until = time.monotonic() + QUESTION_TIMEOUT
         self.is_asking = True
-        """Whether its question has not come yet."""
+        """Whether the question has not arrived yet."""
         self.is_over = False
         connection.setblocking(False)
 
@@ -229,10 +243,10 @@ class Client:
         return self._connection.fileno()
 
     def turn(self, now: float) -> None:
-        """Do what can be done, or give up.
+        """Do what is possible without waiting, or give up at the deadline.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
         """
         if self.is_over:
             return
@@ -250,13 +264,13 @@ class Client:
             return
         except OSError:
             chunk = b""
-        self._words += chunk
-        if not chunk or len(self._words) > MAX_QUESTION:
+        self._question += chunk
+        if not chunk or len(self._question) > MAX_QUESTION:
             self.close()
-        elif self._words.endswith(b"\n"):
+        elif self._question.endswith(b"\n"):
             self.is_asking = False
             self._until = time.monotonic() + WORKER_TIMEOUT
-            self._ask(self._words.decode("utf-8", "replace").strip())
+            self._ask(self._question.decode("utf-8", "replace").strip())
 
     def _give_up(self) -> None:
         if self.is_asking:
@@ -266,7 +280,7 @@ class Client:
         self.close()
 
     def _ask(self, wanted: str) -> None:
-        process = next((one for one in self._workers if wanted in (one.name, str(one.pid))), None)
+        process = next((one for one in self._processes if wanted in (one.name, str(one.pid))), None)
         if process is None or process.link is None:
             self.answer("unknown", f"no worker of this server is called {wanted}")
             return
@@ -287,12 +301,17 @@ class Client:
             self.answer("error", f"it {how}")
             return
         if _turns(process, frames, how):
-            how = "its event loop turns"  # what it was doing in this very moment is below
+            how = "its event loop turns"  # the stack below shows this one moment
         lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, link.stack)]
         self.answer("ok", "\n".join(lines) + "\n")
 
     def answer(self, word: str, text: str) -> None:
-        """Begin to send the answer, the only one. What the socket does not take now comes later."""
+        """Begin to send the answer, unless one was sent. `turn` sends the rest.
+
+        Args:
+            word: the kind of the answer: `ok`, `unknown` or `error`.
+            text: the answer itself.
+        """
         if self.is_over or self._unsent:
             return
         self.is_asking = False
@@ -307,7 +326,7 @@ class Client:
         except BlockingIOError:
             return
         except OSError:
-            pass  # it has hung up
+            pass  # the client has hung up
         self.close()
 
     def close(self) -> None:
@@ -316,8 +335,10 @@ class Client:
 
 
 def _turns(process: SupervisedProcess, frames: list[Frame], how: str) -> bool:
-    """Whether a worker's event loop does: by its beats, and where nobody counts those, or one is
-    late, by where the worker is."""
+    """Whether a worker's event loop turns.
+
+    Its heartbeats tell that. If they are off, or one is late, the stack does.
+    """
     heartbeat = process.heartbeat
     if how == BLOCKING and is_waiting(frames):
         return True
@@ -331,6 +352,6 @@ def is_waiting(frames: Sequence[Frame]) -> bool:
     """Whether a worker's main thread waits in its event loop for something to happen.
 
     Args:
-        frames: innermost first. uvloop has none of its own: who has run it is the innermost.
+        frames: innermost first. uvloop has no frames of its own, so its caller is the innermost.
     """
     return bool(frames) and frames[0][0].endswith(("/selectors.py", "/sanic/server/runners.py"))

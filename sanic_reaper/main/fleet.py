@@ -170,7 +170,7 @@ class Fleet:
         )
         if not was_asked:
             self._send(wire.TERMINATE, *process.identity)
-        self._journal.dismissed(process)
+        self._journal.on_terminate(process)
 
     # -- the loop ---------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
-"""What main leaves in its user's directory while it runs: `state` says in which words.
+"""Writes the state of one server to a file in its user's directory. `state` defines the format.
 
-Who reads it - `sanic-reaper ps`, a probe, a metrics page - never has to ask main, which may be busy
-or stuck: and it sees that in the file's own beat. A disk that is full, or can't be written to,
-costs the view and nothing else.
+Readers (`sanic-reaper ps`, a probe, a metrics page) never have to ask the main process, which may
+be busy or stuck. They see that by the file's heartbeat. A disk that is full, or that can't be
+written to, makes the server invisible to them and has no other effect.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ if TYPE_CHECKING:
     from .worker import SupervisedProcess
 
 BEAT_EVERY = 1.0
-"""Seconds between two words that main's loop turns, and between two looks at what has changed."""
+"""Seconds between two heartbeats of main's loop, and between two checks of what has changed."""
 
 AT_MOST_EVERY = 0.1
-"""Seconds between two versions of the file, whatever happens."""
+"""Minimum number of seconds between two versions of the file."""
 
 KEPT = 200
-"""Processes that have ended, and events, that are kept for a report."""
+"""Maximum number of exited processes, and of events, that are kept for a report."""
 
 
 class Counted(NamedTuple):
-    """What is counted: events, by what tells them apart in a few words."""
+    """The key of a counter of events."""
 
     name: str
+    """Name of the event, one of `events.NAMES`."""
     role: str
-    """Of whom the event tells: `worker`, `process`, `orphan`."""
+    """Role of the process that the event is about: `worker`, `process`, `orphan`."""
     cause: str
-    """One of `causes`, or "" where there is none."""
+    """Cause of the event, one of `causes`. "" if it has none."""
 
 
 class Journal:
@@ -54,18 +55,20 @@ class Journal:
 
     Args:
         run: the id of this run.
-        facts: what does not change: the fields of the `server` record.
-        main: who writes.
+        facts: the fields of the `server` record that do not change.
+        main: pid and creation time of the main process.
+        began: monotonic time at which the server began.
     """
 
     def __init__(self, run: str, facts: Mapping[str, object], main: Identity, began: float) -> None:
         self.place = StateFile(run)
-        """Where it is written."""
+        """The files to which the state is written."""
         self.phase = "starting"
+        """Phase of the server: `starting`, `serving`, `stopping` or `stopped`."""
         self.wanted = 0
-        """How many workers are to serve."""
+        """Number of workers that are configured."""
         self.guards_only = False
-        """Whether Sanic's own manager runs the workers, which nobody here knows."""
+        """Whether Sanic's own manager runs the workers, so that their states are unknown."""
         self._facts = facts
         self._records: dict[Identity, ProcessRecord] = {
             main: ProcessRecord(main, MAIN, "main", began)
@@ -76,19 +79,21 @@ class Journal:
         self._stood_still = 0.0
         self._phase_since = began
         self._entered: dict[str, float] = {}
-        """When each phase began, the first time: `began_serving`, and so on."""
+        """Monotonic time at which each phase began first, by `began_serving` and so on."""
         self._next = 0.0
         self._earliest = 0.0
         self._outcome: tuple[int, str] | None = None
 
     def open(self) -> None:
-        """Find the place, and write there: a server that is killed in its first moment is to be
-        known, and tidied up after."""
+        """Find the directory, and write the first version.
+
+        A server that is killed in its first moment must be known, so that its leftovers are found.
+        """
         self.write(time.monotonic())
 
     @property
     def path(self) -> str:
-        """The directory in which it is written. "": in none, for there is no place."""
+        """The directory of the files. "": no directory can be written to."""
         return self.place.path
 
     @path.setter
@@ -98,18 +103,20 @@ class Journal:
     # -- what has happened ------------------------------------------------------------------------
 
     def started(self, process: SupervisedProcess) -> None:
+        """Note a process that main has started."""
         record = ProcessRecord(process.identity, process.role, process.name, process.began)
         record.process = process
         self._records[process.identity] = record
         self.hurry()
 
     def registered(self, identity: Identity, role: str, name: str) -> None:
-        """A process that is no business of main's but to be there: a helper, the watchdog."""
+        """Note a process of which main knows only that it exists: a helper, the watchdog."""
         if identity not in self._records:
             self._records[identity] = ProcessRecord(identity, role, name, time.monotonic())
             self.hurry()
 
     def ended(self, process: SupervisedProcess) -> None:
+        """Note that a process has exited."""
         record = self._records.pop(process.identity, None)
         if record is not None:
             record.end(time.monotonic())
@@ -117,16 +124,16 @@ class Journal:
             self._ended.append(record)
             self.hurry()
 
-    def heard(self, event: Event) -> None:
-        """Something that users' hooks are told of too."""
+    def record(self, event: Event) -> None:
+        """Note an event, which users' hooks receive too."""
         self._events.append((time.monotonic(), event))
         self._counts[Counted(event.name, self._role_of(event), event.cause)] += 1
         self.hurry()
 
     def _role_of(self, event: Event) -> str:
-        """Of whom an event tells: of `worker.died`, perhaps a process of the user's."""
+        """The role of the process that an event is about. `worker.died` can be a user's process."""
         kind = event.name.partition(".")[0]
-        known = (*self._records.values(), *reversed(self._ended))  # it may be buried by now
+        known = (*self._records.values(), *reversed(self._ended))  # it may have exited by now
         roles = (record.role for record in known if record.identity[0] == event.pid)
         return next(roles, kind) if kind == WORKER else kind
 
@@ -135,6 +142,7 @@ class Journal:
         self.hurry()
 
     def enter(self, phase: str) -> None:
+        """Enter a phase of the server, unless it is the current one."""
         if phase != self.phase:
             self.phase, self._phase_since = phase, time.monotonic()
             self._entered.setdefault(f"began_{phase}", self._phase_since)
@@ -143,51 +151,61 @@ class Journal:
                     record.ask(self._phase_since)
             self.hurry()
 
-    def dismissed(self, process: SupervisedProcess) -> None:
-        """It is told to end, while the server goes on."""
+    def on_terminate(self, process: SupervisedProcess) -> None:
+        """Note that a process was told to stop while the server keeps running."""
         record = self._records.get(process.identity)
         if record is not None:
             record.ask(time.monotonic())
 
     def killed_by_main(self, pid: int, why: str) -> None:
+        """Note that main itself has killed a process, and why."""
         for identity, record in self._records.items():
             if identity[0] == pid:
                 record.killed, record.killer = why, MAIN
 
     def conclude(self, code: int, words: str) -> None:
-        """How the server ends."""
+        """Note the exit code of the server, and the reason in words."""
         self._outcome = (code, words[:LONGEST])
 
     @property
     def is_concluded(self) -> bool:
-        """Whether it is known how the server ends."""
+        """Whether the exit code of the server is known."""
         return self._outcome is not None
 
     # -- writing it -------------------------------------------------------------------------------
 
     def hurry(self) -> None:
-        """Something has changed that is worth to be seen at once."""
+        """Write the next version soon, because something has changed."""
         self._next = 0.0
 
     def turn(self, now: float) -> None:
-        """Write what has changed, if it is time to. Called in each turn of main's loop."""
+        """Write the next version if it is due. Called in each turn of main's loop.
+
+        Args:
+            now: monotonic time.
+        """
         if not self.path or now < self._next or now < self._earliest:
             return
         self._next, self._earliest = now + BEAT_EVERY, now + AT_MOST_EVERY
         self.write(now)
 
     def write(self, now: float) -> None:
+        """Write the files now. An error makes the server invisible, and has no other effect.
+
+        Args:
+            now: monotonic time.
+        """
         try:
             self.place.write(now, self._content(now))
-        except Exception as error:  # of ours: the server goes on, unseen
+        except Exception as error:  # a failure of ours must not take the server down
             self.path = ""
             log.exception("the state of the server can't be written any more: %r", error)
 
     def _content(self, now: float) -> bytes:
-        """All that fits: what is there now first, and then what was, the latest of it first."""
+        """The content of the state file: living processes first, then the latest of the past."""
         for identity, record in list(self._records.items()):
             record.look(now)
-            if record.ended is not None:  # a helper: nobody tells of their ends
+            if record.ended is not None:  # a helper, whose exit nobody reports
                 self._ended.append(self._records.pop(identity))
         living = list(self._records.values())
         past = [(record.ended or 0.0, record.lines()) for record in self._ended]
@@ -242,8 +260,14 @@ def _line_of(event: Event, at: float) -> str:
 def facts(
     app_name: str, run: str, main: Identity, began: float, method: str, address: str
 ) -> dict[str, object]:
-    """What does not change in the life of a server. No arguments and no environment: there may be
-    secrets in both.
+    """The fields of the `server` record that do not change.
+
+    The command line and the environment are left out, because both can contain secrets.
+
+    Args:
+        began: monotonic time at which the server began.
+        method: the start method, as `multiprocessing` calls it.
+        address: the address of the server, for people to read.
     """
     return {
         "version": state.VERSION,

@@ -1,5 +1,6 @@
-"""The user's listeners in main that a stop need not wait for. One that takes long is reported:
-while it runs there is no worker, and nothing else tells of it.
+"""Interrupts the user's listeners in the main process on a stop signal, and reports slow ones.
+
+No worker is started while such a listener runs, and nothing else would show that it hangs.
 """
 
 from __future__ import annotations
@@ -26,26 +27,27 @@ from .signals import StopRequested, StopSignals
 from .start_reports import stack_of
 
 INTERRUPTIBLE = ("main_process_start", "main_process_ready")
-"""Their events. Those of `main_process_stop` run to their end."""
+"""The events whose listeners can be interrupted. Those of `main_process_stop` run to their end."""
 
 
 class MainListeners:
     """The listeners of one app's main process.
 
     Args:
-        signals: what ends them.
-        slow: seconds after which one that still runs is reported, once. 0: never.
+        signals: the stop signals, which interrupt the listeners.
+        slow: seconds after which a listener that still runs is reported, once. 0: never.
     """
 
     def __init__(self, signals: StopSignals, slow: float) -> None:
         self._signals = signals
         self._slow = slow
         self.left_threads: set[threading.Thread] = set()
-        """Those of listeners that a stop has cut short: nobody waits for them."""
+        """Threads that interrupted listeners have started. The exit does not wait for them."""
         self._live: list[list[Callable[..., Any]]] = []
         self._originals: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     def make_interruptible(self, app: App) -> None:
+        """Wrap each listener of `INTERRUPTIBLE` that the app has."""
         for event in INTERRUPTIBLE:
             listeners = sanic_listeners.listeners(app, event)
             self._live.append(listeners)
@@ -54,15 +56,16 @@ class MainListeners:
                 self._originals[listeners[index]] = listener
 
     def restore(self) -> None:
-        """The same app may be served once more, by another supervisor."""
+        """Put the listeners back, because the same app may be served again."""
         for listeners in self._live:
             listeners[:] = [self._originals.get(listener, listener) for listener in listeners]
 
     def _interruptible(self, event: str, listener: Callable[..., Any]) -> Callable[..., None]:
-        """A listener that a stop signal ends, or skips where it came before.
+        """A listener that a stop signal interrupts, or skips if the signal came before it.
 
-        It takes two arguments, so that `trigger_events`, which tries with one first, passes the
-        loop: a coroutine has to be run here, as a signal interrupts the loop and not the coroutine.
+        The wrapper takes two arguments, so that Sanic's `trigger_events` passes it the loop. (It
+        tries one argument first.) A coroutine must be run here, because a signal interrupts the
+        loop and not the coroutine.
         """
 
         def run(app: App, loop: asyncio.AbstractEventLoop) -> None:
@@ -88,26 +91,29 @@ class MainListeners:
         return run
 
     def _alarm(self, listener: Callable[..., Any], watch: _Slow) -> AbstractContextManager[None]:
-        """The process's own alarm clock, as for a worker's handlers: main is about to fork, and a
-        thread that waits would be there then."""
+        """An alarm that reports the listener if it is slow.
+
+        SIGALRM is used as for a worker's handlers. A waiting thread was rejected, because main is
+        about to fork.
+        """
         if not self._slow or handlers.is_internal(listener):
             return nullcontext()
         return Alarm(self._slow, watch.report)
 
 
 class _Slow:
-    """A listener that may turn out to be slow."""
+    """Reports one listener if it is slow."""
 
     def __init__(self, event: str, place: handlers.Place) -> None:
         self.run: HandlerRun | None = None
-        """Its coroutine, once it is known that it is one."""
+        """The listener's coroutine, if it has returned one."""
         self._event = event
         self._place = place
         self.name = place.name
         self._began = time.monotonic()
 
     def report(self) -> None:
-        """In a signal handler."""
+        """Report the listener. Called in a signal handler."""
         how, frames = BLOCKING, _interrupted()
         if self.run is not None and not self.run.is_running:
             how, frames = AWAITING, self.run.awaited_frames()
@@ -126,7 +132,7 @@ REMEDY = "give it a limit of its own; a stop signal interrupts it"
 
 
 def _interrupted() -> list[Frame]:
-    """Where main was when the alarm came, innermost first."""
+    """The frames in which the alarm has interrupted main, innermost first."""
     walk = traceback.walk_stack(Alarm.interrupted) if Alarm.interrupted is not None else ()
     return [(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in walk]
 
@@ -136,10 +142,10 @@ async def _awaited(result: Awaitable[Any]) -> Any:
 
 
 def _call(listener: Callable[..., Any], app: App, loop: Any) -> Awaitable[Any] | Any:
-    """With the app, and the loop if it asks for that too.
+    """Call a listener with the app, and with the loop if its signature needs it.
 
-    Sanic tries with the app alone first, and takes any TypeError for a missing argument: also one
-    out of the listener itself, which it then calls a second time.
+    Sanic tries the app alone first, and takes any TypeError for a missing argument. If the listener
+    itself raises one, Sanic calls it a second time.
     """
     if not _takes(listener, app) and _takes(listener, app, loop):
         return listener(app, loop)
@@ -157,7 +163,7 @@ def _takes(listener: Callable[..., Any], *arguments: Any) -> bool:
 
 
 def _unchain(error: BaseException, context: BaseException | None) -> None:
-    """Take Sanic's first try, without a loop, out of a traceback: it called us because of that."""
+    """Remove the TypeError of Sanic's first try, without a loop, from a traceback."""
     while context is not None and error.__context__ is not None:
         if error.__context__ is context:
             error.__context__ = None
@@ -166,7 +172,7 @@ def _unchain(error: BaseException, context: BaseException | None) -> None:
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """What an interrupted loop leaves pending would complain when it is collected."""
+    """Cancel the pending tasks of an interrupted loop, which would complain when collected."""
     pending = asyncio.all_tasks(loop)
     for task in pending:
         task.cancel()

@@ -69,7 +69,7 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         self.journal = journal
-        hooks.recorder = journal.heard
+        hooks.recorder = journal.record
         self.hooks = hooks
         self.main = (os.getpid(), start_of(os.getpid()))
         self._run = run

@@ -69,7 +69,7 @@ def test_one_that_has_ended_is_told_to_end_no_more(written):
     worker = Worker()
     written.journal.started(worker)
     written.journal.ended(worker)
-    written.journal.dismissed(worker)
+    written.journal.on_terminate(worker)
     [row] = written.processes()
     assert "asked" not in row
 
@@ -77,7 +77,7 @@ def test_one_that_has_ended_is_told_to_end_no_more(written):
 def test_one_that_is_told_to_end_is(written):
     worker = Worker()
     written.journal.started(worker)
-    written.journal.dismissed(worker)
+    written.journal.on_terminate(worker)
     written.journal.ended(worker)
     [row] = written.processes()
     assert float(row["asked"]) > 0
@@ -96,7 +96,7 @@ def test_the_file_of_a_server_with_a_long_history_is_one_that_readers_take(tmp_p
         worker.began = float(number)
         journal.started(worker)
         journal.ended(worker)
-        journal.heard(Event("worker.died", worker.name, 1000 + number, 0.0, words))
+        journal.record(Event("worker.died", worker.name, 1000 + number, 0.0, words))
     journal.write(100.0)
     size = (tmp_path / f"{RUN}{state.STATE}").stat().st_size
     assert BIGGEST / 2 < size <= BIGGEST
