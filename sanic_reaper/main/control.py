@@ -343,7 +343,7 @@ def _turns(process: SupervisedProcess, frames: list[Frame], how: str) -> bool:
     if how == BLOCKING and is_waiting(frames):
         return True
     has_beaten = (
-        heartbeat is not None and heartbeat.turns(time.monotonic()) and not heartbeat.seconds
+        heartbeat is not None and heartbeat.turns(time.monotonic()) and not heartbeat.blocked_for
     )
     return has_beaten and not how.startswith(f"{BLOCKING},")
 

@@ -21,10 +21,10 @@ from .start_reports import stack_of, with_threads
 from .worker_link import WorkerLink
 
 MAX_KEPT_STALLS = 20
-"""How many stalls of one worker are kept: the latest."""
+"""Maximum number of stalls of one worker that are kept, the latest ones."""
 
-LATE = 1.0
-"""Seconds by which a heartbeat may be late: a busy machine, and main's own pauses."""
+MAX_DELAY = 1.0
+"""Seconds by which a heartbeat may be late, on a busy machine and by main's own pauses."""
 
 REMEDY = "let the event loop turn: await asyncio.to_thread(...)"
 
@@ -35,10 +35,10 @@ class Heartbeat:
     Args:
         title: what the log calls the worker.
         link: main's end of the worker's pipe.
-        every: seconds between two beats.
-        warning: seconds of standing still after which it is reported, once. 0: never.
-        timeout: seconds after which it is to be ended. 0: never.
-        on_blocked: called when a stall has been reported, with the words of the report.
+        every: seconds between two heartbeats.
+        warning: seconds after which a blocked event loop is reported, once. 0: never.
+        timeout: seconds after which a worker whose event loop is blocked must be killed. 0: never.
+        on_blocked: called with the text of the report when a stall was reported.
     """
 
     def __init__(
@@ -50,83 +50,86 @@ class Heartbeat:
         timeout: float,
         on_blocked: Callable[[str], None],
     ) -> None:
-        self.beats = False
-        """Whether it has ever sent one: its loop has begun to turn."""
+        self.has_beaten = False
+        """Whether the worker has ever sent a heartbeat."""
         self.requests = 0
-        """What it has served, as of its last beat."""
+        """Number of requests that the worker has served, as of its last heartbeat."""
         self._every = every
-        self._heard_at = float("-inf")
+        self._beat_at = float("-inf")
         self._title = title
         self._link = link
-        self.seconds = 0.0
-        """Seconds for which the loop has stood still now."""
-        self.stood_still = 0.0
-        """Seconds for which the loop has stood still before, altogether."""
+        self.blocked_for = 0.0
+        """Seconds for which the loop has been blocked now. 0: the loop turns."""
+        self.blocked_before = 0.0
+        """Seconds for which the loop was blocked before, in all earlier stalls."""
         self.stalls: deque[tuple[float, float]] = deque(maxlen=MAX_KEPT_STALLS)
-        """Begin and end of the stalls that were long, on the monotonic clock."""
+        """Begin and end of the stalls of `BLOCKED_AFTER` or longer, in monotonic time."""
         self._stall = Stall(every)
         self._warning = warning
         self._timeout = timeout
         self._on_blocked = on_blocked
-        self.sits: Frame | None = None
-        """Where it sits while it stands still, if that is known: the innermost line of the user's.
-        """
+        self.blocked_in: Frame | None = None
+        """The innermost line of user code that blocks the loop. `None`: not known, or no stall."""
         self._is_asked = False
-        """Whether the worker was asked where it sits, in this stall."""
+        """Whether the worker was asked for its stack in this stall."""
         self._is_told = False
-        """Whether the log has told of this stall."""
+        """Whether this stall was reported."""
         self._is_hung = False
         link.listen({words.READY: self._on_ready, words.BEAT: self._on_beat})
 
     def _on_ready(self, ready: float) -> None:
-        self._heard_at = time.monotonic()  # this message comes from the loop too
+        self._beat_at = time.monotonic()  # this message comes from the loop too
 
     def _on_beat(self, requests: int) -> None:
-        self._heard_at = time.monotonic()
-        self.beats, self.requests = True, requests
+        self._beat_at = time.monotonic()
+        self.has_beaten, self.requests = True, requests
         if self._is_told and not self._is_hung:
             log.info("%s has recovered: its event loop turns again", self._title)
         elif self._is_asked and not self._is_hung:
             # Its stack shows where it is now, and not where it was.
             self._say(f"{self._blocked()}, and turned again before its stack could be read")
         self._is_asked = self._is_told = False
-        self.sits = None
-        self.stood_still += self.seconds
-        if self.seconds >= BLOCKED_AFTER:
+        self.blocked_in = None
+        self.blocked_before += self.blocked_for
+        if self.blocked_for >= BLOCKED_AFTER:
             now = time.monotonic()
-            self.stalls.append((now - self.seconds, now))
-        self.seconds = 0.0
+            self.stalls.append((now - self.blocked_for, now))
+        self.blocked_for = 0.0
         self._stall.beat()
 
     def turns(self, now: float) -> bool:
-        """Whether its loop has been heard lately.
+        """Whether the latest heartbeat is recent.
 
-        Not a question for `Stall`, which forgives what nobody has watched: who asks here can
-        wait for one more beat, and shall not take a standing loop for one that turns.
-        """
-        return now - self._heard_at < self._every + LATE
-
-    def look(self, now: float, is_halted: Callable[[], bool]) -> bool:
-        """See whether the loop stands still, and warn of it. Not for a worker that is leaving.
+        `Stall` is no answer to that: it does not count time in which main has not looked. Here a
+        blocked loop must not be taken for one that turns, and the caller can wait for the next
+        heartbeat.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
+        """
+        return now - self._beat_at < self._every + MAX_DELAY
+
+    def look(self, now: float, is_halted: Callable[[], bool]) -> bool:
+        """Check whether the loop is blocked, and report that. Not for a worker that stops.
+
+        Args:
+            now: monotonic time.
             is_halted: whether the worker is stopped, by SIGSTOP or by a debugger.
 
         Returns:
-            Whether the loop hangs, so that the worker is to be killed. True once at most.
+            Whether the loop hangs, so that the worker must be killed. True at most once.
         """
         if self._link.is_deaf:
-            return False  # nobody can tell
-        self.seconds = self._stall.look(now)
+            return False  # its heartbeats can't arrive
+        self.blocked_for = self._stall.look(now)
         if self._is_hung:
             return False
-        if self._timeout and self.seconds >= self._timeout:
+        if self._timeout and self.blocked_for >= self._timeout:
             self._is_hung = True
             return True
-        if self._warning and self.seconds >= self._warning and not self._is_asked:
+        if self._warning and self.blocked_for >= self._warning and not self._is_asked:
             self._is_asked = True
-            if is_halted():  # asked where it is, it would be made to go on
+            if is_halted():  # the question would make it continue
                 self._say(f"{self._title} is stopped, by SIGSTOP or by a debugger")
             else:
                 self._link.ask(self._warn)
@@ -134,21 +137,21 @@ class Heartbeat:
 
     def _warn(self, frames: list[Frame], how: str) -> None:
         if not self._is_asked or how == EXITED:
-            return  # it turns again, or there is nobody to tell of
+            return  # it turns again, or has exited
         frames, how = self._what_blocks(frames, how)
-        self.sits = innermost(frames, None)
+        self.blocked_in = innermost(frames, None)
         what = self._blocked()
-        text = report(f"{what}{_manner(how)}", None, self.seconds, how, frames, REMEDY)
+        text = report(f"{what}{_manner(how)}", None, self.blocked_for, how, frames, REMEDY)
         self._say("\n".join([text, *stack_of(frames)]))
 
     def _what_blocks(self, frames: list[Frame], how: str) -> tuple[list[Frame], str]:
-        """A start handler that awaits something does not: a request may, which is on the stack."""
+        """The frames that block the loop. A start handler that awaits something does not."""
         if how != AWAITING:
             return frames, how
         return frames_of(self._link.stack), BLOCKING
 
     def _blocked(self) -> str:
-        return f"the event loop of {self._title} has been blocked for {self.seconds:.1f} s"
+        return f"the event loop of {self._title} has been blocked for {self.blocked_for:.1f} s"
 
     def _say(self, text: str) -> None:
         self._is_told = True
@@ -156,13 +159,13 @@ class Heartbeat:
         self._on_blocked(text)
 
     def hung(self, frames: list[Frame], how: str) -> str:
-        """Why it is killed now, and its whole stack."""
+        """Why the worker is killed now, and the stacks of all its threads."""
         frames, how = self._what_blocks(frames, how)
         what = (
-            f"its event loop has been blocked for {self.seconds:.1f} s{_manner(how)} "
+            f"its event loop has been blocked for {self.blocked_for:.1f} s{_manner(how)} "
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
         )
-        text = report(what, None, self.seconds, how, frames, REMEDY)
+        text = report(what, None, self.blocked_for, how, frames, REMEDY)
         return with_threads(text, frames, self._link.stack)
 
 

@@ -76,7 +76,7 @@ class Journal:
         self._ended: deque[ProcessRecord] = deque(maxlen=KEPT)
         self._events: deque[tuple[float, Event]] = deque(maxlen=KEPT)
         self._counts: Counter[Counted] = Counter()
-        self._stood_still = 0.0
+        self._blocked_seconds = 0.0
         self._phase_since = began
         self._entered: dict[str, float] = {}
         """Monotonic time at which each phase began first, by `began_serving` and so on."""
@@ -120,7 +120,7 @@ class Journal:
         record = self._records.pop(process.identity, None)
         if record is not None:
             record.end(time.monotonic())
-            self._stood_still += record.stood_still
+            self._blocked_seconds += record.blocked_seconds
             self._ended.append(record)
             self.hurry()
 
@@ -238,8 +238,10 @@ class Journal:
             state.line("counter", **counted._asdict(), value=number)
             for counted, number in sorted(self._counts.items())
         ]
-        still = self._stood_still + sum(record.stood_still for record in self._records.values())
-        counters.append(state.line("counter", name="blocked_seconds", value=still))
+        blocked = self._blocked_seconds + sum(
+            record.blocked_seconds for record in self._records.values()
+        )
+        counters.append(state.line("counter", name="blocked_seconds", value=blocked))
         return state.encode("".join([server, *counters]))
 
 

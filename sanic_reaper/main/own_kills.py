@@ -69,6 +69,6 @@ class OwnKills:
 
         A death before the stop may be read of only now: then the log has told of it.
         """
-        if process.died_of_sigkill and not process.death_is_told:
+        if process.died_of_sigkill and not process.death_is_reported:
             is_ours = process.killed_for is not None or process.identity in self._targets
             (self.by_us if is_ours else self.by_others).append(process.role)

@@ -1,4 +1,4 @@
-"""What the state file says of one process, from its start to its end."""
+"""The record of one process in the state file, from its start to its exit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .worker import SupervisedProcess
 
 LONGEST = 2000
-"""Characters of a reason that are kept: it may have a whole stack in it."""
+"""Maximum length of a reason, in characters. It can contain a whole stack."""
 
 
 class ProcessRecord:
-    """One process, from its start to its end. Moments are on the monotonic clock."""
+    """One process, from its start to its exit. Times are monotonic."""
 
     def __init__(self, identity: Identity, role: str, name: str, began: float) -> None:
         self.identity = identity
@@ -29,26 +29,30 @@ class ProcessRecord:
         self.ended: float | None = None
         self.exit_code: int | None = None
         self.asked: float | None = None
-        """When it was told to end."""
+        """Time at which the process was told to stop."""
         self.killed: str | None = None
-        """Why it was killed,"""
+        """Why the process was killed. `None`: it was not."""
         self.killer: str | None = None
-        """and by whom: the watchdog, or main."""
+        """Role of the process that has killed it: the watchdog or main."""
         self.failure: str | None = None
-        """Why it has not started, in its own words."""
-        self.standstills: list[tuple[float, float]] = []
+        """Why the worker's start has failed, as the worker has reported it."""
+        self.stalls: list[tuple[float, float]] = []
         self._cut_off: list[tuple[float, float]] = []
         self.state = ""
         self.since = began
         self.requests: int | None = None
-        self.stood_still = 0.0
-        """Seconds for which its event loop has not turned when it should have."""
+        self.blocked_seconds = 0.0
+        """Seconds for which the worker's event loop was blocked, in all."""
         self.process: SupervisedProcess | None = None
-        """What main knows of it, as long as it lives, if it is in the fleet."""
+        """The process in the fleet, while it lives. `None` for a helper, and after the exit."""
         self._start: list[str] = []
 
     def look(self, now: float) -> None:
-        """Find out what it is at now."""
+        """Note the state of the process.
+
+        Args:
+            now: monotonic time.
+        """
         process = self.process
         if process is None:
             if not Handle(*self.identity, None).alive():
@@ -57,7 +61,7 @@ class ProcessRecord:
         self._note(process)
         current = process.shown
         if self.state == BLOCKED and current == STOPPING:
-            self._cut_off.append((self.since, now))  # nobody hears of its end
+            self._cut_off.append((self.since, now))  # no heartbeat will tell its end
         if current != self.state:
             self.state, self.since = current, process.since
 
@@ -67,16 +71,18 @@ class ProcessRecord:
         if process.heartbeat is not None:
             heartbeat = process.heartbeat
             self.requests = heartbeat.requests
-            self.stood_still = heartbeat.stood_still + heartbeat.seconds  # which still lasts
-            self.standstills = list(heartbeat.stalls)
+            self.blocked_seconds = heartbeat.blocked_before + heartbeat.blocked_for
+            self.stalls = list(heartbeat.stalls)
         if process.startup is not None:
             self.failure = process.startup.failure
 
     def ask(self, now: float) -> None:
+        """Note that the process was told to stop, unless that was noted before."""
         if self.asked is None:
             self.asked = now
 
     def end(self, now: float) -> None:
+        """Note that the process has exited."""
         process = self.process
         if process is None or self.ended is not None:
             return
@@ -88,6 +94,7 @@ class ProcessRecord:
         self.state, self.since = ENDED, now
 
     def lines(self) -> list[str]:
+        """All lines of the process in the state file."""
         return [self.line(), *self.details()]
 
     def line(self) -> str:
@@ -111,18 +118,23 @@ class ProcessRecord:
             killer=self.killer,
             failure=self.failure and self.failure[:LONGEST],
             requests=self.requests,
-            stood_still=self.stood_still or None,
+            stood_still=self.blocked_seconds or None,
             **doing,
         )
 
     def details(self) -> Iterator[str]:
-        """What belongs to it, and stands after it."""
+        """The lines that follow that record: the start, its handlers, the stalls."""
         pid, start = self.identity
         yield from self._start or self.lines_of_its_start()
-        for began, ended in [*self.standstills, *self._cut_off]:
+        for began, ended in [*self.stalls, *self._cut_off]:
             yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
 
     def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
+        """The lines of the worker's start.
+
+        Args:
+            with_unfinished: whether steps that still run are included.
+        """
         startup = self.process.startup if self.process is not None else None
         if startup is None:
             return []
@@ -160,7 +172,7 @@ def _doing(process: SupervisedProcess | None, blocked_since: float | None) -> di
     """The function that a worker is in, and since when: the one that blocks its event loop, if that
     is known; else a handler of its start."""
     heartbeat = process.heartbeat if process is not None else None
-    sits = heartbeat.sits if heartbeat is not None else None
+    sits = heartbeat.blocked_in if heartbeat is not None else None
     if sits is not None and blocked_since is not None:
         file, line, name = sits
         return {"doing": name, "file": file, "line": line, "doing_since": blocked_since}

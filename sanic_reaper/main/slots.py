@@ -192,7 +192,7 @@ class Slots:
         now, has_completed = time.monotonic(), worker.exitcode == 0
         state = ProcessState.COMPLETED if has_completed else ProcessState.FAILED
         slot.publish(state, serving=False)
-        worker.death_is_told = worker.exitcode is not None
+        worker.death_is_reported = worker.exitcode is not None
         self._tell("worker.died", slot.name, worker.pid, words, worker.status, cause=cause)
         pause = slot.respawns.on_death(now) if self._settings.respawn else None
         if pause is None:
@@ -283,7 +283,7 @@ class Slots:
     def _check_outgoing(self, slot: Slot) -> None:
         if slot.outgoing is not None and slot.outgoing.exitcode is not None:
             outgoing, slot.outgoing = slot.outgoing, None
-            outgoing.death_is_told = True
+            outgoing.death_is_reported = True
             log.error("%s has died: %s", outgoing, self._postmortem.of(outgoing)[0])
 
     def _recycle(self, slots: Sequence[Slot]) -> None:

@@ -38,8 +38,8 @@ class UserProcesses:
         """Report each process that has exited, once."""
         for process in processes:
             latest = self._latest.get(process.name)
-            if latest is not None and not latest.death_is_told and latest.exitcode is not None:
-                latest.death_is_told = True
+            if latest is not None and not latest.death_is_reported and latest.exitcode is not None:
+                latest.death_is_reported = True
                 self._report(latest, bool(process.restartable))
 
     def _report(self, process: SupervisedProcess, is_restartable: bool) -> None:

@@ -1,6 +1,6 @@
-"""What the main process knows of one process that it has started: of a worker, or of another one.
+"""One process that the main process has started and supervises: a worker, or one of the user's.
 
-A worker's state is moved by events through the table of `model/lifecycle`, and by nothing else.
+Guarantees that only events move a worker's state, through the table of `model/lifecycle`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 
 class SupervisedProcess:
-    """A process that the main process has started and watches: a worker, or one of the user's.
+    """A process that the main process has started and supervises: a worker, or one of the user's.
 
     Args:
-        handle: the process, as `multiprocessing` has started it.
+        handle: the `multiprocessing` process.
         identity: its pid and creation time.
-        began: when it was started, on the monotonic clock.
+        began: monotonic time at which it was started.
 
     Attributes:
         state: one of `lifecycle.STATES`.
         since: monotonic time at which that state began.
         kill_cause: why the watchdog has killed the process: one of `kills.KILLS`. "": it has not.
-        death_is_told: whether a line of the log has told of its death.
+        death_is_reported: whether the log has reported the death of the process.
     """
 
     link: WorkerLink | None = None
@@ -53,7 +53,7 @@ class SupervisedProcess:
         self.state = lifecycle.STARTING if handle.is_server else lifecycle.RUNNING
         self.since = began
         self.kill_cause = ""
-        self.death_is_told = False
+        self.death_is_reported = False
         self._is_confused = False
 
     def __str__(self) -> str:
@@ -73,17 +73,19 @@ class SupervisedProcess:
 
     @property
     def exitcode(self) -> int | None:
-        """The exit code, as `multiprocessing` has it. To ask for it reaps the process."""
+        """The exit code, as `multiprocessing` has it. `None`: the process lives.
+
+        To read this attribute reaps a process that has exited."""
         return self.handle.exitcode
 
     @property
     def status(self) -> int | None:
-        """The exit code, if the process has ended and somebody knows how."""
+        """The exit code. `None`: the process lives, or something else has reaped it."""
         return self.handle.status
 
     @property
     def shown(self) -> str:
-        """The state by the name that readers know."""
+        """The state by the name that is shown to readers."""
         return SHOWN.get(self.state, self.state)
 
     @property
@@ -93,9 +95,9 @@ class SupervisedProcess:
 
     @property
     def died_of_sigkill(self) -> bool:
-        """Of a process that has ended: whether SIGKILL, whoever sent it, was the cause.
+        """Whether SIGKILL has ended the process, whoever sent the signal.
 
-        Of a process whose exit status is lost, only the watchdog's word is known.
+        If the exit status is lost, only the watchdog's report of a kill counts.
         """
         status = self.status
         return self.killed_for is not None if status is None else status == -signal.SIGKILL
@@ -106,7 +108,7 @@ class SupervisedProcess:
         return row is not None and row.halted
 
     def terminate(self) -> None:
-        """Stop the process. It has a deadline from now on."""
+        """Stop the process. The watchdog kills it if it misses the deadline of a stop."""
         self.handle.terminate()
 
     def on(self, event: lifecycle.LifecycleEvent) -> None:
@@ -136,7 +138,11 @@ class Worker(SupervisedProcess):
     """A worker, with its pipe, its start, its heartbeat, and its recycling limits.
 
     Args:
-        heartbeat: `None` if nobody wants to know whether the event loop turns.
+        handle: the `multiprocessing` process.
+        link: main's end of the worker's pipe.
+        startup: the start of the worker.
+        heartbeat: the heartbeat of the worker. `None`: heartbeats are off.
+        limits: the recycling limits of the worker.
     """
 
     link: WorkerLink
@@ -156,45 +162,46 @@ class Worker(SupervisedProcess):
         self.heartbeat = heartbeat
         self.limits = limits
         self.deadline_sent = 0.0
-        """The deadline of its start that the watchdog knows."""
+        """The deadline of the start that was sent to the watchdog last, in monotonic time."""
         self.ready_is_handled = False
-        """Whether its slot has acted on it being ready."""
+        """Whether the slot has acted on the worker being ready."""
         link.listen({words.BEAT: self._on_beat})
         link.listen({word: partial(self._on_report, event) for word, event in _EVENTS.items()})
 
     @property
     def is_ready(self) -> bool:
-        """Whether its start is over and it lives. It may be blocked, and go on later."""
+        """Whether the start of the worker is complete and the worker lives. It can be blocked."""
         return self.startup.ready is not None and self.exitcode is None
 
     def serves(self, now: float) -> bool:
         """Whether the worker serves, by its state and by what the kernel says now.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
         """
         if self.exitcode is not None:
             return False
-        # Who has just been heard is not stopped: this is asked ten times a second, of each worker.
+        # A recent heartbeat proves that the worker is not stopped. To read /proc for each worker,
+        # ten times a second, would cost too much.
         heard = self.heartbeat is not None and self.heartbeat.turns(now)
         halted = not heard and self.is_halted()
         return lifecycle.observed(self.state, alive=True, halted=halted) in lifecycle.SERVES
 
     def turn(self, now: float) -> bool:
-        """Read what the worker reports; see whether a handler is slow, or the event loop stalls.
+        """Read what the worker reports, and check for slow handlers and a stalled event loop.
 
         Returns:
-            Whether the event loop hangs, so that the worker is to be killed. True once at most.
+            Whether the event loop hangs, so that the worker must be killed. True at most once.
         """
         self.link.turn()
         self.startup.turn(now)
         heartbeat = self.heartbeat
         if heartbeat is None or self.state not in MUST_TURN:
             return False
-        if not heartbeat.beats and self.startup.ready is None:
-            return False  # a loop that has never turned has had no chance to say so
+        if not heartbeat.has_beaten and self.startup.ready is None:
+            return False  # a loop that has never turned could not send a heartbeat
         hangs = heartbeat.look(now, self.is_halted)
-        if heartbeat.seconds >= BLOCKED_AFTER and self.state not in BLOCKS:
+        if heartbeat.blocked_for >= BLOCKED_AFTER and self.state not in BLOCKS:
             self.on(lifecycle.STALL)
         return hangs
 
@@ -204,7 +211,7 @@ class Worker(SupervisedProcess):
         self.on(lifecycle.LISTENS)
 
     def on_late(self) -> None:
-        """A deadline of its start has passed, and the worker will be killed."""
+        """Note that a deadline of the start has passed, so that the worker will be killed."""
         self.startup.expire()
         self.on(lifecycle.LATE)
 
@@ -218,7 +225,7 @@ class Worker(SupervisedProcess):
     def _since(self, state: lifecycle.State) -> float:
         startup, now = self.startup, time.monotonic()
         if state in BLOCKS and self.heartbeat is not None:
-            return now - self.heartbeat.seconds
+            return now - self.heartbeat.blocked_for
         moments = {
             lifecycle.FINISHING_START: startup.listens,
             lifecycle.BACKGROUND: startup.up,
@@ -234,4 +241,4 @@ _EVENTS = {
     words.READY: lifecycle.READY,
     words.FAILED: lifecycle.FAIL,
 }
-"""The words of a worker that may move it to another state."""
+"""The event that each word of a worker stands for."""
