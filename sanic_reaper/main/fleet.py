@@ -1,7 +1,7 @@
-"""The processes that the main process has started and watches: one list, and one loop over it.
+"""The processes that the main process has started and supervises: one list, one loop over it.
 
-Per-worker monitoring: reads each worker's reports, and asks the watchdog to kill workers that miss
-a deadline of their start or whose event loop hangs. Who is started again is decided by `slots`.
+Reads the reports of each worker, and asks the watchdog to kill workers that miss a deadline of
+their start or whose event loop hangs. `slots` decides which worker is started again.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class Fleet:
-    """What the main process of one server has started and watches.
+    """The processes that the main process of one server has started and supervises.
 
     Args:
-        settings: of the server.
-        hooks: what is told of what happens.
-        journal: where it is written down.
+        settings: the settings of the server.
+        hooks: the users' hooks, which receive events.
+        journal: writes the state file.
         send: sends a message to the watchdog.
     """
 
@@ -48,11 +48,11 @@ class Fleet:
         self, settings: Settings, hooks: Hooks, journal: Journal, send: Callable[..., None]
     ) -> None:
         self.living: list[SupervisedProcess] = []
-        """Those that nobody has waited for yet."""
+        """The processes whose exit was not handled yet."""
         self.on_start: list[Callable[[SupervisedProcess], None]] = []
         """Each is called with each process that was started."""
         self.stopping = False
-        """Whether the server is. Then no worker has a deadline of its own."""
+        """Whether the server stops. Then no worker has a deadline of its own."""
         self._settings = settings
         self._hooks = hooks
         self._journal = journal
@@ -62,10 +62,10 @@ class Fleet:
         self._has_warned_of_upgrade = False
 
     def find(self, identity: Identity) -> SupervisedProcess | None:
-        """The living process of this pid and creation time."""
+        """The living process of this pid and creation time. `None`: there is none."""
         return next((process for process in self.living if process.identity == identity), None)
 
-    # -- what is started, and what has ended ------------------------------------------------------
+    # -- starts and exits -------------------------------------------------------------------------
 
     def add(
         self,
@@ -75,12 +75,14 @@ class Fleet:
         reports: Connection | None = None,
         beat_every: float = 0.0,
     ) -> None:
-        """Watch a process that has just been started.
+        """Add a process that has just been started.
 
         Args:
-            began: when it was started, on the monotonic clock.
-            reports: of a worker: main's end of the pipe through which it reports.
-            beat_every: seconds between two heartbeats that it has been told to send. 0: none.
+            handle: the `multiprocessing` process.
+            identity: its pid and creation time.
+            began: monotonic time at which it was started.
+            reports: main's end of a worker's pipe. `None`: the process is no worker.
+            beat_every: seconds between two heartbeats of the worker. 0: it sends none.
         """
         if reports is None:
             process = SupervisedProcess(handle, identity, began)
@@ -97,7 +99,7 @@ class Fleet:
         self, handle: WatchedProcess, link: WorkerLink, began: float, beat_every: float
     ) -> Worker:
         settings, title = self._settings, f"{handle.name} [{link.identity[0]}]"
-        # They hold on to its name, not to the worker, which holds on to them.
+        # Bound to the name, not to the worker: a reference cycle would keep that in memory.
         tell = partial(self._tell_hooks, handle.name, link.identity[0])
         on_slow, on_blocked = partial(tell, "worker.slow"), partial(tell, "worker.blocked")
         startup = StartupTracker(title, link, settings, began, on_slow, self._slow)
@@ -130,22 +132,23 @@ class Fleet:
         self._hooks.tell(event, name, pid, reason)
 
     def register(self, process: SupervisedProcess) -> None:
-        """Have the watchdog know a process."""
+        """Tell the watchdog of a process, and of the deadline of its start."""
         deadline = process.startup.deadline if process.startup is not None else 0.0
         if isinstance(process, Worker):
             process.deadline_sent = deadline
         self._send(wire.REGISTER, *process.identity, process.role, deadline, process.name)
 
     def handle_exits(self, hear: Callable[[], None]) -> list[SupervisedProcess]:
-        """Reap those that have ended, and let go of them.
+        """Reap the processes that have exited, and remove them.
 
         Args:
             hear: reads what the watchdog has sent by now.
         """
-        # Asking for the exit code reaps: a worker that was replaced is nobody else's to join.
+        # Reading the exit code reaps the process: nothing else joins a worker that was replaced.
         dead = [process for process in self.living if process.exitcode is not None]
         if dead:
-            hear()  # why the watchdog has killed one is said before: while it is known here
+            # The watchdog has sent the reason of a kill before: `on_killed` needs the process here.
+            hear()
         for process in dead:
             self.living.remove(process)
             if process.link is not None:
@@ -156,10 +159,11 @@ class Fleet:
         return dead
 
     def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
-        """A process is to end, while the server goes on.
+        """Note that a process was told to stop while the server keeps running.
 
         Args:
-            was_asked: whether main could tell it so.
+            handle: the process.
+            was_asked: whether main could signal it. If not, the watchdog does.
         """
         process = next((process for process in self.living if process.handle is handle), None)
         if process is None:
@@ -175,10 +179,10 @@ class Fleet:
     # -- the loop ---------------------------------------------------------------------------------
 
     def turn(self, now: float) -> None:
-        """Look after each worker: what it reports, what is slow, what hangs, what is due when.
+        """Read what each worker reports, and act on slow handlers, stalls and deadlines.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
         """
         for process in self.living:
             if self.stopping and process.state != lifecycle.STOPPING:
@@ -190,7 +194,7 @@ class Fleet:
                     self._send_deadline(process)
 
     def _send_deadline(self, worker: Worker) -> None:
-        # In a stop there is one deadline, and none that comes before it.
+        # A stop has one deadline, and no worker has an earlier one of its own.
         if not self.stopping:
             worker.deadline_sent = worker.startup.deadline
             self._send(wire.DEADLINE, *worker.identity, worker.deadline_sent)
@@ -213,17 +217,17 @@ class Fleet:
             self._hooks.tell("orphan.killed", name, pid, reason)
 
     def on_exited(self, pid: int, start: int) -> None:
-        """The watchdog has seen the end of a process."""
+        """The watchdog has seen that a process has exited."""
         process = self.find((pid, start))
         if process is not None:
             process.handle.has_gone()
 
     def on_expired(self, pid: int, start: int) -> None:
-        """A worker is late: find out where it is, say so, and let the watchdog kill it."""
+        """A worker misses a deadline: ask for its stack, then let the watchdog kill it."""
         identity = pid, start
         worker = self.find(identity)
         if isinstance(worker, Worker):
-            worker.link.hear()  # main may have been busy: what counts is when the worker spoke
+            worker.link.hear()  # main may have been busy, and the worker may have reported in time
             if not worker.startup.is_late:
                 self._send_deadline(worker)
                 return
@@ -236,14 +240,14 @@ class Fleet:
         self._send(wire.DUMP, *identity)
 
     def _kill_late(self, worker: Worker, frames: list[Frame], how: str) -> None:
-        if how == EXITED:  # by itself, before it was killed: its exit code says more
+        if how == EXITED:  # by itself, before the kill: its exit code tells more
             worker.startup.has_expired = False
             return
         worker.startup.fail(worker.startup.overdue(frames, how))
         self._send(wire.SHOWN, *worker.identity)
 
     def _kill_hung(self, worker: Worker) -> None:
-        """Its event loop hangs: the watchdog waits for our answer as long as for a late one's."""
+        """Ask a worker whose event loop hangs for its stack, then let the watchdog kill it."""
         self._send(wire.HUNG, *worker.identity)
         worker.link.ask(partial(self._show_hung, worker), is_verdict=True)
 

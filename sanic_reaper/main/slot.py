@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Reason(NamedTuple):
-    """Why a worker is replaced: what users' hooks are told once its successor serves."""
+    """Why a worker is replaced. Users' hooks receive it once the replacement serves."""
 
     event: str
-    """`worker.replaced` or `worker.recycled`."""
+    """Name of the event: `worker.replaced` or `worker.recycled`."""
     words: str
-    """The words of the log."""
+    """The reason, in the words of the log."""
     cause: str
-    """One of `causes.RESTARTS`."""
+    """The cause, one of `causes.RESTARTS`."""
 
 
 class Slot:
@@ -49,48 +49,55 @@ class Slot:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.current: Worker | None = None
-        """The worker that was started last. `None`: the system would not start one."""
+        """The worker that was started last. `None`: the system has refused to start one."""
         self.outgoing: Worker | None = None
-        """The worker that serves until its successor does."""
+        """The worker that serves until its replacement is ready. `None`: nothing is replaced."""
         self.restart_at: float | None = None
-        """Monotonic time of the next start, if the slot waits for one."""
+        """Monotonic time of the next start. `None`: the slot waits for none."""
         self.retries = Retries(settings.startup_retries)
         self.respawns = Respawns(settings.respawn_limit, settings.respawn_window)
         self.pending: Reason | None = None
-        """What is to be told when the current worker serves."""
+        """The reason that hooks receive once the current worker is ready. `None`: there is none."""
         self.is_initial = False
-        """Whether this is one of the first workers, and has never been ready. An ack is not all:
-        background work begins after it. Where such a worker fails, the server's start fails."""
+        """Whether the current worker is one of the first, and has never been ready.
+
+        If its start fails, the start of the server fails. An ack does not change that, because
+        background work begins after the ack."""
         self.is_quarantined = False
-        """Whether the failure of the current worker is reported, and nothing follows from it."""
+        """Whether the slot stays without a worker: it is in a crash loop, or respawning is off."""
 
     @property
     def is_lost(self) -> bool:
-        """Whether it has no worker, and gets none by itself."""
+        """Whether the slot has no worker, and gets none by itself."""
         return self.is_quarantined and self.restart_at is None
 
     @property
     def is_settled(self) -> bool:
-        """Whether its worker is ready, and none is to be replaced or awaited."""
+        """Whether the worker is ready, and none is being replaced or awaited."""
         is_alone = self.restart_at is None and self.outgoing is None
         return is_alone and self.current is not None and self.current.is_ready
 
     def who_serves(self, now: float) -> Worker | None:
-        """The worker that serves, if one does.
+        """The worker of the slot that serves. `None`: none does.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
         """
         candidates = self.current, self.outgoing
         return next((one for one in candidates if one is not None and one.serves(now)), None)
 
     def take_outgoing(self) -> Worker | None:
-        """Let go of the outgoing worker, and return it."""
+        """Remove the outgoing worker from the slot, and return it."""
         outgoing, self.outgoing = self.outgoing, None
         return outgoing
 
     def publish(self, state: ProcessState, **more: Any) -> None:
-        """Write what Sanic, its Inspector and the workers are to know of this slot."""
+        """Write the state of the slot where Sanic, its Inspector and the workers read it.
+
+        Args:
+            state: the state, in Sanic's terms.
+            more: further keys of Sanic's `worker_state`.
+        """
         self.process.set_state(state, force=True)
         shared = self.process.worker_state
         shared[self.name] = {**shared[self.name], **more}

@@ -28,42 +28,44 @@ if TYPE_CHECKING:
     from .postmortem import Postmortem
 
 START_AGAIN = 1.0
-"""Seconds until a process is tried again that the system would not start."""
+"""Seconds until the next try, after the system has refused to start a process."""
 
 
 class StartFailed(Exception):
-    """A worker did not come up, and the server can't start without it."""
+    """The start of a worker has failed, and so has the start of the server."""
 
 
 class NobodyLives(Exception):
-    """Every worker has died once too often."""
+    """No worker lives, and none is started again (crash loop)."""
 
 
 class Slots:
     """The worker names of one server, from their first start to the stop.
 
     Args:
-        supervisor: whom to ask and to tell.
+        supervisor: the supervisor of the server.
         postmortem: finds out why a worker has exited.
     """
 
     def __init__(self, supervisor: Supervision, postmortem: Postmortem) -> None:
         self.has_started = False
-        """Whether every worker has acked once. From then on one that fails is a loss, not an end,
-        unless it has never been ready."""
-        self._is_through = False
-        """Whether the start of every worker has been over once: background work may go on."""
+        """Whether every worker has acked once.
+
+        From then on a start that fails does not end the server, unless it is that of an initial
+        worker (`Slot.is_initial`)."""
+        self._has_been_up = False
+        """Whether the `after_server_start` handlers of every worker have returned once."""
         self._supervisor = supervisor
         self._settings = supervisor.settings
         self._tell = supervisor.hooks.tell
         self._postmortem = postmortem
         self._slots: dict[str, Slot] = {}
         self.all_serving = False
-        """Whether every worker has been ready and lives, and none is to be replaced.
+        """Whether every worker is ready, and none is being replaced.
 
-        A worker that is blocked counts: its loop can go on."""
+        A blocked worker counts too, because it can recover."""
         self.has_been_ready = False
-        """Whether `all_serving` has been true once: the server's start is over."""
+        """Whether `all_serving` has been true once, which ends the start of the server."""
         self._recycler = Recycler()
         supervisor.fleet.on_start.append(self._on_start)
 
@@ -88,11 +90,13 @@ class Slots:
 
         Raises:
             StartFailed: the server can't start.
-            NobodyLives: it can't go on.
+            NobodyLives: no worker lives, and none is started again.
         """
         slots = [self.of(process) for process in servers]
-        self._is_through = self._is_through or (self.has_started and all(map(_has_been_up, slots)))
-        self._supervisor.wants(len(slots), self._is_through)
+        self._has_been_up = self._has_been_up or (
+            self.has_started and all(map(_has_been_up, slots))
+        )
+        self._supervisor.wants(len(slots), self._has_been_up)
         for slot in slots:
             if not self.has_started:
                 slot.is_initial = not (slot.current and slot.current.ready_is_handled)
@@ -121,7 +125,7 @@ class Slots:
             self._on_ready(slot, worker, worker.startup.ready)
 
     def _on_ready(self, slot: Slot, worker: Worker, ready: float) -> None:
-        """The current worker serves. The one that it replaces may go now."""
+        """The current worker serves, so the worker that it replaces can stop."""
         slot.retries.reset()
         slot.is_initial = False
         self._tell("worker.ready", slot.name, worker.pid, seconds=ready - worker.began)
@@ -133,7 +137,7 @@ class Slots:
         if reason is not None:
             self._tell(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause)
 
-    # -- who has failed, or died ------------------------------------------------------------------
+    # -- failed starts, and deaths ----------------------------------------------------------------
 
     def _why_it_failed(self, worker: Worker) -> str | None:
         has_exited, startup = worker.exitcode is not None, worker.startup
@@ -147,7 +151,7 @@ class Slots:
         if startup.has_expired:
             return startup.late
         cause = self._postmortem.of(worker)[0]
-        if worker.link.imports and worker.exitcode == 1:  # of Python's, after a traceback
+        if worker.link.imports and worker.exitcode == 1:  # Python's own, after a traceback
             return f"it died in the import of the main module: {cause}; its traceback is above"
         return f"it died before it was ready: {cause}"
 
@@ -172,7 +176,7 @@ class Slots:
             worker.terminate()
 
     def _roll_back(self, slot: Slot, failed: Worker, outgoing: Worker, failure: str) -> None:
-        """The worker that was to be replaced is still there, and goes on."""
+        """Keep the outgoing worker, because its replacement did not start."""
         log.error("%s\n    it was to replace [%s], which keeps serving", failure, outgoing.pid)
         slot.pending = None
         self._recycler.on_failure()
@@ -183,12 +187,12 @@ class Slots:
         slot.publish(ProcessState.ACKED, pid=outgoing.pid, serving=True)
 
     def _on_exit(self, slot: Slot, worker: Worker) -> None:
-        """A worker has ended that has been ready."""
+        """A worker has exited that was ready before."""
         why, cause = self._postmortem.of(worker)
         self._on_death(slot, worker, f"{worker} has died: {why}", cause)
 
     def _on_death(self, slot: Slot, worker: Worker, words: str, cause: str) -> None:
-        """The current worker is lost: say so, and replace it, unless that is a crash loop."""
+        """Report the death of the current worker, and replace it unless that is a crash loop."""
         now, has_completed = time.monotonic(), worker.exitcode == 0
         state = ProcessState.COMPLETED if has_completed else ProcessState.FAILED
         slot.publish(state, serving=False)
@@ -204,7 +208,7 @@ class Slots:
         self._start_if_due(slot)
 
     def _quarantine(self, slot: Slot, worker: Worker, words: str) -> None:
-        """Leave the slot without a worker: a crash loop, or nothing is to be replaced."""
+        """Leave the slot without a worker: it is in a crash loop, or respawning is off."""
         slot.is_quarantined = True
         if sanic_main.reloads():
             log.error("%s\n    the next change of a file starts it again", words)
@@ -220,7 +224,7 @@ class Slots:
         log.error("%s\n    %s", words, reason)
         self._tell("worker.crashloop", slot.name, worker.pid, reason, worker.status)
 
-    # -- who is started again ---------------------------------------------------------------------
+    # -- restarts ---------------------------------------------------------------------------------
 
     def _start_if_due(self, slot: Slot) -> None:
         has_exited = slot.current is None or slot.current.exitcode is not None
@@ -234,7 +238,7 @@ class Slots:
         try:
             slot.process.restart(order, **more)  # type: ignore[no-untyped-call]
         except OSError as error:
-            # No more processes, descriptors, memory: for now. Sanic has not tidied up after itself.
+            # Processes, descriptors or memory are short for now. Sanic leaves its variables set.
             for name in marks.WORKER_MARKS[:2]:
                 os.environ.pop(name, None)
             log.error(
@@ -244,7 +248,7 @@ class Slots:
             slot.restart_at = time.monotonic() + START_AGAIN
 
     def restart(self, process: WorkerProcess, order: RestartOrder, **more: Any) -> None:
-        """Restart a worker on somebody's order: a restart, a reload, the Inspector."""
+        """Restart a worker as `app.m.restart`, a reload or the Inspector orders."""
         reason = Reason("worker.replaced", "a restart was ordered", "ordered")
         self._replace(self.of(process), reason, order, **more)
 
@@ -254,7 +258,7 @@ class Slots:
         slot.respawns.reset()
         slot.retries.reset()
         slot.pending = reason
-        if not hasattr(slot.process, "_terminate_soon"):  # Sanic would stop the old one in its way
+        if not hasattr(slot.process, "_terminate_soon"):  # Sanic would stop the old worker itself
             order = RestartOrder.SHUTDOWN_FIRST
         is_ready = current is not None and current.is_ready
         if outgoing is None and order is RestartOrder.STARTUP_FIRST and is_ready:
@@ -269,12 +273,12 @@ class Slots:
                 outgoing = None
         if outgoing is not None:
             slot.outgoing = outgoing
-            # Sanic's own way is a thread, which gives up after a while and leaves both.
+            # Sanic's own method starts a thread, which gives up after a while: both workers stay.
             slot.process._terminate_soon = _nothing  # type: ignore[method-assign]
         self._start(slot, order, **more)
 
     def remove(self, process: WorkerProcess) -> None:
-        """Forget a slot: the server is scaled down. The caller stops its current worker."""
+        """Remove a slot, because the server is scaled down. The caller stops its current worker."""
         slot = self._slots.pop(process.name, None)
         outgoing = slot.take_outgoing() if slot is not None else None
         if outgoing is not None:
@@ -292,26 +296,26 @@ class Slots:
             log.info("%s is recycled: %s", worker, reason.words)
             self._replace(slot, reason, RestartOrder.STARTUP_FIRST)
 
-    # -- what others want to know -----------------------------------------------------------------
+    # -- questions --------------------------------------------------------------------------------
 
     def worker(self, process: WorkerProcess) -> Worker | None:
-        """The current worker of one of Sanic's processes, if that is a worker."""
+        """The current worker of one of Sanic's processes. `None`: the process is no worker."""
         slot = self._slots.get(process.name)
         return slot.current if slot is not None else None
 
     def is_waiting(self, process: WorkerProcess) -> bool:
-        """Whether the next worker of this name is still to be started."""
+        """Whether the next worker of this name has not been started yet."""
         return self.of(process).restart_at is not None
 
     def situation(self, servers: Sequence[WorkerProcess]) -> Situation:
-        """What a service manager wants to know of the server."""
-        from .situation import situation_of  # here: asked only if there is somebody to tell
+        """The state of the server, as far as it concerns a service manager."""
+        from .situation import situation_of  # here: needed only under a service manager
 
         slots = [self.of(process) for process in servers]
         return situation_of(slots, self.has_been_ready, self._settings.startup_timeout or 0.0)
 
     def is_younger(self, name: str, seconds: float) -> bool:
-        """Whether the worker of that name serves for less than `seconds`, or not yet."""
+        """Whether the worker of that name has been ready for less than `seconds`, or not at all."""
         slot = self._slots.get(name)
         if slot is None or slot.current is None:
             return False
