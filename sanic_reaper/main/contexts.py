@@ -1,8 +1,8 @@
-"""The `multiprocessing` contexts that main starts processes from.
+"""The `multiprocessing` context from which Sanic's manager starts processes.
 
-Sanic asks its context for a `Process` and for nothing else, for each start, restart and scaling. A
-context that hands out guarded ones is therefore the one place to stand; wrapping the processes that
-a manager has made already would miss those that it makes later.
+For each start, restart and scaling Sanic asks its context for a `Process`, and for nothing else. So
+a context that returns guarded processes covers all of them. Wrapping the processes that a manager
+has made already would miss later ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .interfaces import Watcher
 
 Context = Any
-"""A `multiprocessing` context; its stubs know no `Process` of the base class."""
+"""A `multiprocessing` context. (Its stubs have no `Process` in the base class.)"""
 
 _CLASSES: Mapping[str, type[WatchedProcess]] = {
     "spawn": WatchedSpawnProcess,
@@ -32,12 +32,13 @@ _CLASSES: Mapping[str, type[WatchedProcess]] = {
 
 
 class WatchedContext:
-    """A context whose processes are watched; in all else the one that it stands for.
+    """A context whose processes are watched. In all else it is the original context.
 
     Args:
-        watcher: who is told of each process.
-        serve: the function that a worker runs. Every other process is the user's, or an
-            extension's.
+        context: the original context.
+        watcher: the launcher, which starts each process.
+        serve: the function that a worker runs. A process that runs another function belongs to the
+            user or to an extension.
     """
 
     def __init__(self, context: Context, watcher: Watcher, serve: Any) -> None:

@@ -220,7 +220,7 @@ class Fleet:
         """The watchdog has seen that a process has exited."""
         process = self.find((pid, start))
         if process is not None:
-            process.handle.has_gone()
+            process.handle.on_exit_seen()
 
     def on_expired(self, pid: int, start: int) -> None:
         """A worker misses a deadline: ask for its stack, then let the watchdog kill it."""

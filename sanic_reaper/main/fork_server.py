@@ -1,14 +1,14 @@
-"""Makes the fork server deaf to SIGTERM while main lives, and lets it hear of its children.
+"""Makes the fork server ignore SIGTERM while main lives, and lets it receive SIGCHLD.
 
 The fork server preloads this module.
 
-A service manager sends SIGTERM to every process of a service at once. A fork server that dies of it
-takes its children with it as far as main can see: `multiprocessing` reads a child's exit code
-through the fork server, so main would take a living SyncManager for a dead one.
+A service manager sends SIGTERM to every process of a service at once. `multiprocessing` reads the
+exit code of a child through the fork server. If the fork server died of SIGTERM, main would take a
+living SyncManager for a dead one.
 
 Assumes that it is imported by the fork server itself, before it forks anything. Guarantees that
-its children handle SIGTERM as if this module were not there: a handler, unlike SIG_IGN and unlike a
-blocked signal, is taken off again in each of them before they do anything else.
+its children handle SIGTERM as if this module did not exist: each of them removes the handler before
+it does anything else. (SIG_IGN and a blocked signal were rejected: they would be inherited.)
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _pid = os.getpid()
 _main = os.getppid()
 
 
-def _hear(signum: int, frame: FrameType | None) -> None:
-    """Exit on SIGTERM once main is gone: the watchdog sends it then."""
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:
+    """Exit on SIGTERM once main has died. The watchdog sends it then."""
     if os.getppid() != _main:
         os._exit(0)
 
 
 def _block() -> None:
-    """Keep a SIGTERM for a child that is just being forked until the child can hear it.
+    """Hold a SIGTERM back for a child that is being forked, until the child can handle it.
 
-    A signal that arrives while the handler is still this one is noted down by Python, and dropped
-    when the handler has changed before Python comes to call it.
+    Python notes a signal that arrives while `_on_sigterm` is installed, and drops it if the handler
+    has changed before Python calls it.
     """
     # What a child forks later runs these hooks as well, and may have a handler of its own by then.
     if os.getpid() == _pid:
@@ -49,7 +49,7 @@ def _restore() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-signal.signal(signal.SIGTERM, _hear)
-# The fork server learns of its children's ends by SIGCHLD, which a launcher may have blocked.
+signal.signal(signal.SIGTERM, _on_sigterm)
+# The fork server notices the exit of its children by SIGCHLD, which a launcher may have blocked.
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)

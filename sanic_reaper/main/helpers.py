@@ -1,5 +1,6 @@
-"""The processes that `multiprocessing` starts for the server: SyncManagers, the resource tracker,
-the fork server. They outlive the workers, and the watchdog knows them by name.
+"""Starts, registers and shuts down helpers: SyncManagers, the resource tracker, the fork server.
+
+They outlive the workers, and the watchdog knows them by name.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from .signals import StopRequested, StopSignals
 from .sync_manager import guarded_manager, shut_down
 
 SHUTDOWN_TIMEOUT = 1.0
-"""Seconds that a SyncManager may take to shut down before it is killed; three times as long where
-the stop has the time."""
+"""Seconds that a SyncManager may take to shut down before it is killed.
+
+It gets up to three times as long if the deadline of the stop allows that."""
 
 
 class Helpers:
@@ -49,14 +51,14 @@ class Helpers:
         self._send = send
         self._managers: list[Any] = []
         self.are_known = True
-        """Whether helpers can be told from workers. Where Sanic's own manager runs, they can't."""
+        """Whether helpers can be told from workers. Under Sanic's own manager they can't."""
 
     def start_manager(self) -> Any:
-        """Start a SyncManager that ends with main: `Manager()` for Sanic and sanic-ext.
+        """Start a SyncManager that exits with main, in the place of `multiprocessing.Manager()`.
 
         Raises:
-            StopRequested: a stop signal has come, in a listener of the user's.
-            SystemExit: a stop signal has come before the server has started.
+            StopRequested: a stop signal came while a listener of the user's called this.
+            SystemExit: a stop signal came before the server had started.
         """
         within_listener = self._signals.is_interruptible
         try:
@@ -73,14 +75,14 @@ class Helpers:
         return manager
 
     def _kill_starting(self) -> None:
-        """Its start is an import, perhaps from a file system that hangs: a stop does not wait."""
+        """Kill a SyncManager that still starts. It may import from a file system that hangs."""
         for pid, name in services.managers():
             identity = services.identity_of(pid)
             if identity is not None:
                 self._kills.kill(identity, HELPER, name, "is still starting", "INFO")
 
     def register(self) -> None:
-        """Tell the watchdog what `multiprocessing` has started: it goes last, and by name."""
+        """Tell the watchdog of the helpers, which it stops last and knows by name."""
         if not self.are_known:
             return
         for word, role, found in (
@@ -96,10 +98,10 @@ class Helpers:
                 self._journal.registered(identity, role, name)
 
     def shut_down(self, deadline: float) -> None:
-        """Let each SyncManager of Sanic's shut down in the time that is left for that.
+        """Shut each SyncManager down in the time that is left, and kill one that does not exit.
 
         Args:
-            deadline: of the stop, on the monotonic clock.
+            deadline: the deadline of the stop, in monotonic time.
         """
         sanic_main.skip_state_query()
         for manager in self._managers:
@@ -108,7 +110,7 @@ class Helpers:
             if not shut_down(manager, seconds):
                 process = getattr(manager, "_process", None)
                 if process is None:
-                    continue  # the watchdog knows it as a child of ours, and kills it
+                    continue  # the watchdog knows it as a child of main, and kills it
                 identity = (process.pid, process._popen.start)
                 if self._kills.kill(identity, HELPER, process.name, "does not shut down"):
                     self._kills.by_us.append(HELPER)

@@ -1,6 +1,6 @@
-"""What one module asks of another, for the type checker alone.
+"""What one module of this package asks of another, as types.
 
-Nobody imports this at run time: a Protocol is not free, and a worker would pay for it too.
+It is imported for type checking only. At run time a Protocol costs memory, in each worker too.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .worker import Worker
 
 
 class Watcher(Protocol):
-    """Who wants to know of the processes that main starts: the launcher."""
+    """What a process asks of the launcher when it starts and when it is told to stop."""
 
     def starting(self, handle: WatchedProcess) -> AbstractContextManager[ProcessConfig]:
-        """What to start it in, and what to tell it."""
+        """The context in which the process is started, which yields its configuration."""
 
     def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
-        """It is to end, while the server goes on; and whether main could tell it so."""
+        """Note that a process was told to stop, and whether main could signal it."""
 
 
 class Supervision(Protocol):
@@ -52,27 +52,27 @@ class Supervision(Protocol):
 
     @property
     def launcher(self) -> Watcher:
-        """What starts processes, and hears of their end."""
+        """What starts processes."""
 
     @property
     def news(self) -> list[int]:
-        """Descriptors that turn readable when `turn` has something to hear."""
+        """Descriptors that become readable when the watchdog has sent a message."""
 
     @property
     def questions(self) -> list[int]:
-        """The same for somebody who asks where a worker is."""
+        """The same for clients of the control socket."""
 
     def turn(self) -> None:
-        """Hear the watchdog, act on what it says, and do what is due."""
+        """One turn of main's loop."""
 
     def hear(self) -> None:
-        """The first of these alone."""
+        """Act on the messages of the watchdog that have arrived."""
 
     def wants(self, workers: int, has_started: bool) -> None:
-        """So many workers are to serve; and whether the start of all of them has been over once."""
+        """Note how many workers are configured, and whether all of them have started once."""
 
     def on_ack(self, worker: Worker) -> None:
-        """A worker has acked."""
+        """Note that a worker has acked."""
 
 
 class ServerParts(Supervision, Protocol):
@@ -89,29 +89,29 @@ class ServerParts(Supervision, Protocol):
     takeover: ManagerTakeover
 
     def turn(self, wait: float = 0.0) -> None:
-        """The same, after waiting for news, for `wait` seconds at most."""
+        """One turn of main's loop, after waiting for a message for `wait` seconds at most."""
 
     def handle_exits(self) -> None:
         """Reap the processes that have exited, and note how."""
 
 
 class WatchdogEndpoint(Protocol):
-    """Whoever keeps the list of processes and deadlines: a watchdog, or a watch in main itself."""
+    """The other end of main's link: a watchdog, or the watch in main itself."""
 
     def send(self, *words: object) -> bool:
-        """Tell it one message; returns whether that is on its way."""
+        """Send one message. Returns whether it was sent or queued."""
 
     def receive(self) -> list[list[str]]:
-        """What it has said since."""
+        """The messages that have arrived since the last call."""
 
     def alive(self) -> bool:
-        """Whether it guards the server."""
+        """Whether it works. If not, it must be replaced."""
 
     def fileno(self) -> int:
-        """A descriptor that turns readable when it has said something; -1: there is none."""
+        """A descriptor that becomes readable when there is a message. -1: there is none."""
 
     def dismiss(self) -> None:
-        """Have it exit: nothing is left to guard."""
+        """Have it exit, because nothing is left to guard."""
 
     def close(self) -> None:
-        """Let it go: it has died, or does its work without us."""
+        """Close main's end, because it has died or works on without main."""

@@ -1,5 +1,6 @@
-"""Starts the processes of one server: with the right signal mask, environment and orders, and known
-to the watchdog before main can be interrupted again.
+"""Starts the processes of one server, with their signal mask, environment and configuration.
+
+Guarantees that the watchdog knows a process before main can be interrupted again.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Launcher:
     Args:
         main: pid and creation time of the main process.
         run: the id of this run.
-        identify: finds out the creation time of a child.
-        beat_every: seconds between two heartbeats that a worker is to send. 0: none.
+        identify: returns the creation time of a child of main, by its pid.
+        beat_every: returns the seconds between two heartbeats of a worker. 0: none.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Launcher:
 
     @contextmanager
     def starting(self, handle: WatchedProcess) -> Iterator[ProcessConfig]:
-        """Start a process in this context, with the configuration that it yields."""
+        """The context in which a process is started, which yields the process's configuration."""
         began = now()
         reports, report = Pipe(duplex=False) if handle.is_server else (None, None)
         is_added = False
@@ -79,12 +80,15 @@ class Launcher:
                     end.close()
 
     def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
-        """A process is to end, while the server goes on; and whether main could tell it so."""
+        """Note that a process was told to stop, and whether main could signal it."""
         self._fleet.on_terminate(handle, was_asked)
 
     def _without_hooks(self, handle: WatchedProcess) -> AbstractContextManager[None]:
-        """A forked worker has the locks that a hook holds in that moment, and nobody releases them
-        there. The other start methods have no such trouble, and do not wait."""
+        """A context in which no hook runs, under fork.
+
+        A forked worker inherits each lock that a hook holds at that moment, locked for ever. The
+        other start methods do not have this problem, and do not wait.
+        """
         return self._hooks.parked() if handle.method == "fork" else nullcontext()
 
     def _process_config(

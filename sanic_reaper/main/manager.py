@@ -1,15 +1,15 @@
 """Sanic's WorkerManager without the parts that can hang, spin, or kill the wrong process.
 
-What each override is for (line numbers of Sanic 25.12.1, `sanic/worker/manager.py`):
+What each override mends (line numbers of Sanic 25.12.1, `sanic/worker/manager.py`):
 
-`wait_for_ack`     322: spins for ever once a stop signal came before every worker had acked, knows
-                   one fixed limit of 30 s for all, and takes `sys.exit` in a listener for patience
-`terminate`        230: signals bare pids, which may be strangers' by now
+`wait_for_ack`     322: spins without limit if a stop signal came before every worker had acked, has
+                   one fixed limit of 30 s, and keeps waiting after `sys.exit` in a listener
+`terminate`        230: signals bare pids, which may belong to strangers by now
 `kill`             368: `killpg` on main's own group: main, the launching script, the whole job
-`shutdown_signal`  390: talks to the SyncManager in the midst of talking to it
+`shutdown_signal`  390: calls the SyncManager in the middle of another call to it
 `run`              209: joins without a limit
-`shutdown_server`  164: forgets a process without waiting for its end
-`restart`          241: a restart without downtime leaves a thread that gives up, and both workers
+`shutdown_server`  164: forgets a process without waiting for its exit
+`restart`          241: a restart without downtime starts a thread that gives up: both workers stay
 `_sync_states`     434: one call to the SyncManager for each process, ten times a second
 """
 
@@ -42,17 +42,25 @@ if TYPE_CHECKING:
     from .interfaces import Supervision
 
 PAUSE = 0.1
-"""Seconds between two looks at the workers' states, which only the SyncManager knows."""
+"""Seconds between two reads of the workers' states, which only the SyncManager has."""
 
 IDLE_PAUSE = 0.25
-"""The same while all is well: the watchdog wakes us when somebody ends."""
-
+"""The same while every worker serves: the watchdog wakes main when a process exits."""
 
 TERMINATE_EARLY = "__TERMINATE_EARLY__"
-"""What a worker sends when Sanic has caught, and logged, an error in its start."""
+"""The message of a worker in whose start Sanic has caught, and logged, an error."""
 
 
 class SupervisedManager(WorkerManager):
+    """The manager of the workers, which Sanic runs in the main thread until the server stops.
+
+    Args:
+        supervisor: the supervisor of the server. The other arguments are Sanic's.
+
+    Raises:
+        RuntimeError: the number of workers is negative.
+    """
+
     def __init__(
         self,
         number: int,
@@ -66,7 +74,7 @@ class SupervisedManager(WorkerManager):
         self._supervisor = supervisor
         if said := advice.for_this_process(context.get_start_method()):
             log.warning("%s", said)
-        if number < 0:  # as `cpu_count() - 2` may be: Sanic refuses 0 alone
+        if number < 0:  # such as `cpu_count() - 2`: Sanic refuses only 0
             raise RuntimeError(f"Cannot serve with {number} workers")
         watched: Any = WatchedContext(context, supervisor.launcher, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
@@ -77,21 +85,21 @@ class SupervisedManager(WorkerManager):
         self.restarter = SlotRestarter(self._slots)
         if supervisor.notifier is not None:
             supervisor.notifier.situation = lambda: self._slots.situation(self._servers())
-        supervisor.signals.install()  # the constructor has just taken them for Sanic
+        supervisor.signals.install()  # Sanic's constructor has just installed its own handlers
 
     def run(self) -> None:
-        """Run the server to its end.
+        """Run the server until it has stopped.
 
         Raises:
-            ServerKilled: the exit code is to be 1. Sanic passes over this exception alone without
-                a traceback.
-            SystemExit: it is to be another one.
+            ServerKilled: the exit code must be 1. For this exception alone Sanic prints no
+                traceback.
+            SystemExit: the exit code must be another one.
         """
         code, why = 0, ""
-        self._supervisor.signals.unblock()  # listeners have run since they were taken
+        self._supervisor.signals.unblock()  # a listener may have blocked them
         try:
             code, why = self._serve_until_stop()
-        except BaseException as error:  # an exit, out of a signal handler of the user's
+        except BaseException as error:  # sys.exit in a signal handler of the user's
             code, why = outcome_of(error)
             raise
         finally:
@@ -142,11 +150,11 @@ class SupervisedManager(WorkerManager):
         self._supervisor.shutdown.hand_over()
 
     def wait_for_ack(self) -> None:
-        """Wait until every worker serves.
+        """Wait until every worker has acked.
 
         Raises:
-            StartFailed: one of them does not, and which.
-            StopRequested: one of them has asked for the end of the server.
+            StartFailed: the start of a worker has failed.
+            StopRequested: a worker has asked for the stop of the server.
         """
         later = []
         while self._not_acked():
@@ -155,10 +163,10 @@ class SupervisedManager(WorkerManager):
                 continue
             message = self.monitor_subscriber.recv()
             if message == TERMINATE_EARLY:
-                continue  # it ends at once, and the slots see which one it was
+                continue  # that worker exits at once, and its slot notices
             if not message or message == "__TERMINATE__":
                 raise StopRequested
-            later.append(message)  # a request for the monitor, which begins after this
+            later.append(message)  # a request for `monitor`, which runs after this
         self._slots.has_started = True
         for message in later:
             self.monitor_publisher.send(message)
@@ -172,7 +180,7 @@ class SupervisedManager(WorkerManager):
         if worker is not None and worker.startup.has_acked:
             return True
         if worker is None or self._slots.is_waiting(process):
-            return False  # what is known of it is of the one before
+            return False  # the shared state is that of the worker before
         state = states.get(process.name, {}).get("state")
         if state != ProcessState.ACKED.name and worker.startup.listens is None:
             return False
@@ -183,15 +191,19 @@ class SupervisedManager(WorkerManager):
         self._supervisor.turn()
         self._slots.supervise(self._servers())
         self._user_processes.report_exits(p for p in self.processes if not _watched(p).is_server)
-        self._supervisor.hooks.turn()  # after what is forked because of the same events
+        self._supervisor.hooks.turn()  # last, because hooks must not run while main forks
 
     def _servers(self) -> list[WorkerProcess]:
-        """Also those that the system would not start, which have no pid."""
+        """Sanic's objects for the workers. One that the system has refused to start has no pid."""
         workers = [worker for worker in self.transient.values() if self._is_server(worker)]
         return [process for worker in workers for process in worker.processes]
 
     def _wait_for_message(self) -> bool:
-        """Whether there is one. Also returns when the watchdog has news, and after a pause."""
+        """Wait for a message of a worker, for news of the watchdog, or for a pause.
+
+        Returns:
+            Whether a message of a worker has arrived.
+        """
         news: list[Any] = self._supervisor.news
         pause = IDLE_PAUSE if news and self._slots.all_serving else PAUSE
         wakers = [self.monitor_subscriber, *news, *self._supervisor.questions]
@@ -214,9 +226,9 @@ class SupervisedManager(WorkerManager):
         return super()._handle_message(message)
 
     def _is_stale(self, message: str) -> bool:
-        """Whether it is a complaint of sanic-ext's HealthMonitor about the worker before this one.
+        """Whether a message is HealthMonitor's complaint about a worker that was replaced since.
 
-        It alone sends a bare name: `app.m.restart` puts a colon behind it.
+        Only sanic-ext's HealthMonitor sends a bare name. `app.m.restart` appends a colon.
         """
         age = sanic_main.health_monitor_window()
         return ":" not in message and self._slots.is_younger(message, age)
@@ -235,14 +247,14 @@ class SupervisedManager(WorkerManager):
         if not process.is_alive():  # type: ignore[no-untyped-call]
             state = "FAILED" if process.exitcode else "COMPLETED"
         elif worker is not None and worker.startup.ready is not None:
-            state = ProcessState.ACKED.name  # whoever has written to its entry last
+            state = ProcessState.ACKED.name  # whatever its entry says
         if state and process.state.name != state:
             process.set_state(ProcessState[state], force=True)
         if worker is not None and process.state is ProcessState.ACKED:
             self._supervisor.on_ack(worker)
 
     def shutdown_server(self, name: str | None = None) -> None:
-        """Scale down by one: with SIGTERM, a deadline, and somebody who waits for the end."""
+        """Scale down by one worker, with SIGTERM and a deadline, and wait for its exit."""
         worker = self._server_to_shut_down(name)
         if worker is None:
             log.error("there is no server to shut down")
@@ -258,28 +270,34 @@ class SupervisedManager(WorkerManager):
         return worker.serve is self._serve
 
     def _server_to_shut_down(self, name: str | None) -> Worker | None:
-        """The youngest, so that the names that remain are those of a smaller server."""
+        """The worker to shut down: the youngest, so that the remaining names are consecutive."""
         if name is not None:
             return self.transient[name]
         servers = [worker for worker in self.transient.values() if self._is_server(worker)]
         return servers[-1] if servers else None
 
     def terminate(self) -> None:
-        """Sanic's signals bare pids, which may be strangers' by now."""
+        """Stop each process, unless the server stops already."""
         if not self._shutting_down:
             for process in self.processes:
                 with suppress(AttributeError):  # not started
                     _watched(process).terminate()
 
     def shutdown(self) -> None:
+        """Begin the stop of the server."""
         self._shutting_down = True
         self._supervisor.stop.begin()
 
     def shutdown_signal(self, signum: int, frame: Any) -> None:
-        """Sanic's own handler, in the moment between its constructor and ours."""
+        """Handle a stop signal that comes before ours is installed in Sanic's place."""
         self._supervisor.signals._handle(signum, frame)
 
     def kill(self) -> None:
+        """Have the watchdog kill every process of the server now.
+
+        Raises:
+            ServerKilled: always.
+        """
         self._supervisor.stop.force()
         raise ServerKilled
 
@@ -296,7 +314,7 @@ def _reason(signum: int | None) -> str:
 
 
 class SlotRestarter(Restarter):
-    """Sanic's, that leaves workers to their slots, which know who may go, and when."""
+    """Sanic's restarter, which leaves the restart of a worker to the worker's slot."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -307,7 +325,7 @@ class SlotRestarter(Restarter):
         if _watched(process).is_server:
             self._slots.restart(process, restart_order, **kwargs)
             return
-        # The other order waits for an ack, and no process of the user's gives one: Sanic would keep
-        # the old one for good, and one more at each restart.
+        # The other order waits for an ack, which a process of the user's never sends: Sanic would
+        # keep the old process for ever, and one more at each restart.
         order = RestartOrder.SHUTDOWN_FIRST
         super()._restart_process(process, order, **kwargs)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The few kills that the main process makes itself, and the count of who was killed in a stop."""
+"""Makes the kills of the main process itself, and counts who was killed in a stop."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .worker import SupervisedProcess
 
 
 class OwnKills:
-    """What the main process kills, and what the last line of the log counts.
+    """The kills of the main process, and the counts for the last line of the log.
 
     Args:
         send: sends a message to the watchdog.
-        journal: where a kill is written down.
+        journal: writes the state file.
         stop: the server's stop, which must have begun.
 
     Attributes:
-        by_us: the roles of those that main or the watchdog has killed in the stop.
-        by_others: the roles of those that somebody else has killed in the stop.
+        by_us: role of each process that main or the watchdog has killed in the stop.
+        by_others: role of each process that somebody else has killed in the stop.
     """
 
     def __init__(self, send: Callable[..., None], journal: Journal, stop: Stop) -> None:
@@ -39,10 +39,16 @@ class OwnKills:
     def kill(
         self, identity: Identity, role: str, name: str, why: str, level: str = "WARNING"
     ) -> bool:
-        """SIGKILL to a process; by the watchdog's hand where main has become another user.
+        """Kill a process. If main runs as another user by now, the watchdog does it.
+
+        Args:
+            identity: pid and creation time of the process.
+            role, name: what the log calls it.
+            why: why it is killed, in the words of the log.
+            level: level of the line in the log.
 
         Returns:
-            Whether the process was still there.
+            Whether the process was still alive.
         """
         try:
             was_sent = send_to(identity, signal.SIGKILL)
@@ -56,7 +62,7 @@ class OwnKills:
         return was_sent
 
     def _report(self, role: str, name: str, pid: int, why: str, level: str) -> None:
-        """In the words of the watchdog."""
+        """Log the kill in the same words as the watchdog."""
         evidence = kills.STARTED_BY_MAIN
         words = kills.sentence(
             signal.SIGKILL, role, name, pid, evidence, why, self._stop.seconds, "the stop"
@@ -65,9 +71,10 @@ class OwnKills:
         self._journal.killed_by_main(pid, why)
 
     def count(self, process: SupervisedProcess) -> None:
-        """Count a process that has ended in the stop, if somebody has killed it.
+        """Count a process that has exited in the stop, if SIGKILL was the cause.
 
-        A death before the stop may be read of only now: then the log has told of it.
+        A death from before the stop, which main may handle only now, is not counted: the log has
+        reported it.
         """
         if process.died_of_sigkill and not process.death_is_reported:
             is_ours = process.killed_for is not None or process.identity in self._targets

@@ -1,14 +1,14 @@
-"""How main waits for the processes that `multiprocessing` starts for it, and how it signals them.
+"""Waits for and signals the processes that main starts through `multiprocessing`.
 
-Three things can go wrong in the class of `multiprocessing`, and its subclasses here mend them:
+The class of `multiprocessing` has three faults, which the subclasses here mend:
 
-- A stop signal raises `StopRequested` wherever main is, so also between waitpid(2) and the line
-  that keeps what waitpid has returned. The status would be lost.
-- Code of the user's may reap children of main's: a handler of SIGCHLD with `waitpid(-1)`, or
-  SIG_IGN in its place. There is no such child then (ECHILD), which `multiprocessing` takes for a
-  child that is not there yet. Main would wait for it until the time of the stop is up.
-- A signal is sent to a bare pid. The pid of a process that somebody else has reaped may belong to
-  a stranger by now.
+- A stop signal can raise `StopRequested` between waitpid(2) and the line that keeps its result.
+  The exit status would be lost.
+- User code can reap children of main, by a SIGCHLD handler with `waitpid(-1)` or by SIG_IGN. Then
+  waitpid fails (ECHILD), which `multiprocessing` takes for a child that has not started yet. Main
+  would wait for that child until the deadline of the stop.
+- A signal is sent to a bare pid. If something else has reaped the process, the pid can belong to a
+  stranger by now.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from ..tree.process import send_to, start_of
 P = TypeVar("P", bound=popen_fork.Popen)
 
 LOST = 255
-"""The exit code of a process whose own nobody knows, as in asyncio and in the fork server."""
+"""The exit code in place of an unknown one, as in asyncio and in the fork server."""
 
 
 @functools.cache
 def keeping(popen: type[P]) -> type[P]:
-    """The same class, with all three mended."""
-    # The children of a fork server are not main's to reap: it tells main how they have ended.
+    """A subclass of a `Popen` class of `multiprocessing`, with all three faults mended."""
+    # Main can't reap the children of a fork server, which reports their exit status.
     ours = _SignalsNobodyElse if popen.method == "forkserver" else _KeepsStatus
     return type(popen.__name__, (ours, popen), {})
 
 
 class _SignalsNobodyElse(popen_fork.Popen):
-    """Knows its process by its creation time as well as by its pid."""
+    """Signals its process by pid and creation time."""
 
     start: int
     """The creation time of the process."""
     is_lost = False
-    """Whether the process has ended, and nobody can tell how."""
+    """Whether the process has exited with an unknown status."""
 
     def __init__(self, process: Any) -> None:
         super().__init__(process)
@@ -53,9 +53,9 @@ class _SignalsNobodyElse(popen_fork.Popen):
 
 
 class _KeepsStatus(_SignalsNobodyElse):
-    """Looks at the status, keeps it, and reaps then: interrupted anywhere, it knows or can look.
+    """Reads the exit status, keeps it, and reaps after that, so that no interrupt loses the status.
 
-    To hold the signals back meanwhile was the alternative. But some wait here without a limit.
+    Blocking the signals meanwhile was rejected, because some callers wait here without a limit.
     """
 
     def __init__(self, process: Any) -> None:
@@ -67,7 +67,7 @@ class _KeepsStatus(_SignalsNobodyElse):
             try:
                 self._look(flag)
             except ChildProcessError:
-                # Not in the child itself, nor in one that main has forked besides.
+                # Only main can conclude that: a forked child has no such child either.
                 if os.getpid() == self._waiter and self.returncode is None:
                     self.lose()
             except OSError:
@@ -75,7 +75,7 @@ class _KeepsStatus(_SignalsNobodyElse):
         return self.returncode
 
     def _look(self, flag: int) -> None:
-        """Find out how the process has ended, if it has.
+        """Read the exit status of the process, if it has exited.
 
         Raises:
             ChildProcessError: main has no such child.
@@ -93,6 +93,6 @@ class _KeepsStatus(_SignalsNobodyElse):
                 os.waitpid(self.pid, os.WNOHANG)
 
     def lose(self) -> None:
-        """The process has ended, and something else has taken its status."""
+        """Note that the process has exited, and that something else has reaped it."""
         self.is_lost = True
         self.returncode = LOST

@@ -1,4 +1,4 @@
-"""Finds out why a process has ended."""
+"""Finds out why a process has died."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .worker import SupervisedProcess
 
 
 class Postmortem:
-    """Finds out why processes have ended. One for each server.
+    """Finds out why processes have died. A server has one.
 
     Args:
-        hear: reads what the watchdog has sent by now.
+        hear: reads the messages of the watchdog that have arrived.
     """
 
     def __init__(self, hear: Callable[[], None]) -> None:
@@ -21,9 +21,9 @@ class Postmortem:
         self._oom_kills = platform.oom_kills()
 
     def of(self, process: SupervisedProcess) -> tuple[str, str]:
-        """Why a process has ended: in the words of the log, and as one of `causes.DEATHS`."""
+        """Why a process has died: in the words of the log, and as one of `causes.DEATHS`."""
         assert process.exitcode is not None
-        # The watchdog says whom it kills before it does; it may have done both since it was heard.
+        # The watchdog reports a kill before it kills. Both may have happened since main last read.
         self._hear()
         before, self._oom_kills = self._oom_kills, platform.oom_kills()
         more = None

@@ -1,6 +1,6 @@
-"""The `multiprocessing` processes that main starts and watches, as both sides know them.
+"""The `multiprocessing` classes of the processes that main starts and watches.
 
-They are imported in each worker, for each is unpickled there: what only main needs is elsewhere.
+Each worker imports this module to unpickle its own process. What only main needs is elsewhere.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 class WatchedProcess(BaseProcess):
     """A process that is reported to the watchdog, and that guards itself when it runs.
 
-    What the main process knows of it besides is in `worker.SupervisedProcess`, not here.
+    What only the main process knows of it is in `worker.SupervisedProcess`.
 
     Args:
-        watcher: who wants to know of its start and of its end.
-        role: `worker` or `process`. By the name a process of the user's could be taken for a
-            worker.
+        watcher: the launcher, which starts it.
+        role: `worker` or `process`. The name can't tell: a process of the user's may have any.
     """
 
     method: str
@@ -78,15 +77,15 @@ class WatchedProcess(BaseProcess):
 
     @property
     def status(self) -> int | None:
-        """In main: its exit code, if it has ended and somebody knows how."""
+        """The exit code, for main. `None`: the process lives, or something else has reaped it."""
         code = self.exitcode
         return None if getattr(self._popen, "is_lost", False) else code  # type: ignore[attr-defined]
 
-    def has_gone(self) -> None:
-        """In main: the watchdog has seen its end.
+    def on_exit_seen(self) -> None:
+        """Note, in main, that the watchdog has seen the exit of the process.
 
-        Main sees it too, unless something else has reaped it and the pid is another child's by now.
-        A fork server tells main in its own time.
+        Main sees the exit too, unless something else has reaped the process and the pid belongs to
+        another child by now. Under forkserver the fork server reports it.
         """
         if self.exitcode is None and self.method != "forkserver":
             self._popen.lose()  # type: ignore[attr-defined]
@@ -116,8 +115,8 @@ class WatchedForkProcess(WatchedProcess, multiprocessing.context.ForkProcess):
         return keeping(Popen)(process)
 
     def run(self) -> None:
-        # Or the first collection in a worker writes to every object that it has from main, and the
-        # kernel copies all their pages: more than 250 KB a worker for the Reaper's own alone.
+        # Otherwise the first collection in a worker writes to every object that it has from main,
+        # and the kernel copies their pages: over 250 KB a worker for the Reaper's objects alone.
         gc.freeze()
         super().run()
 

@@ -1,4 +1,4 @@
-"""The slots of a server as a service manager wants to know them. Loaded only if there is one."""
+"""Sums the slots of a server up for a service manager. Loaded only under one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .slot import Slot
 
 
 def situation_of(slots: Sequence[Slot], has_been_ready: bool, startup_timeout: float) -> Situation:
-    """What a service manager wants to know of the server.
+    """The state of the server, as far as it concerns a service manager.
 
     Args:
+        slots: the slots of the server.
         has_been_ready: whether all slots have served at the same time once.
         startup_timeout: seconds that a worker may take to start. 0: no limit.
     """
@@ -29,7 +30,7 @@ def situation_of(slots: Sequence[Slot], has_been_ready: bool, startup_timeout: f
 
 
 def _start_due(slot: Slot, startup_timeout: float) -> float:
-    """By when the slot's start is over, or that of the next try. 0: there is no limit."""
+    """Monotonic deadline of the slot's start, or of its next start. 0: there is no limit."""
     if slot.restart_at is not None:
         return slot.restart_at + startup_timeout
     startup = slot.current.startup if slot.current is not None else None

@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     from .notify import Notifier
 
 CHECK_EVERY = 0.5
-"""Seconds between two looks at whether the watchdog lives."""
+"""Seconds between two checks that the watchdog lives."""
 
 
 class Supervisor:
     """What the Reaper does in the main process of one server.
 
     Args:
-        settings: those of the primary app.
+        settings: the settings of the primary app.
         run: the id of this run.
-        earlier: children of main's that are not the server's.
-        hooks: what is told of what happens.
-        journal: where it is written down.
+        earlier: children of main that do not belong to the server.
+        hooks: the users' hooks, which receive events.
+        journal: writes the state file.
         guards_only: whether a vital contract is broken (`compat.contracts`), so that Sanic's own
             manager runs the workers.
     """
@@ -126,9 +126,9 @@ class Supervisor:
     # -- the life of a server ---------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Stop signals are caught, the watchdog is up: from here on nothing is left behind.
+        """Handle the stop signals, and start the watchdog. From here on nothing is left behind.
 
-        This is done before Sanic starts its first process, the SyncManager.
+        Called before Sanic starts its first process, the SyncManager.
         """
         self.shutdown.prepare()
         self.signals.install()
@@ -142,25 +142,27 @@ class Supervisor:
         known = services.multiprocessing_children()
         preexisting = {child for child in children if child[0] not in known}
         self.watchdog.start(self._earlier & children, preexisting)
-        # Main may hang in a listener before its loop has turned once: it can be seen, and dumped.
+        # Main can hang in a listener before its first turn: `ps` and `dump` must work even then.
         if self.journal.path:
             self.journal.write(time.monotonic())
         if self.notifier is not None:
             self.notifier.begin(self.settings.startup_timeout)
 
     def _use_directory(self, path: str) -> None:
-        """The directory in which others leave word too, and look for it."""
+        """Create the socket and the stack file in the directory of the state file."""
         self.control.open(path)
         self.own_stack.open(path)
         self._send(wire.STATE, path)
 
     def adopt(self, app: App) -> None:
-        """Take over what Sanic would start and stop workers with."""
-        # Only now: it has started while the SyncManager did, which takes longer.
+        """Take over the manager of the workers, and the listeners of the main process."""
+        # Only now: the watchdog starts while the SyncManager does, which takes longer.
         self.watchdog.confirm()
         self.takeover.substitute()
         if app.config.INSPECTOR:
-            from ..worker.inspector import add_commands  # most servers have none
+            from ..worker.inspector import (
+                add_commands,  # here, for its size: most servers have no Inspector
+            )
 
             add_commands(app, self.journal.path, self._run)
         self.listeners.make_interruptible(app)
@@ -171,10 +173,10 @@ class Supervisor:
         self.helpers.register()
         self.takeover.confirm(app)
 
-    # -- what the manager reports (interfaces.Supervision) -----------------------------------------
+    # -- what the manager and the launcher report -------------------------------------------------
 
     def _identify(self, pid: int) -> int:
-        """The creation time of a child of main's, or `UNKNOWN`: which is said once."""
+        """The creation time of a child of main. `UNKNOWN` is warned about once."""
         start = start_of(pid)
         self._note_blindness(start)
         return start
@@ -192,12 +194,13 @@ class Supervisor:
         return wanted if self.notifier is None else self.notifier.heartbeat_interval(wanted)
 
     def wants(self, workers: int, has_started: bool) -> None:
+        """Note how many workers are configured, and whether all of them have started once."""
         self.journal.wanted = workers
         if has_started and not self.stop.has_begun:
             self.journal.enter("serving")
 
     def on_ack(self, worker: Worker) -> None:
-        """A worker has acked. By then its helpers have been started."""
+        """Note that a worker has acked. By then its helpers have been started."""
         if not worker.startup.has_acked:
             worker.on_ack()
             self.helpers.register()
@@ -211,7 +214,11 @@ class Supervisor:
     # -- the watchdog -----------------------------------------------------------------------------
 
     def turn(self, wait: float = 0.0) -> None:
-        """Hear what the watchdog has to say; see that there is one; look after each process."""
+        """One turn of main's loop: read messages, check each process, write the state.
+
+        Args:
+            wait: seconds to wait for a message at most.
+        """
         if wait:
             connection.wait(self.news, wait)
         self.hear()
@@ -226,13 +233,13 @@ class Supervisor:
         self.control.turn()
         self.own_stack.turn(now)
         if self.notifier is not None:
-            # Of a stop too, and not in the signal's handler: that makes one write, the watchdog's.
-            # The handler would gain the moment until main's loop goes on, or speak for a main that
-            # is stuck: and mostly it is the service manager itself that has asked for the stop.
+            # A stop is notified here too, and not in the signal handler, which makes only one
+            # write, to the watchdog. The handler would be earlier by a moment, or would speak for
+            # a main that is stuck. And mostly the service manager itself has ordered the stop.
             self.notifier.turn(self.stop.deadline if self.stop.has_begun else None)
 
     def hear(self) -> None:
-        """Act on what the watchdog has said by now."""
+        """Act on the messages of the watchdog that have arrived."""
         self.watchdog.receive()
 
     def _send(self, *words: object) -> None:
@@ -243,7 +250,7 @@ class Supervisor:
         self.journal.registered(identity, WATCHDOG, WATCHDOG)
 
     def _introduce_everything(self) -> None:
-        """To a watchdog that has just been started."""
+        """Tell a watchdog that has just been started of every process."""
         self._send(wire.STATE, self.journal.path)
         for process in self.fleet.living:
             self.fleet.register(process)
@@ -251,21 +258,24 @@ class Supervisor:
 
     @property
     def news(self) -> list[int]:
+        """Descriptors that become readable when the watchdog has sent a message."""
         fd = self.watchdog.fileno()
         return [fd] if fd >= 0 else []
 
     @property
     def questions(self) -> list[int]:
+        """Descriptors that become readable when a client of the control socket needs main."""
         return self.control.news
 
     def handle_exits(self) -> None:
+        """Reap the processes that have exited. In a stop, count those that were killed."""
         for process in self.fleet.handle_exits(self.hear):
             if self.stop.has_begun:
                 self.kills.count(process)
 
 
 def _notifier() -> Notifier | None:
-    """The line to the service manager, if one has started main and wants to be told."""
+    """The link to the service manager. `None`: main was not started by one that asks for it."""
     if not os.environ.get("NOTIFY_SOCKET"):
         return None
     from .notify import Notifier  # here, for its size: most servers have no use for it

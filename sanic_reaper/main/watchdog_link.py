@@ -1,8 +1,8 @@
-"""The main process's link to the watchdog: who watches now, and what a new watchdog must know.
+"""The main process's link to the watchdog: it starts, replaces and informs the watchdog.
 
-Guarantees: whoever watches knows all that was ever said to a watchdog of this server. A watchdog
-that has died is replaced. Where none can be started, a watch in the main process takes its place
-(`inline_watch`), and a watchdog is tried again, ever more rarely.
+Guarantees that a new watchdog is told everything that an earlier one was told. A watchdog that has
+died is replaced. If none can be started, a watch in the main process takes its place
+(`inline_watch`), and the next tries are ever rarer.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .interfaces import WatchdogEndpoint
 
 RETRY_AFTER = 0.5
-"""Seconds until a watchdog that could not be started is tried again; then twice as long."""
+"""Seconds until a watchdog that could not be started is tried again. Each pause is doubled."""
 
 LONGEST_RETRY = 60.0
-"""Seconds between two tries at most."""
+"""Maximum number of seconds between two tries."""
 
 
 class WatchdogLink:
@@ -37,16 +37,15 @@ class WatchdogLink:
         main: the main process's pid and creation time.
         run: the id of this run.
         orphan_grace: seconds that workers may drain once the main process has died.
-        handlers: what to call with the fields of a message, by its first word; beside those words
-            that the link itself understands.
-        on_start: called with each watchdog's pid and creation time, before that watchdog is told
-            anything.
+        handlers: what to call with the fields of a message, by its first word. The link itself
+            handles the other words.
+        on_start: called with the pid and creation time of each watchdog, before any message to it.
         introduce: called to register all processes with a new watchdog.
 
     Attributes:
-        left_behind: how many leftover processes were killed in the stop. None until that is over.
-        survivors: why each leftover process that could not be killed could not.
-        handlers: what is called for each word that the watchdog may say.
+        left_behind: number of leftover processes that the stop has killed. `None`: not known yet.
+        survivors: the reason for each leftover process that could not be killed.
+        handlers: what is called for each word of the watchdog.
         is_handing_over: whether the watchdog has not confirmed the handover yet.
     """
 
@@ -78,7 +77,7 @@ class WatchdogLink:
         self._introduce = introduce
         self._endpoint: WatchdogEndpoint | None = None
         self._began = UNKNOWN
-        """The kernel's own clock for creation times, read off the first watchdog."""
+        """The creation time of the first watchdog, as a moment of the kernel's own clock."""
         self._stop: tuple[float, float] | None = None
         self._is_forced = False
         self._is_finishing = False
@@ -88,22 +87,22 @@ class WatchdogLink:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody watches: from `start` until `dismiss`."""
+        """Whether the server is watched, which it is from `start` until `dismiss`."""
         return self._endpoint is not None
 
     def fileno(self) -> int:
         """A descriptor that turns readable when there is something to receive, or -1."""
         return -1 if self._endpoint is None else self._endpoint.fileno()
 
-    # -- who watches ------------------------------------------------------------------------------
+    # -- start and replacement --------------------------------------------------------------------
 
     def start(self, excluded: Iterable[Identity], preexisting: Iterable[Identity]) -> None:
-        """Have somebody watch, and know everything; the watchdog, if one can be started.
+        """Start the watchdog, or the watch in main if no watchdog can be started.
 
         Args:
             excluded: children of the main process that are not the server's.
             preexisting: children that the main process had when the server began, and that
-                `multiprocessing` knows nothing of. They are the server's only once main has died.
+                `multiprocessing` does not know. They belong to the server only after main's death.
         """
         self._excluded, self._preexisting = set(excluded), set(preexisting)
         self._start()
@@ -117,13 +116,13 @@ class WatchdogLink:
         if self._began == UNKNOWN:
             self._began = watchdog.identity[1]
         self._on_start(watchdog.identity)
-        # Before it answers: main may be killed in this moment too.
+        # Before it answers, because main can be killed at this moment too.
         self._send_everything()
 
     def confirm(self) -> None:
-        """Wait until the watchdog that was started last answers; else watch in main."""
+        """Wait until the watchdog that was started last answers. If it does not, watch in main."""
         if not isinstance(self._endpoint, WatchdogProcess):
-            return  # it could not even be started
+            return  # no watchdog was started
         try:
             self._endpoint.confirm()
         except OSError as error:
@@ -144,10 +143,10 @@ class WatchdogLink:
         self._send_everything()
 
     def check(self, now: float) -> None:
-        """Replace a watchdog that has died; try again where none could be started.
+        """Replace a watchdog that has died, and try again if none could be started.
 
         Args:
-            now: on the monotonic clock.
+            now: monotonic time.
         """
         assert self._endpoint is not None
         if not self._endpoint.alive() or now >= self._retry_at:
@@ -166,15 +165,15 @@ class WatchdogLink:
             log.info("the watchdog has been started")
 
     def dismiss(self) -> None:
-        """Have the watchdog exit: nothing is left that it would have to guard."""
+        """Have the watchdog exit, because nothing is left to guard."""
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             endpoint.dismiss()
 
-    # -- what it is told --------------------------------------------------------------------------
+    # -- messages to the watchdog -----------------------------------------------------------------
 
     def send(self, *words: object) -> None:
-        """Send one message, whose first word says what it is. Without a watchdog: do nothing."""
+        """Send one message, its word first. After `dismiss` this does nothing."""
         if self._endpoint is not None:
             self._endpoint.send(*words)
 
@@ -195,11 +194,11 @@ class WatchdogLink:
             self.send(wire.HANDOVER)
 
     def stop(self, drain_by: float, deadline: float) -> None:
-        """The server stops. Safe in a signal handler: it makes one write.
+        """Report that the server stops. Safe in a signal handler: it makes one write.
 
         Args:
-            drain_by: moment on the monotonic clock when workers must have exited.
-            deadline: the same for the main process.
+            drain_by: monotonic time by which the workers must have exited.
+            deadline: monotonic time by which the main process must have exited.
         """
         self._stop = (drain_by, deadline)
         self.send(wire.STOP, drain_by, deadline)
@@ -210,20 +209,22 @@ class WatchdogLink:
         self.send(wire.KILL)
 
     def finish(self) -> None:
-        """The workers have exited: kill what they left behind, until `left_behind` is known."""
+        """Have leftovers killed, because the workers have exited. Sets `left_behind` when done."""
         self._is_finishing = True
         self.send(wire.FINISH)
 
     def hand_over(self) -> None:
-        """What main starts from now on is the script's. The watchdog first looks at what there is:
-        `is_handing_over` until it has."""
+        """Leave what main starts from now on to the script.
+
+        The watchdog scans once more first. `is_handing_over` is true until it has.
+        """
         self._was_handed_over = self.is_handing_over = True
         self.send(wire.HANDOVER)
 
-    # -- what it says -----------------------------------------------------------------------------
+    # -- messages of the watchdog -----------------------------------------------------------------
 
     def receive(self) -> None:
-        """Act on all that has been said by now."""
+        """Act on the messages that have arrived."""
         assert self._endpoint is not None
         for message in self._endpoint.receive():
             self._receiver.receive(message)
@@ -233,7 +234,7 @@ class WatchdogLink:
         log.error("%s", wire.refusal(MAIN, WATCHDOG, pid, error))
 
     def _on_hello(self, version: int) -> None:
-        """`confirm` has checked it."""
+        """Ignore the version, which `confirm` has checked."""
 
     def _on_log(self, level: str, text: str) -> None:
         log.log(LEVELS[level], "%s", text)

@@ -1,6 +1,6 @@
-"""The watchdog as the main process sees it: its process, and the main process's end of the channel.
+"""The watchdog process, and the main process's end of the channel to it.
 
-Guarantees: a watchdog that cannot be used any more is reported dead, and its process is reaped.
+Guarantees that a watchdog that can't be used any more is reported dead, and that it is reaped.
 """
 
 from __future__ import annotations
@@ -25,27 +25,31 @@ from ..tree.process import send_to, start_of
 from ..tree.watchdogs import PROGRAM
 
 HELLO = 5.0
-"""Seconds that a watchdog may take to say that it is there; it needs about 20 milliseconds."""
-
+"""Seconds that a watchdog may take to answer. It needs about 20 milliseconds."""
 
 LEAVE = 2.0
-"""Seconds that it may take to end when it is told to; it needs about a millisecond."""
+"""Seconds that a watchdog may take to exit when it is told to. It needs about a millisecond."""
 
 
 class NeverStarts(OSError):
-    """No watchdog can be started here, now or later."""
+    """No watchdog can be started in this process, now or later."""
 
 
 class WatchdogProcess:
-    """The watchdog process, as main sees it.
+    """A watchdog that main has started.
+
+    Args:
+        main: pid and creation time of the main process.
+        run: the id of this run.
+        orphan_grace: seconds that workers may drain once the main process has died.
 
     Raises:
-        NeverStarts: it can never be started here.
-        OSError: it could not be started now.
+        NeverStarts: no watchdog can be started here.
+        OSError: the watchdog could not be started now.
     """
 
     def __init__(self, main: Identity, run: str, orphan_grace: float) -> None:
-        # A frozen program is its own `sys.executable`: it would start itself, again and again.
+        # A frozen program is its own `sys.executable`, and would start itself again and again.
         if "watchdog" in platform.WITHOUT or not sys.executable or hasattr(sys, "frozen"):
             raise NeverStarts("there is no Python interpreter to start it with")
         self._began = time.monotonic()
@@ -64,34 +68,38 @@ class WatchdogProcess:
         self._channel = Channel(ours.detach())
         self._channel.send(wire.HELLO, wire.VERSION)
         self._received: list[list[str]] = []
-        self._is_there = False
-        # A forked worker must not hold our end open. What is executed does not.
+        self._has_answered = False
+        # A forked worker must not keep main's end open. Exec closes it.
         os.register_at_fork(after_in_child=self._channel.close)
 
     def _wake_at_our_end(self, fd: int) -> None:
-        """Have it go on, if somebody has stopped it (SIGSTOP), when we are gone and no longer can.
+        """Have the kernel wake a stopped watchdog (SIGSTOP) when main has died.
 
-        By its end of the channel, which breaks then: a parent death signal would cost it `ctypes`,
-        and 1 MB. Asked for from here, as it may be stopped before it can ask for anything itself.
+        Its end of the channel breaks then, and the kernel sends SIGCONT. A parent death signal was
+        rejected: it would cost the watchdog `ctypes` and 1 MB. Main requests this, because the
+        watchdog may be stopped before it can do so itself.
+
+        Args:
+            fd: the watchdog's end of the channel.
         """
         try:
             platform.reader_signal(fd, signal.SIGCONT, self.pid)
         except (OSError, AttributeError):
-            pass  # not on this system: we see to it while we live
+            pass  # not on this system: `alive` wakes it while main lives
 
     def confirm(self) -> None:
-        """Wait until it is there, once. What it was told before waits in the channel.
+        """Wait until the watchdog answers. Messages to it wait in the channel until then.
 
         Raises:
-            NeverStarts: it comes from another release, and has other words.
-            OSError: it is not.
+            NeverStarts: the watchdog is of another release, whose protocol differs.
+            OSError: the watchdog does not answer, or has exited.
         """
-        if self._is_there:
+        if self._has_answered:
             return
         ready = select.poll()
         ready.register(self._channel.fd, select.POLLIN)
         answered = ready.poll(HELLO * 1000)
-        # It has begun to watch by now, and may have more to say than this.
+        # It watches by now, and more messages may follow its answer.
         self._received = self._channel.receive()
         if not answered:
             self._kill("does not answer")
@@ -106,7 +114,7 @@ class WatchdogProcess:
                 f"it comes from another release, whose protocol is {hello[1:]}, not "
                 f"{wire.VERSION}; restart the server"
             )
-        self._is_there = True
+        self._has_answered = True
 
     @property
     def pid(self) -> int:
@@ -124,11 +132,14 @@ class WatchdogProcess:
         return messages
 
     def alive(self) -> bool:
-        """Whether it guards. One that somebody has stopped (SIGSTOP) is made to go on; one that has
-        not read for so long that it has missed something is ended."""
+        """Whether the watchdog works.
+
+        A watchdog that was stopped (SIGSTOP) is sent SIGCONT. One that has not read for so long
+        that a message was lost is killed.
+        """
         if self._process.poll() is not None:
             return False
-        if not self._channel.open:  # it is dying; or somebody in main has closed the descriptor
+        if not self._channel.open:  # it exits, or user code in main has closed the descriptor
             self.end()
             return False
         if self._channel.lost:
@@ -153,7 +164,7 @@ class WatchdogProcess:
         self.end()
 
     def end(self) -> None:
-        """Give up on this one. One that main may not signal ends when its channel is closed."""
+        """Kill this watchdog. One that main may not signal exits when its channel is closed."""
         with suppress(PermissionError):
             if self._process.poll() is None:
                 send_to(self.identity, signal.SIGKILL)
@@ -161,16 +172,16 @@ class WatchdogProcess:
         self.close()
 
     def dismiss(self) -> None:
-        """There is nothing to guard any more: it ends, and no trace of it is left in main."""
+        """Have the watchdog exit, and reap it."""
         self.send(wire.LEAVE)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVE)
         self.close()
 
     def close(self) -> None:
-        """Let it go: it is dead, or it sees that main lives on without it, and ends."""
+        """Close the channel. A watchdog that still lives sees that, and exits."""
         self._channel.close()
-        self._process.returncode = 0  # or `Popen` complains that it still runs
+        self._process.returncode = 0  # or `Popen` warns that it still runs
 
 
 _COMMAND = [
@@ -178,6 +189,6 @@ _COMMAND = [
     "-I",
     *([] if platform.NEEDS_SITE_PACKAGES else ["-S"]),
     "-c",
-    # Behind the standard library, so that nothing installed beside us can shadow it.
+    # After the standard library, so that no package that is installed beside can shadow it.
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); {PROGRAM}",
 ]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sanic_reaper.main.heartbeat import LATE, MAX_KEPT_STALLS, REMEDY, Heartbeat
+from sanic_reaper.main.heartbeat import MAX_DELAY, MAX_KEPT_STALLS, REMEDY, Heartbeat
 from sanic_reaper.worker.explanations import BLOCKING
 
 EVERY = 1.0
@@ -70,8 +70,8 @@ def test_it_says_what_it_has_heard_and_lately():
     watched.line.hears("beat", 12)
     heard = time.monotonic()
     assert (heartbeat.has_beaten, heartbeat.requests) == (True, 12)
-    assert heartbeat.turns(heard + EVERY + LATE - 0.1)
-    assert not heartbeat.turns(heard + EVERY + LATE + 0.1)
+    assert heartbeat.turns(heard + EVERY + MAX_DELAY - 0.1)
+    assert not heartbeat.turns(heard + EVERY + MAX_DELAY + 0.1)
 
 
 def test_a_beat_says_that_it_turns():
