@@ -242,7 +242,7 @@ def test_a_complaint_about_the_worker_before_this_one(launch):
     server = launch(SUPERVISED.with_(method="fork"))
     workers = server.wait_serving()
     server.order("Sanic-Server-1-0")
-    server.wait_for_output("Sanic-Server-1-0 has just been replaced: an older request")
+    server.wait_for_output("Sanic-Server-1-0 has just started: an older request")
     assert holds(lambda: server.workers == workers, 0.5)
     assert server.stop() == 0
 

@@ -212,7 +212,7 @@ def test_the_health_monitor_and_we_replace_a_hung_worker_once(launch):
     server.request("/do/block")
     server.wait_for("worker.died")
     server.wait_for("successor")
-    server.wait_for_output("not restarted for what was before")
+    server.wait_for_output("an older request to restart it is ignored")
     wait_until(lambda: len(server.events("after_server_start")) == 2, START, server.describe)
     assert holds(lambda: len(server.events("before_server_start")) == 2, 5), "once"
     assert server.get()[0] == 200

@@ -158,7 +158,7 @@ def test_a_crash_loop_ends_the_server(launch, method):
     assert time.monotonic() - last < 3
     assert server.exit_code() == NO_WORKER_LIVES
     [loop] = server.events("worker.crashloop")
-    assert "it has been replaced 2 times within 60 s" in loop.more["reason"]
+    assert "it was replaced 2 times within 60 s" in loop.more["reason"]
     assert "Traceback" not in server.output()
     assert "Experienced exception" not in server.output()
     [pauses] = [

@@ -219,9 +219,7 @@ class SupervisedManager(WorkerManager):
         if message == TERMINATE_EARLY:  # Sanic would take it for the name of a worker
             return MonitorCycle.CONTINUE
         if self._is_stale(message):
-            log.info(
-                "%s has just been replaced: an older request to restart it is ignored", message
-            )
+            log.info("%s has just started: an older request to restart it is ignored", message)
             return MonitorCycle.CONTINUE
         return super()._handle_message(message)
 

@@ -211,7 +211,7 @@ class Slots:
         """Leave the slot without a worker: it is in a crash loop, or respawning is off."""
         slot.is_quarantined = True
         if sanic_main.reloads():
-            log.error("%s\n    the next change of a file starts it again", words)
+            log.error("%s; the next change of a file starts it again", words)
             return
         if not self._settings.respawn:
             log.error("%s\n    it is not replaced (REAPER_RESPAWN = False)", words)
