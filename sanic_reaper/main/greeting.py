@@ -1,4 +1,4 @@
-"""The first line of a server's log: the Reaper's version and the limits that apply. Pure."""
+"""The line of a server's log about its limits, with the version of the Reaper. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..model import recycling
 
 
 def greeting(version: str, method: str, settings: Settings) -> str:
-    """The first line, in words.
+    """The line, in words.
 
     Args:
         version: version of the Reaper.

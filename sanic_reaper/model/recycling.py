@@ -1,7 +1,7 @@
 """The ways to recycle a worker: one table, and the limits of one worker. Pure: the caller measures.
 
 To add a way, add its setting (`config.py`), its row here, and what measures it (`MEASURES` in
-`main/recycler.py`). The first line of the log, the events and the metrics read this table.
+`main/recycler.py`). The line about the limits, the events and the metrics read this table.
 """
 
 from __future__ import annotations

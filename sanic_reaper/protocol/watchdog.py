@@ -100,7 +100,8 @@ TO_WATCHDOG: Table = {
     ),
     TERMINATE: ("Send SIGTERM to a process.", _PROCESS),
     REPLACED: (
-        "A process was told to stop while the server runs: kill it at a deadline.",
+        "A process was told to stop while the server runs (replaced, or not wanted any more): "
+        "kill it at a deadline.",
         (*_PROCESS, ("end_by", "moment")),
     ),
     KILL_OTHER: (
