@@ -176,7 +176,7 @@ def test_main_shows_itself_and_workers_do_so_as_before(launch, method):
     server.wait_serving()
     main = server.ask("dump", "main")
     assert main.code == 0
-    assert re.match(rf"main \[{server.main.inner_pid}\]: its loop turns\n  File ", main.text)
+    assert re.match(rf"main \[{server.main.inner_pid}\]: its loop runs\n  File ", main.text)
     assert "in _wait_for_message" in main.text
     assert server.ask("dump", str(server.main.inner_pid)).code == 0
     worker = server.ask("dump", "Sanic-Server-0-0").text

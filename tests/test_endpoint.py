@@ -168,7 +168,7 @@ def test_a_worker_that_hangs_and_a_main_that_is_stopped(launch):
     wait_until_ready(server)
     Exchange(server.port, "/do/block")
     server.wait_for("holding")
-    wait_for_answer(server, "ready", 503, "] stands still")
+    wait_for_answer(server, "ready", 503, "] is stalled")
     assert ask(server, "live")[0] == 200, "the other one answers"
     assert metrics(server)["workers blocked"] == 1
     wait_for_metric(server, "blocked_seconds_total", lambda seconds: seconds > 3)
@@ -180,7 +180,9 @@ def test_a_worker_that_hangs_and_a_main_that_is_stopped(launch):
 
     server.main.send(SIGSTOP)
     stopped = time.monotonic()
-    wait_for_answer(server, "live", 503, "main's loop has stood still for ", within=STALE + SLACK)
+    wait_for_answer(
+        server, "live", 503, "the main process's loop has been stalled for ", within=STALE + SLACK
+    )
     assert time.monotonic() - stopped > STALE - 2
     assert ask(server, "ready")[0] == 503
     assert metrics(server)["main_beat_age_seconds"] >= STALE

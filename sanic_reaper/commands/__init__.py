@@ -1,1 +1,1 @@
-"""The `sanic-reaper` command: a module for each of its commands, imported when it is chosen."""
+"""The commands of `sanic-reaper`: one module each, imported only when its command is called."""

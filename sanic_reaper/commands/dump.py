@@ -1,4 +1,4 @@
-"""`sanic-reaper dump`: where a worker, or main, is at this moment."""
+"""`sanic-reaper dump`: shows the stacks of a worker or of the main process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from .terminal import NOTHING_FOUND, USAGE, print_json, printable, seconds
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Show the stacks of one process and return the exit code."""
     parser = ArgumentParser(
         prog="sanic-reaper dump",
         description="Show the Python stacks of a worker or of the main process as they are now, "
         "without ptrace, even if C code holds the GIL.",
         epilog=f"exit codes: 0 the stacks are shown; {NOTHING_FOUND} there is no such process, or "
-        f"it can't be asked; {USAGE} no process was named, or several servers have one of that "
-        "name",
+        f"it can't be asked; {USAGE} no process was named, or several servers have a process of "
+        "that name",
     )
     parser.add_argument(
         "process",
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         nargs="?",
         help=f"a worker, as `sanic-reaper ps` names it, or `{MAIN}`; without: list the names",
     )
-    parser.add_argument("--app", help="the app whose server is meant")
+    parser.add_argument("--app", help="ask the server of this app")
     parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
     options = parser.parse_args(arguments)
     known = elsewhere.servers()
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         for server in known
         if server.lives and not server.is_over and options.app in (None, server.app)
     ]
-    # Whatever other users claim, where root asks: our own come first.
+    # For root: our own servers come first, whatever the files of other users say.
     own = [server for server in servers if server.uid == os.geteuid()]
     if options.process is None:
         return _fail_with_names("name a process:", own or servers, known, USAGE)
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fail_with_names(why: str, servers: list[Server], known: list[Server], code: int) -> int:
-    """Say who could be asked; where nobody could, also where servers were looked for."""
+    """Fail, and list the processes that can be asked, or else the searched directories."""
     _fail(f"{why} {_names(servers)}", code)
     if not servers:
         elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
@@ -78,7 +79,7 @@ def _is_main(server: Server, wanted: str) -> bool:
 
 
 def _names(servers: list[Server]) -> str:
-    """Who could be asked."""
+    """The processes that can be asked, for the error message."""
     if not servers:
         return "no server is running"
     of_each = [
@@ -108,10 +109,10 @@ def _show(server: Server, wanted: str, as_json: bool) -> int:
 def _of_main(server: Server) -> str:
     stack = ask_main(server.directory, server.uid, server.run, server.main)
     now = time.monotonic()
-    how = "its loop turns"
+    how = "its loop runs"
     if not server.turns(now):
-        stood = "since its start" if server.beat is None else f"for {seconds(now - server.beat)}"
-        how = f"its loop has stood still {stood}"
+        stall = "since its start" if server.beat is None else f"for {seconds(now - server.beat)}"
+        how = f"its loop has been stalled {stall}"
     lines = [f"{MAIN} [{server.main[0]}]: {how}", *described(frames_of(stack), stack)]
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,5 @@
-"""The servers that a command sees; and what it says of those that it can't see, and of where it
-has looked."""
+"""Finds servers, and words the lines about servers that cannot be shown and directories that were
+searched."""
 
 from __future__ import annotations
 
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     from ..state.unseen import Unseen
 
 MOST_PLACES = 6
-"""Directories that are listed. Root looks in those of every user."""
+"""Number of searched directories that are listed. (Root searches those of every user.)"""
 
 
 _complained: set[str] = set()
+"""Lines that have been printed by `servers`."""
 
 
 def servers(uids: Iterable[int] | None = None) -> list[Server]:
     """Find the servers, as `discovery.servers` does.
 
-    Each file that is not understood, and whose server seems to run, gets one line on standard
-    error. All files of other users get one line together, because anybody can make many.
+    A state file that is not understood gets one line on standard error, if its server seems to run.
+    The files of another user share one line, because that user can create many.
+
+    Args:
+        uids: users whose servers are searched. `None`: as `discovery.servers`.
     """
     unread: list[Unread] = []
     found = discovery.servers(uids, unread)
@@ -52,17 +56,18 @@ def servers(uids: Iterable[int] | None = None) -> list[Server]:
 
 
 def looked_in(uids: Iterable[int]) -> str:
+    """A line with the searched directories."""
     places = unseen.where(uids)
     more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
     return f"looked in {', '.join(places[:MOST_PLACES])}{more}, as user {user(os.geteuid())}"
 
 
 def complain_of_unseen(known: Iterable[Server], command: str) -> None:
-    """Where no server is found: say where was looked, and which ones can't be seen from here.
+    """Print which directories were searched, and which running servers cannot be shown.
 
     Args:
-        known: the servers that a file tells of.
-        command: as `hints`.
+        known: the servers that were found.
+        command: as in `hints`.
     """
     complain(looked_in(statedir.users()))
     hidden = unseen.unseen(platform.table(), {server.run for server in known})
@@ -71,15 +76,16 @@ def complain_of_unseen(known: Iterable[Server], command: str) -> None:
 
 
 def hints(found: Sequence[Unseen], command: str) -> list[str]:
-    """A line for each server, or each user, of whom nothing can be shown.
+    """A line for each server, or for all servers of a user, that cannot be shown.
 
     Args:
-        command: the one that shows it, for the right user.
+        found: the servers.
+        command: the command line that would show them.
     """
     counts = Counter((one.why, one.uid) for one in found if one.why != unseen.OTHER_PLACE)
     lines = [_count(why, user(uid), number, command) for (why, uid), number in counts.items()]
     lines += [
-        f"a server of user {user(one.uid)} runs (main {one.main}), and its files "
+        f"a server of user {user(one.uid)} runs (main process {one.main}), and its files "
         f"{_whereabouts(one, command)}"
         for one in found
         if one.why == unseen.OTHER_PLACE
@@ -106,13 +112,14 @@ def _whereabouts(one: Unseen, command: str) -> str:
 
 
 def as_data(found: Iterable[Unseen]) -> list[dict[str, Any]]:
+    """The servers that cannot be shown, for `--json`."""
     return [{"uid": one.uid, "main": one.main, "why": one.why} for one in found]
 
 
 @cache
 def user(uid: int) -> str:
-    """The name of a user, or the number of one that has none."""
-    import pwd  # here, for its size: most commands name nobody
+    """The name of a user, or the uid of a user without a name."""
+    import pwd  # not above: most commands name no user
 
     try:
         return pwd.getpwuid(uid).pw_name

@@ -1,4 +1,4 @@
-"""`sanic-reaper health`: a probe."""
+"""`sanic-reaper health`: a liveness and readiness probe."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from ..state.server import Server
 
 UNWELL = 1
+"""The exit code if a server does not pass."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Check the servers and return the exit code."""
     options = build_parser().parse_args(arguments)
     own = os.geteuid()
     uids = [own] if options.user is None else [options.user]
@@ -88,7 +90,7 @@ def _uid(text: str) -> int:
     try:
         uid = whole(text, 0, statedir.MOST_UID)
     except ValueError:
-        import pwd  # here, for its size: a probe is called every few seconds
+        import pwd  # not above: a probe is called every few seconds
 
         try:
             uid = pwd.getpwnam(text).pw_uid
@@ -100,7 +102,7 @@ def _uid(text: str) -> int:
 
 
 def _unseen() -> list[str]:
-    """What runs and can't be seen from here. Looked for only where nothing else is."""
+    """Lines about running servers that cannot be shown."""
     known = {server.run for server in discovery.servers()}
     return elsewhere.hints(unseen(platform.table(), known), "sanic-reaper health ...")
 
@@ -114,7 +116,7 @@ def _running(servers: Sequence[Server], app: str | None) -> list[Server]:
 
 
 def _elsewhere(uids: Sequence[int], app: str | None) -> str:
-    """Whose servers run, where root has asked for those of somebody who has none."""
+    """The users whose servers run, if root has asked for a user without servers."""
     others = sorted(set(statedir.users()) - set(uids))
     having = sorted({server.uid for server in _running(discovery.servers(others), app)})
     if not having:

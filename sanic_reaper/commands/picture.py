@@ -1,4 +1,4 @@
-"""One server as `ps` shows it: its processes, and what each of them is doing."""
+"""One server as `ps` shows it: its processes and their states."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """One process, as it is shown."""
+    """One process, as `ps` shows it."""
 
     def __init__(self, row: Row, member: Member | None, evidence: str, now: float) -> None:
         self.row = row
@@ -34,15 +34,15 @@ class Line:
         self.rss = platform.resident(row.pid)
         self.cpu, self.seen_at = platform.cpu_seconds(row.pid), time.monotonic()
         self.share: float | None = None
-        """The share of a core that it has used lately. `None`: not known yet."""
+        """Share of a core that it has used since the last measurement. `None`: not known yet."""
         self.uid = platform.uid(row.pid)
         self.state, self.since = _state(row, member)
         self.for_ = self._for(now)
         self.doing = _doing(member, now)
 
     def _for(self, now: float) -> float | None:
-        """Seconds for which it has had its state. `None`: main has not seen it change, as when it
-        was stopped a moment ago."""
+        """Seconds since its state has changed. `None`: the main process has not recorded the change
+        (it was stopped by a signal, for example)."""
         if self.since is not None:
             return now - self.since
         return self.age if self.state == lifecycle.RUNNING else None
@@ -51,11 +51,13 @@ class Line:
         """Set its share of a core between two moments.
 
         Args:
-            cpu, cpu_now: processor time in seconds, at each of them.
-            then, now: the moments, on the monotonic clock.
+            cpu: processor time at the first moment, in seconds.
+            then: monotonic time of the first moment, in seconds.
+            cpu_now: processor time at the second moment, in seconds.
+            now: monotonic time of the second moment, in seconds.
         """
         if now > then:
-            # What has ended in between has a clock that stands at 0.
+            # A process that has exited in between has a processor time of 0.
             self.share = max(0.0, cpu_now - cpu) / (now - then)
 
     def as_data(self, orphan: bool) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class Line:
 
 
 def _state(row: Row, member: Member | None) -> tuple[str, float | None]:
-    """Its state, and since when it has had it, as far as main knows."""
+    """The state of a process, and the monotonic time of its change if that was recorded."""
     known = member is not None and member.recorded != lifecycle.ENDED
     recorded = member.recorded if member is not None and known else lifecycle.RUNNING
     state = lifecycle.observed(recorded, row.alive, row.halted)
@@ -139,7 +141,7 @@ class Picture:
 
     @property
     def is_worth_showing(self) -> bool:
-        """A server that was stopped in order is no more, also if its script goes on."""
+        """Whether `ps` shows it. A stopped server is not shown, even if its script runs on."""
         over = self.server is not None and self.server.is_over
         rest = [line for line in self.processes if line.row.identity != self.main]
         if over:
@@ -182,7 +184,7 @@ class Picture:
         ]
         rows += [self._row(line) for line in self.processes]
         right = {0, 4, 5, 6, 7}
-        if os.geteuid() == 0:  # who sees those of all users
+        if os.geteuid() == 0:  # root sees the processes of all users
             users = ["USER", *(_user(line.uid) for line in self.processes)]
             rows = [(*row[:1], user, *row[1:]) for row, user in zip(rows, users, strict=True)]
             right = {0, 5, 6, 7, 8}
@@ -208,7 +210,7 @@ class Picture:
         since = float(server.fields.get("since", self.now))
         words = f"{self.state} for {seconds(self.now - since)}"
         if self.state == "stuck":
-            words = f"main's loop has stood still for {seconds(self.now - (server.beat or since))}"
+            words = f"main loop stalled for {seconds(self.now - (server.beat or since))}"
         serving = f"{_serving(server)} of {server.wanted} workers serve"
         address = printable(server.fields.get("address", ""))
         return f"{words}, {serving}, {address}, {server.fields.get('method') or 'fork'}"
@@ -266,11 +268,11 @@ def _serving(server: Server | None) -> int | None:
 
 
 def _zombies_of(belongs: dict[Identity, str], table: dict[int, Row]) -> dict[Identity, str]:
-    """Those that have ended and that nobody has waited for. There is nothing to end about them, so
-    no one else lists them."""
+    """The zombies among the children of the server's processes. They cannot be killed, so
+    `Server.belongs` does not list them."""
     parents = {pid for pid, _ in belongs}
     return {
-        row.identity: "has ended, and its parent has not waited for it"
+        row.identity: "has exited, and its parent has not reaped it"
         for row in table.values()
         if not row.alive and row.ppid in parents
     }
@@ -283,7 +285,7 @@ def _tree(
     table: dict[int, Row],
     now: float,
 ) -> list[Line]:
-    """The processes, each under the one that has started it; main is first."""
+    """The processes, each below its parent. The main process comes first."""
     lines = {
         identity[0]: Line(table[identity[0]], members.get(identity), evidence, now)
         for identity, evidence in belongs.items()

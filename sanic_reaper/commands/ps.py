@@ -1,4 +1,4 @@
-"""`sanic-reaper ps`: every server, its processes, and what each of them is doing."""
+"""`sanic-reaper ps`: shows every server, its processes and their states."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .picture import Picture
 from .terminal import NOTHING_FOUND, height, print_json
 
 INTERVAL = 2.0
-"""Seconds between two pictures of `--watch`."""
+"""Seconds between two screens of `--watch`."""
 
 SAMPLE = 0.1
-"""Seconds over which the CPU time of each process is measured, where there is no earlier picture.
-"""
+"""Seconds over which processor time is measured for the first screen."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Show the servers and return the exit code."""
     parser = ArgumentParser(
         prog="sanic-reaper ps",
         description="Show the running servers of this user (as root: of every user), their "
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def show(pictures: list[Picture], hidden: list[Unseen], clear: bool) -> None:
+    """Print the servers. `clear`: on a cleared screen, cut to its height."""
     blocks = [picture.lines() for picture in pictures]
     if not blocks:
         blocks = [["no server is running here", elsewhere.looked_in(statedir.users())]]
@@ -69,12 +70,18 @@ def show(pictures: list[Picture], hidden: list[Unseen], clear: bool) -> None:
 
 
 HEAD = 2
-"""Lines of a picture that are always shown: what the server is at, and the names of the columns."""
+"""Lines of a server that are always shown: its headline, and the names of the columns."""
 
 
 def fitting(blocks: list[list[str]], pictures: Sequence[Picture], lines: int) -> list[list[str]]:
-    """The same, without what a terminal of so many lines would scroll off its top. Of the longest
-    pictures the last processes are left out, and counted by their states.
+    """Cut blocks of lines to the height of a terminal.
+
+    The last processes of the longest blocks are left out, and counted by their states.
+
+    Args:
+        blocks: the lines of each server. More blocks can follow those of the servers.
+        pictures: the servers.
+        lines: height of the terminal.
     """
     shown = [len(block) for block in blocks]
     spare = lines - 1 - (len(blocks) - 1)  # the cursor's line, and one between two blocks
@@ -95,9 +102,9 @@ def fitting(blocks: list[list[str]], pictures: Sequence[Picture], lines: int) ->
 
 
 def look() -> tuple[list[Picture], list[Unseen]]:
-    """Everything that runs, or is left; and what runs and can't be seen from here."""
+    """Find the servers and leftovers to show, and the running servers that cannot be shown."""
     servers = elsewhere.servers()
-    table, now = platform.table(), time.monotonic()  # newer than what was read: nobody is missing
+    table, now = platform.table(), time.monotonic()  # after the state files: no process is missing
     for server in servers:
         server.observe(table.get)
     pictures = [Picture.of(server, table, now) for server in servers]
@@ -109,7 +116,7 @@ def look() -> tuple[list[Picture], list[Unseen]]:
 
 
 def measure(pictures: Sequence[Picture], seconds: float) -> None:
-    """Wait, and set each process's share of a core over that time."""
+    """Wait for so many seconds, and set each process's share of a core over that time."""
     time.sleep(seconds)
     for picture in pictures:
         for line in picture.processes:

@@ -1,4 +1,4 @@
-"""`sanic-reaper report`: the last start and stop of a server, as its files tell of them."""
+"""`sanic-reaper report`: reports on the last start and stop of a server, from its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .terminal import NOTHING_FOUND, USAGE, painter, print_json
 
 EXIT_CODES = f"""\
 exit codes:
-  0  a report was made, whatever is in it
+  0  a report was made
   {NOTHING_FOUND}  there is no run to report on
   {USAGE}  wrong usage, or FILE can't be written
 """
@@ -60,10 +60,10 @@ def build_parser() -> ArgumentParser:
 
 
 def _last(found: Sequence[Server], app: str | None) -> Server | None:
-    """By the clock on the wall: the monotonic one begins anew with each boot.
+    """The most recent run, by the wall clock: the monotonic clock starts again at each boot.
 
-    A run of this boot and PID namespace comes before any other, such as one of a container that
-    shares our /run: of those nobody here knows whether they live.
+    Runs of this boot and PID namespace are preferred to others, such as those of a container that
+    shares our /run, because it is not known whether the others live.
     """
     wanted = [one for one in found if app in (None, one.app)]
     return max(wanted, key=lambda one: (one.is_here, _began(one)), default=None)
@@ -101,7 +101,7 @@ def _show(report: RunReport, chosen: Namespace) -> int:
 
 
 def _print(text: str) -> None:
-    """Also where the terminal can't show each letter."""
+    """Print a text. Letters that the output cannot show are replaced."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
 
@@ -121,13 +121,13 @@ def _write(path: str, content: bytes) -> int:
 
 
 def write_whole(path: str, content: bytes) -> None:
-    """Put a file there, all of it or none.
+    """Write a file atomically: a reader sees the old file or the new one.
 
-    Whoever reads it at the same time sees the old one or the new one. What is there already must be
-    an ordinary file: a link is not followed, a device or a pipe is not replaced.
+    An existing file must be an ordinary file. A link is not followed, and a device or a pipe is not
+    replaced.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file cannot be written.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):

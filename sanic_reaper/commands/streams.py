@@ -1,6 +1,7 @@
-"""The three standard streams when they are closed, full, read by nobody, or in an encoding that
-lacks letters: `ps | head`, `>&-`, `> /dev/full`, `LC_ALL=C`. A command exits then as other Unix
-tools do, and without a traceback.
+"""Makes the three standard streams safe to use.
+
+They can be closed (`>&-`), full (`> /dev/full`), without a reader (`ps | head`), or in an encoding
+that lacks letters (`LC_ALL=C`). Then a command exits as other Unix tools do, without a traceback.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 NO_READER = 141
-"""The exit code when nobody reads the output any more: what a shell shows of a tool that SIGPIPE
-has killed (128 + 13)."""
+"""The exit code if the output has no reader any more: that of a tool that SIGPIPE has killed
+(128 + 13)."""
 
 FAILED = 2
+"""The exit code if the output cannot be written for another reason."""
 
 
 class Output(io.FileIO):
-    """A descriptor that remembers why it could not be written to. Whoever writes may be argparse,
-    which keeps such an error to itself."""
+    """A descriptor that remembers why a write has failed. The writer can be argparse, which hides
+    such an error."""
 
     failure: OSError | None = None
 
@@ -38,19 +40,19 @@ class Output(io.FileIO):
 
 
 def prepare() -> None:
-    """Make stdin, stdout and stderr what a command can rely on, also where they are closed.
+    """Replace stdin, stdout and stderr by streams that a command can rely on.
 
-    The interpreter has `None` in the place of a closed one, and what is printed is lost without a
-    word; and the next file that is opened would get the number of a standard stream. Here there is
-    nothing to read from stdin then, and each write to stdout fails, as for any tool with `>&-`.
+    The interpreter has `None` in the place of a closed stream. What is printed is lost silently,
+    and the next file that is opened would get the number of a standard stream. Here, a closed stdin
+    is empty, and each write to a closed stdout fails, as in other tools.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115
     if sys.stdout is None:
-        os.open(os.devnull, os.O_RDONLY)  # is 1 now, the lowest number that is free
+        os.open(os.devnull, os.O_RDONLY)  # gets the lowest free number, 1
     if sys.stderr is None:
         os.open(os.devnull, os.O_WRONLY)
-    if sys.stdout is sys.__stdout__:  # else a test's
+    if sys.stdout is sys.__stdout__:  # otherwise a test has replaced it
         sys.stdout = _text(1, sys.stdout)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _text(2, sys.stderr)
@@ -66,7 +68,7 @@ def _text(fd: int, before: TextIO | None) -> TextIO:
 
 
 def exit_code_for(error: OSError) -> int | None:
-    """What to exit with, if this error comes from the output. `None`: it does not."""
+    """The exit code for an error of the output. `None`: the error has another cause."""
     code = None
     for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
         raw = getattr(getattr(stream, "buffer", None), "raw", None)
@@ -81,9 +83,9 @@ def exit_code_for(error: OSError) -> int | None:
 
 
 def complain(text: str) -> None:
-    """A line on stderr, for which nothing else fails: an exit code says the same.
+    """Print a line on stderr. A failure to print is ignored, because the exit code says the same.
 
-    Names in it may be anybody's: what a terminal would obey is shown as text.
+    Control characters are shown as text, because names in the line can come from other users.
     """
     try:
         print(printable(text), file=sys.stderr)
@@ -92,7 +94,7 @@ def complain(text: str) -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """What is still to be written goes nowhere, or the interpreter would complain at its end."""
+    """Redirect a stream to /dev/null, or the interpreter would report an error at its exit."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

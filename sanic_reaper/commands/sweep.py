@@ -1,4 +1,5 @@
-"""`sanic-reaper sweep`: what is left of servers whose main is gone; and its end, if you say so."""
+"""`sanic-reaper sweep`: lists leftover processes of servers whose main process has died, and kills
+them."""
 
 from __future__ import annotations
 
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from ..platform import Row
 
 LEFT = 1
+"""The exit code if something is left."""
 DELETED = "this directory, which has been deleted"
 
 
 def main(arguments: Sequence[str]) -> int:
+    """List leftovers, kill them if that is wanted, and return the exit code."""
     options = build_parser().parse_args(arguments)
     table, uids = platform.table(), list(statedir.users())
     everything = leftovers(elsewhere.servers(uids), table, uids)
@@ -83,7 +86,7 @@ def _is_meant(leftover: Leftover, options: Namespace) -> bool:
 
 
 def _here() -> str | None:
-    """The current directory. `None`: it has been deleted, and no app can have been started here."""
+    """The current directory. `None`: it has been deleted, so no app was started here."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -100,7 +103,14 @@ def _agrees() -> bool:
 def show(
     found: list[Leftover], shown: list[dict[str, Any]], options: Namespace, others: int
 ) -> None:
-    """Args: others: number of leftover processes of apps that were not asked for."""
+    """Print the leftovers.
+
+    Args:
+        found: the leftovers.
+        shown: each of them, from `as_data`.
+        options: the options of the command.
+        others: number of leftover processes of apps that were not asked for.
+    """
     if not found:
         whose = "" if options.all_apps else f" of apps started in {_here() or DELETED}"
         if options.app is not None:
@@ -129,6 +139,7 @@ def show(
 
 
 def as_data(leftover: Leftover, table: Mapping[int, Row]) -> dict[str, Any]:
+    """The leftovers of one run, for `--json`."""
     processes = leftover.find(table)
     ports = listening(pid for pid, _ in processes)
     return {

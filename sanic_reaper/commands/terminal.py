@@ -1,4 +1,4 @@
-"""What all commands have in common: how text and data reach a terminal, or a program."""
+"""How all commands print text and JSON."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA = 1
-"""Of what `--json` prints. It grows by keys that are added; what else changes raises it."""
+"""Version of the JSON output. Added keys do not change it. Every other change raises it."""
 
 NOTHING_FOUND = 1
+"""The exit code if there is nothing to show."""
 USAGE = 2
+"""The exit code for wrong usage."""
 
 
 def printable(text: str) -> str:
-    """Without what a terminal might obey: names and reasons are other people's words."""
+    """A text without control characters. Names and reasons can come from other users."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def print_json(kind: str, content: Mapping[str, Any], in_one_line: bool = False) -> None:
-    import json  # not above: plain text does without
+    """Print a JSON object with its `schema` and its `kind`."""
+    import json  # not above: plain text does not need it
 
     indent = None if in_one_line else 2
     print(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=indent))
 
 
 def seconds(value: float) -> str:
-    """A duration, in the unit in which people think of it."""
+    """A duration in seconds, as text with a suitable unit."""
     if value < 10:
         return f"{value:.1f} s"
     if value < 120:
@@ -43,6 +46,7 @@ def seconds(value: float) -> str:
 
 
 def size(number: float) -> str:
+    """A number of bytes, as text with a suitable unit."""
     for unit in ("B", "KB", "MB"):
         if number < 1024:
             return f"{number:.0f} {unit}"
@@ -54,14 +58,14 @@ _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
 def painter() -> Callable[[str, str], str]:
-    """Colours text where it is read by somebody: on a terminal that is not told otherwise."""
+    """A function that colours text. It does nothing if stdout is no terminal or NO_COLOR is set."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return lambda text, colour: text
     return lambda text, colour: f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour else text
 
 
 def width() -> int:
-    """How many columns there are; many, where nobody is to see a broken line."""
+    """Number of columns of the terminal. A large number if stdout is no terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns
     except (OSError, ValueError):
@@ -69,7 +73,7 @@ def width() -> int:
 
 
 def height() -> int:
-    """How many lines there are; many, where nobody is to see what is scrolled away."""
+    """Number of lines of the terminal. A large number if stdout is no terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).lines or 10_000
     except (OSError, ValueError):
@@ -77,7 +81,12 @@ def height() -> int:
 
 
 def columns(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
-    """Rows of a table under each other, the last column as long as it likes."""
+    """The lines of a table. The last column has no fixed width.
+
+    Args:
+        rows: the cells.
+        right: numbers of the columns that are aligned to the right.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

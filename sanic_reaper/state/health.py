@@ -28,8 +28,8 @@ def live(server: Server, now: float) -> str:
         return f"the main process [{server.main[0]}] has died"
     if not server.turns(now):
         if server.beat is None:
-            return "main's loop does not turn yet"
-        return f"main's loop has stood still for {now - server.beat:.1f} s"
+            return "the main process's loop has not run yet"
+        return f"the main process's loop has been stalled for {now - server.beat:.1f} s"
     if server.phase == "stopping":
         return "the server is stopping"
     if server.guards_only:
@@ -60,7 +60,7 @@ def ready(server: Server, now: float) -> str:
         if worker.state == STOPPED:
             return f"{_title(worker)} is stopped, by SIGSTOP or by a debugger"
         if worker.state in STALLED:
-            return f"the event loop of {_title(worker)} stands still"
+            return f"the event loop of {_title(worker)} is stalled"
     serving = server.serving
     if len(serving) < server.wanted:
         others = [worker for worker in server.workers if worker.name not in serving]

@@ -36,13 +36,16 @@ COMMAND = [word.encode() for word in _COMMAND]
         (
             [Unseen(NOBODY, 7, OTHER_PLACE, {"XDG_RUNTIME_DIR": "/run/my shop\x1b"})],
             [
-                "a server of user nobody runs (main 7), and its files lie elsewhere: "
+                "a server of user nobody runs (main process 7), and its files lie elsewhere: "
                 "`sudo -u nobody XDG_RUNTIME_DIR='/run/my shop\\x1b' sanic-reaper ps`"
             ],
         ),
         (
             [Unseen(NOBODY, 7, OTHER_PLACE, {})],
-            ["a server of user nobody runs (main 7), and its files can't be read from here"],
+            [
+                "a server of user nobody runs (main process 7), and its files "
+                "can't be read from here"
+            ],
         ),
     ],
 )

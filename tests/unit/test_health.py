@@ -48,7 +48,7 @@ CASES = [
     (
         a_server("0 serving", "1 blocked"),
         "",
-        "the event loop of Sanic-Server-1-0 [101] stands still",
+        "the event loop of Sanic-Server-1-0 [101] is stalled",
     ),
     (
         a_server("0 blocked", "1 blocked"),
@@ -81,8 +81,8 @@ CASES = [
     (a_server(*TWO, "0 finishing-start"), "", ""),
     # Main.
     (a_server(*TWO, age=STALE - 0.1), "", ""),
-    (a_server(*TWO, age=STALE), "main's loop has stood still for 5.0 s", ...),
-    (a_server(*TWO, age=None), "main's loop does not turn yet", ...),
+    (a_server(*TWO, age=STALE), "the main process's loop has been stalled for 5.0 s", ...),
+    (a_server(*TWO, age=None), "the main process's loop has not run yet", ...),
     (a_server(*TWO, phase="stopping"), "the server is stopping", ...),
     (a_server(*TWO, phase="stopped"), "the server has stopped", ...),
     (a_server(*TWO, start=1), f"the main process [{os.getpid()}] has died", ...),
@@ -96,10 +96,13 @@ CASES = [
     [
         (a_server(phase="stopped"), "the server has stopped"),
         (a_server(*TWO, phase="stopping"), "the server is stopping"),
-        (a_server(*TWO, age=None), "main's loop does not turn yet"),
+        (a_server(*TWO, age=None), "the main process's loop has not run yet"),
         (a_server(), "no worker serves"),
         (a_server(wanted=0, guards_only=True), ""),
-        (a_server(wanted=0, guards_only=True, age=60.0), "main's loop has stood still for 60.0 s"),
+        (
+            a_server(wanted=0, guards_only=True, age=60.0),
+            "the main process's loop has been stalled for 60.0 s",
+        ),
         (a_server("0 background"), "Sanic-Server-0-0 [100] still does background work"),
     ],
 )

@@ -161,7 +161,7 @@ def test_the_status():
     assert found["schema"] == status.SCHEMA
     assert (found["app"], found["run"], found["method"]) == ("Shop", "run", "fork")
     assert found["live"] == {"ok": True, "reason": ""}
-    assert found["ready"]["reason"] == "the event loop of Sanic-Server-1-0 [101] stands still"
+    assert found["ready"]["reason"] == "the event loop of Sanic-Server-1-0 [101] is stalled"
     assert found["main"]["alive"] is True
     assert found["began"] == 1_700_000_940
     workers = [one for one in found["processes"] if one["role"] == "worker"]
