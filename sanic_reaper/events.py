@@ -77,7 +77,7 @@ class Hooks:
         self.recorder: Callable[[Event], None] | None = None
         """Is called for each event at once, in main's own thread."""
         self._hooks = hooks
-        self._untold: deque[Event] = deque(maxlen=KEPT)
+        self._waiting: deque[Event] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._parked = 0
@@ -86,7 +86,7 @@ class Hooks:
         self._stuck: threading.Thread | None = None
         """A thread that main does not wait for again, because its hook took too long once."""
 
-    def tell(
+    def emit(
         self,
         name: str,
         process: str,
@@ -102,12 +102,12 @@ class Hooks:
             self.recorder(event)
         if self._hooks:
             with self._lock:
-                self._untold.append(event)
+                self._waiting.append(event)
 
     def turn(self) -> None:
         """Start the thread if events wait. Called when main has nothing to fork now."""
         with self._lock:
-            if not self._untold or self._parked or self._thread is not None:
+            if not self._waiting or self._parked or self._thread is not None:
                 return
             self._thread = threading.Thread(target=self._run, name="reaper-hooks", daemon=True)
             try:
@@ -156,8 +156,8 @@ class Hooks:
     def _next(self) -> Event | None:
         """The next event. `None` if the thread must exit."""
         with self._lock:
-            if self._untold and not self._parked:
-                return self._untold.popleft()
+            if self._waiting and not self._parked:
+                return self._waiting.popleft()
             self._thread = None
             return None
 
@@ -169,8 +169,8 @@ class Hooks:
             thread.join(PATIENCE)
             if thread.is_alive():
                 log.warning(
-                    "the hook %r still runs %g s after the stop; %d events are not told",
-                    *(self._running, PATIENCE, len(self._untold)),
+                    "the hook %r still runs %g s after the stop; %d events are dropped",
+                    *(self._running, PATIENCE, len(self._waiting)),
                 )
 
 

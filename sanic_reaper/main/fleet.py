@@ -100,8 +100,8 @@ class Fleet:
     ) -> Worker:
         settings, title = self._settings, f"{handle.name} [{link.identity[0]}]"
         # Bound to the name, not to the worker: a reference cycle would keep that in memory.
-        tell = partial(self._tell_hooks, handle.name, link.identity[0])
-        on_slow, on_blocked = partial(tell, "worker.slow"), partial(tell, "worker.blocked")
+        emit = partial(self._emit, handle.name, link.identity[0])
+        on_slow, on_blocked = partial(emit, "worker.slow"), partial(emit, "worker.blocked")
         startup = StartupTracker(title, link, settings, began, on_slow, self._slow)
         heartbeat = None
         if beat_every:
@@ -111,7 +111,7 @@ class Fleet:
         news = words.WORDS.keys() - {words.BEAT}
         link.listen(dict.fromkeys(news, self._journal.on_report))
         link.listen({words.HELLO: partial(self._check_version, title)})
-        tell("worker.started")
+        emit("worker.started")
         return worker
 
     def _check_version(self, title: str, version: int, signum: int) -> None:
@@ -128,8 +128,8 @@ class Fleet:
                 words.VERSION,
             )
 
-    def _tell_hooks(self, name: str, pid: int, event: str, reason: str = "") -> None:
-        self._hooks.tell(event, name, pid, reason)
+    def _emit(self, name: str, pid: int, event: str, reason: str = "") -> None:
+        self._hooks.emit(event, name, pid, reason)
 
     def register(self, process: SupervisedProcess) -> None:
         """Tell the watchdog of a process, and of the deadline of its start."""
@@ -212,9 +212,9 @@ class Fleet:
         reason = KILLS.get(cause, evidence)
         if process is not None and cause:
             process.kill_cause = cause
-            self._hooks.tell("worker.killed", name, pid, reason, cause=cause)
+            self._hooks.emit("worker.killed", name, pid, reason, cause=cause)
         else:
-            self._hooks.tell("orphan.killed", name, pid, reason)
+            self._hooks.emit("orphan.killed", name, pid, reason)
 
     def on_exited(self, pid: int, start: int) -> None:
         """The watchdog has seen that a process has exited."""

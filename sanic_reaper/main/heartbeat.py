@@ -72,7 +72,7 @@ class Heartbeat:
         """The innermost line of user code that blocks the loop. `None`: not known, or no stall."""
         self._is_asked = False
         """Whether the worker was asked for its stack in this stall."""
-        self._is_told = False
+        self._is_reported = False
         """Whether this stall was reported."""
         self._is_hung = False
         link.listen({words.READY: self._on_ready, words.BEAT: self._on_beat})
@@ -83,12 +83,12 @@ class Heartbeat:
     def _on_beat(self, requests: int) -> None:
         self._beat_at = time.monotonic()
         self.has_beaten, self.requests = True, requests
-        if self._is_told and not self._is_hung:
+        if self._is_reported and not self._is_hung:
             log.info("%s has recovered: its event loop turns again", self._title)
         elif self._is_asked and not self._is_hung:
             # Its stack shows where it is now, and not where it was.
-            self._say(f"{self._blocked()}, and turned again before its stack could be read")
-        self._is_asked = self._is_told = False
+            self._report(f"{self._blocked()}, and turned again before its stack could be read")
+        self._is_asked = self._is_reported = False
         self.blocked_in = None
         self.blocked_before += self.blocked_for
         if self.blocked_for >= BLOCKED_AFTER:
@@ -130,7 +130,7 @@ class Heartbeat:
         if self._warning and self.blocked_for >= self._warning and not self._is_asked:
             self._is_asked = True
             if is_halted():  # the question would make it continue
-                self._say(f"{self._title} is stopped, by SIGSTOP or by a debugger")
+                self._report(f"{self._title} is stopped, by SIGSTOP or by a debugger")
             else:
                 self._link.ask(self._warn)
         return False
@@ -142,7 +142,7 @@ class Heartbeat:
         self.blocked_in = innermost(frames, None)
         what = self._blocked()
         text = report(f"{what}{_manner(how)}", None, self.blocked_for, how, frames, REMEDY)
-        self._say("\n".join([text, *stack_of(frames)]))
+        self._report("\n".join([text, *stack_of(frames)]))
 
     def _what_blocks(self, frames: list[Frame], how: str) -> tuple[list[Frame], str]:
         """The frames that block the loop. A start handler that awaits something does not."""
@@ -153,8 +153,8 @@ class Heartbeat:
     def _blocked(self) -> str:
         return f"the event loop of {self._title} has been blocked for {self.blocked_for:.1f} s"
 
-    def _say(self, text: str) -> None:
-        self._is_told = True
+    def _report(self, text: str) -> None:
+        self._is_reported = True
         log.warning("%s", text)
         self._on_blocked(text)
 

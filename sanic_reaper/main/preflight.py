@@ -24,7 +24,7 @@ def sweep(app_name: str, hooks: Hooks) -> None:
         log.log(LEVELS[level], "%s", text)
 
     def tell_of(identity: Identity, name: str, evidence: str) -> None:
-        hooks.tell("orphan.killed", name, identity[0], evidence)
+        hooks.emit("orphan.killed", name, identity[0], evidence)
 
     try:
         sweeping.sweep_for(app_name, os.getcwd(), say, tell_of)

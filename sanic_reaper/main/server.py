@@ -28,7 +28,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
 
     Args:
         earlier: children of main's that are not the server's.
-        hooks: what is told of what happens.
+        hooks: the users' hooks, which receive events.
 
     Raises:
         SystemExit: a setting has a bad value, or a handler is misplaced. Nothing has been started

@@ -57,7 +57,7 @@ class Slots:
         """Whether the `after_server_start` handlers of every worker have returned once."""
         self._supervisor = supervisor
         self._settings = supervisor.settings
-        self._tell = supervisor.hooks.tell
+        self._emit = supervisor.hooks.emit
         self._postmortem = postmortem
         self._slots: dict[str, Slot] = {}
         self.all_serving = False
@@ -128,14 +128,14 @@ class Slots:
         """The current worker serves, so the worker that it replaces can stop."""
         slot.retries.reset()
         slot.is_initial = False
-        self._tell("worker.ready", slot.name, worker.pid, seconds=ready - worker.began)
+        self._emit("worker.ready", slot.name, worker.pid, seconds=ready - worker.began)
         outgoing = slot.take_outgoing()
         if outgoing is not None:
             outgoing.terminate()
             self._recycler.on_replaced(outgoing)
         reason, slot.pending = slot.pending, None
         if reason is not None:
-            self._tell(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause)
+            self._emit(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause)
 
     # -- failed starts, and deaths ----------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Slots:
         state = ProcessState.COMPLETED if has_completed else ProcessState.FAILED
         slot.publish(state, serving=False)
         worker.death_is_reported = worker.exitcode is not None
-        self._tell("worker.died", slot.name, worker.pid, words, worker.status, cause=cause)
+        self._emit("worker.died", slot.name, worker.pid, words, worker.status, cause=cause)
         pause = slot.respawns.on_death(now) if self._settings.respawn else None
         if pause is None:
             self._quarantine(slot, worker, words)
@@ -222,7 +222,7 @@ class Slots:
             "(REAPER_RESPAWN_LIMIT, REAPER_RESPAWN_WINDOW)"
         )
         log.error("%s\n    %s", words, reason)
-        self._tell("worker.crashloop", slot.name, worker.pid, reason, worker.status)
+        self._emit("worker.crashloop", slot.name, worker.pid, reason, worker.status)
 
     # -- restarts ---------------------------------------------------------------------------------
 

@@ -65,11 +65,8 @@ class StartupTracker:
         """Monotonic time at which the start was complete, background work included."""
         self.done: list[StartStep] = []
         """The steps that have ended, at most `MAX_KEPT_STEPS`."""
-        self._title = title
-        self._link = link
-        self._settings = settings
-        self._on_slow = on_slow
-        self._others = others
+        self._title, self._link, self._settings = title, link, settings
+        self._on_slow, self._others = on_slow, others
         self._ready_by = began + settings.startup_timeout if settings.startup_timeout else 0.0
         self.deadline = self._ready_by
         """Monotonic time at which the worker is killed unless it gets on before. 0: never."""

@@ -38,7 +38,7 @@ class StateFile:
         self._written = b""
         self._file: tuple[int, int] | None = None
         """Device and inode of the state file when it was last written."""
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def write(self, now: float, content: bytes) -> None:
         """Write the files, in this directory or in the next one that accepts them.
@@ -72,7 +72,7 @@ class StateFile:
             except OSError as refusal:
                 if self.path in tried or not self.path:
                     self.path = was
-                    self._tell_once(
+                    self._warn_once(
                         "the server can't be seen by `sanic-reaper ps` and others: %s", refusal
                     )
                     return
@@ -82,9 +82,9 @@ class StateFile:
         if not was:
             return
         if was == self.path:
-            self._tell_once("the state directory %s was missing, and has been created again", was)
+            self._warn_once("the state directory %s was missing, and has been created again", was)
         else:
-            self._tell_once(
+            self._warn_once(
                 "the state directory %s can't be written to (%s): the server's state is now in %s",
                 was,
                 error,
@@ -93,9 +93,9 @@ class StateFile:
             statedir.remove(was, *(self._run + end for end in state.ALL))
             self.moved(self.path)
 
-    def _tell_once(self, words: str, *arguments: object) -> None:
-        if words not in self._told:
-            self._told.add(words)
+    def _warn_once(self, words: str, *arguments: object) -> None:
+        if words not in self._reported:
+            self._reported.add(words)
             log.warning(words, *arguments)
 
 

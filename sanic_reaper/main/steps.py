@@ -14,7 +14,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def attempt(self, purpose: str, step: Callable[[], object]) -> bool:
         """Run one step.
@@ -30,8 +30,8 @@ class Steps:
             step()
         except Exception as error:
             failure = (purpose, repr(error))
-            if failure not in self._told:
-                self._told.add(failure)
+            if failure not in self._reported:
+                self._reported.add(failure)
                 log.exception("the stop continues, but main could not %s: %s", *failure)
             return False
         return True

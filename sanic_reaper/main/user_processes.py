@@ -49,6 +49,6 @@ class UserProcesses:
             return
         words = f"{process} has died: {why}"
         log.warning("%s%s", words, "; it can be restarted" if is_restartable else "")
-        self._hooks.tell(
+        self._hooks.emit(
             "worker.died", process.name, process.pid, words, process.status, cause=cause
         )

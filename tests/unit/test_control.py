@@ -17,7 +17,9 @@ from support.programs import said_by
 
 from sanic_reaper import platform
 from sanic_reaper.main import control as control_module
-from sanic_reaper.main.control import MAX_CLIENTS, MAX_QUESTION, Control
+from sanic_reaper.main import control_client
+from sanic_reaper.main.control import MAX_CLIENTS, Control
+from sanic_reaper.main.control_client import MAX_QUESTION
 from sanic_reaper.state.control import ask_for_stack
 from sanic_reaper.worker.explanations import EXITED
 
@@ -139,7 +141,7 @@ def test_who_has_asked_wakes_nobody_any_more_whatever_he_does(tmp_path, control,
 
 
 def test_a_worker_that_never_answers(ask, worker, monkeypatch):
-    monkeypatch.setattr(control_module, "WORKER_TIMEOUT", 0.1)
+    monkeypatch.setattr(control_client, "WORKER_TIMEOUT", 0.1)
     monkeypatch.setattr(worker.link, "ask", lambda tell: None)
     with pytest.raises(OSError, match="the worker has not answered within"):
         ask()
@@ -152,7 +154,7 @@ def test_an_answer_that_fits_into_no_buffer(ask, worker, monkeypatch):
 
 
 def test_who_does_not_take_the_answer_is_given_up(tmp_path, control, worker, monkeypatch):
-    monkeypatch.setattr(control_module, "SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr(control_client, "SEND_TIMEOUT", 0.1)
     worker.link.stack = "x" * 2_000_000 + "\n"
     [connection] = connected(tmp_path, 1)
     with connection:
@@ -163,7 +165,7 @@ def test_who_does_not_take_the_answer_is_given_up(tmp_path, control, worker, mon
 
 
 def test_who_says_nothing_is_told_so_and_the_next_ones_are_heard(tmp_path, control, monkeypatch):
-    monkeypatch.setattr(control_module, "QUESTION_TIMEOUT", 0.1)
+    monkeypatch.setattr(control_client, "QUESTION_TIMEOUT", 0.1)
     silent = connected(tmp_path, MAX_CLIENTS)
     control.turn()
     assert len(control.news) == MAX_CLIENTS, "not the listening socket: nobody would be heard"

@@ -36,13 +36,13 @@ def hooks(gate, heard):
 
     hooks = Hooks([("worker.died", hook)])
     for pid in range(3):
-        hooks.tell("worker.died", "Sanic-Server-0-0", pid)
+        hooks.emit("worker.died", "Sanic-Server-0-0", pid)
     hooks.turn()
     assert arrived.wait(5)
     return hooks
 
 
-def test_what_is_untold_at_the_end_is_told(hooks, gate, heard, monkeypatch, caplog):
+def test_what_waits_at_the_end_is_received(hooks, gate, heard, monkeypatch, caplog):
     monkeypatch.setattr(events, "PATIENCE", 20.0)
     opener = threading.Timer(0.05, gate.set)
     opener.start()
@@ -68,7 +68,7 @@ def test_no_hook_runs_within_the_block_and_all_are_told_afterwards(hooks, gate, 
     with hooks.parked():
         told = len(heard)
         assert told >= 1, "it has waited for the one that was running"
-        hooks.tell("worker.died", "Sanic-Server-0-0", 3)
+        hooks.emit("worker.died", "Sanic-Server-0-0", 3)
         hooks.turn()
         assert hooks._thread is None
         assert len(heard) == told
@@ -98,7 +98,7 @@ def test_where_no_thread_can_be_started_it_is_tried_again(monkeypatch):
     hooks = Hooks([(None, lambda event: heard.append(event.pid))])
     with monkeypatch.context() as scarce:
         scarce.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError))
-        hooks.tell("worker.died", "Sanic-Server-0-0", 1)
+        hooks.emit("worker.died", "Sanic-Server-0-0", 1)
         hooks.turn()
     hooks.finish()
     assert heard == [1]
@@ -109,7 +109,7 @@ def test_a_coroutine_that_a_hook_returns_is_an_error_and_the_next_hook_is_called
 
     heard = []
     hooks = Hooks([(None, lambda event: hear(event)), (None, heard.append)])
-    hooks.tell("worker.died", "Sanic-Server-0-0", 1)
+    hooks.emit("worker.died", "Sanic-Server-0-0", 1)
     hooks.finish()
     assert len(heard) == 1
     [error] = caplog.messages

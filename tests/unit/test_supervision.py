@@ -201,8 +201,8 @@ def test_hooks_hear_what_they_have_asked_for_in_order_and_in_another_thread():
         threads.add(threading.current_thread())
 
     hooks = Hooks([(None, note), ("worker.died", lambda event: deaths.append(event.reason))])
-    hooks.tell("worker.started", "Sanic-Server-0-0", 7)
-    hooks.tell("worker.died", "Sanic-Server-0-0", 7, "an exit", exit_code=3)
+    hooks.emit("worker.started", "Sanic-Server-0-0", 7)
+    hooks.emit("worker.died", "Sanic-Server-0-0", 7, "an exit", exit_code=3)
     wait_idle(hooks)
     assert [event.name for event in everything] == ["worker.started", "worker.died"]
     assert everything[1][1:3] == ("Sanic-Server-0-0", 7)
@@ -220,8 +220,8 @@ def test_a_hook_that_raises_is_no_harm_to_the_others(error, caplog):
         raise error("the pager is broken")
 
     hooks = Hooks([(None, fail), (None, lambda event: heard.append(event.name))])
-    hooks.tell("worker.ready", "Sanic-Server-0-0", 7)
-    hooks.tell("worker.died", "Sanic-Server-0-0", 7)
+    hooks.emit("worker.ready", "Sanic-Server-0-0", 7)
+    hooks.emit("worker.died", "Sanic-Server-0-0", 7)
     wait_idle(hooks)
     assert heard == ["worker.ready", "worker.died"]
     assert sum("has failed for" in message for message in caplog.messages) == 2
@@ -232,15 +232,15 @@ def test_a_hook_that_blocks_holds_up_neither_us_nor_the_end(monkeypatch):
     release = threading.Event()
     hooks = Hooks([(None, lambda event: release.wait(10))])
     for _ in range(5000):
-        hooks.tell("worker.blocked", "Sanic-Server-0-0", 7)
+        hooks.emit("worker.blocked", "Sanic-Server-0-0", 7)
     hooks.finish()
-    assert len(hooks._untold) <= 1000
+    assert len(hooks._waiting) <= 1000
     release.set()
 
 
 def test_without_hooks_there_is_no_thread():
     hooks = Hooks([])
-    hooks.tell("worker.died", "Sanic-Server-0-0", 7)
+    hooks.emit("worker.died", "Sanic-Server-0-0", 7)
     hooks.turn()
     assert hooks._thread is None
-    assert not hooks._untold
+    assert not hooks._waiting
