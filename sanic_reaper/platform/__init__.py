@@ -1,48 +1,47 @@
-"""The operating system, behind one set of names. The only place that asks which one it is.
+"""The operating system behind one set of functions. No other module asks which system it is.
 
-Each backend is a module with the same functions; what it cannot do raises `OSError`, and who calls
-decides what remains. So do `table`, `subtree` and `environ` where this process has no descriptor
-left to look with, as nobody is to be taken for ended then. Signals, pids and file descriptors are
-plain integers.
+Each backend is a module with the same functions. A function that the system does not support raises
+`OSError`; the caller decides what to do without it. `table`, `subtree` and `environ` also raise
+`OSError` if this process has no free descriptor: an unreadable process must not be taken for one
+that has exited. Signals, pids and file descriptors are plain integers.
 
 =====================================  ==========================================================
-`row(pid)`                             the `Row` of a process, or `None` where there is none
+`row(pid)`                             the `Row` of a process; `None`: no such process
 `table()`                              every visible process, as `{pid: Row}`
-`subtree(roots)`                       the roots and what descends from them; `None` where only
-                                       `table()` can tell
-`children(pid)`                        its children's pids, zombies included; `None` where only
-                                       `table()` can tell
-`keep_reserve()`                       keep what this needs, should nothing be left to open it with
-`environ(pid)`                         its environment as bytes, `b""` where it may not be read
-`command(pid)`                         its command line, an item an argument; `[]` where it may not
-                                       be read
-`channel(pid, fd)`                     what a descriptor of another process is: `pipe`, `socket`,
-                                       or "" for anything else, and nothing; `?` where that is
-                                       not known
-`is_exiting(pid)`                      whether it has begun to end, and is no zombie yet
-`uid(pid)`                             the user that it runs as, or `None`
-`ignored_signals(pid)`                 what it ignores, also as a zombie: bit N - 1 for signal N; 0
-                                       where that is not known
-`caught_signals(pid)`                  what it has handlers for, in the same way
-`exit_fd(pid)`                         a descriptor that turns readable when the process ends
-`send(pid, fd, signum)`                send a signal, through the descriptor where that is safer
+`subtree(roots)`                       the roots and their descendants, as `{pid: Row}`; `None`:
+                                       this system can only list all processes
+`children(pid)`                        the pids of a process's children, zombies included; `None`:
+                                       this system can only list all processes
+`keep_reserve()`                       keep a descriptor for a time when no other is free
+`environ(pid)`                         a process's environment; `b""`: it can't be read
+`command(pid)`                         a process's command line, one item for each argument; `[]`:
+                                       it can't be read
+`channel(pid, fd)`                     kind of a process's descriptor: `pipe` or `socket`; `""`:
+                                       another kind, or not open; `?`: unknown
+`is_exiting(pid)`                      whether a process has begun to exit and is no zombie yet
+`uid(pid)`                             the user that a process runs as; `None`: unknown
+`ignored_signals(pid)`                 the signals that a process, or a zombie, ignores: bit N - 1
+                                       for signal N; 0 if unknown
+`caught_signals(pid)`                  the signals that a process has handlers for, in the same form
+`exit_fd(pid)`                         a descriptor that becomes readable when the process exits
+`send(pid, fd, signum)`                send a signal, through the descriptor `fd` if there is one
 `parent_death_signal(signum)`          ask the kernel for a signal when the parent dies
-`check_parent_death_signal()`          raise `OSError` where there is no such signal
-`early_death_signal(parent, signum)`   Python that does the same in a process that has imported
-                                       nothing yet; `""` where there is none
-`next_signal(signums, seconds)`        take the next of these signals, all of them blocked; `None`
-                                       after so many seconds
-`reader_signal(fd, signum, pid)`       ask the kernel for a signal when the pipe's writer is gone
-`become_subreaper()`                   adopt descendants whose own parent has died
-`become_no_subreaper()`                adopt no more of them
-`resident(pid)`                        its resident memory in bytes, 0 where that is not known
-`cpu_seconds(pid)`                     the processor time that it has used
+`check_parent_death_signal()`          raise `OSError` if the kernel refuses that signal
+`early_death_signal(parent, signum)`   Python code that asks for the signal in a process that has
+                                       imported nothing yet; `""`: not supported
+`next_signal(signums, seconds)`        take the next of these signals, which must be blocked; `None`
+                                       if none comes in time
+`reader_signal(fd, signum, pid)`       ask the kernel for a signal when a pipe's last writer closes
+`become_subreaper()`                   adopt descendants whose parent dies
+`become_no_subreaper()`                stop adopting them
+`resident(pid)`                        a process's resident memory in bytes; 0 if unknown
+`cpu_seconds(pid)`                     the processor time that a process has used, in seconds
 `age(start)`                           seconds since a creation time
-`oom_kills()`                          how many processes of our cgroup the kernel's OOM killer
-                                       has ended; `None` where that is not known
-`give_back_memory()`                   have the C library return what it keeps for later
-`forbid_core_dump(pid)`                an abort that we cause shall not fill a disk
-`name_process(name)`                   what `ps -o comm` shows
+`oom_kills()`                          processes of this cgroup that the kernel's OOM killer has
+                                       killed; `None`: unknown
+`give_back_memory()`                   have the C library return free memory to the kernel
+`forbid_core_dump(pid)`                keep a process that gets SIGABRT from writing a core dump
+`name_process(name)`                   set the name that `ps -o comm` shows for this process
 =====================================  ==========================================================
 """
 

@@ -1,7 +1,8 @@
-"""What every platform backend speaks of: one row of the process table.
+"""The types that every platform backend shares: a process identity, a row of the process table, a
+received signal.
 
-Written without `dataclasses`, `typing` or `enum`: the watchdog keeps this in memory for as long as
-the server lives, and those three cost more than all of its own code.
+Written without `dataclasses`, `typing` and `enum`: the watchdog keeps this module in memory for as
+long as the server runs, and those three cost more memory than all of the watchdog's own code.
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 Identity: TypeAlias = "tuple[int, int]"
-"""A process for good: its pid and the time at which it was created, as the kernel gives it.
+"""Names one process for good: its pid and its creation time, in the units of the backend.
 
-A bare pid names whoever holds the number now; the pair never names a second process.
+A pid alone names whichever process has the number now. The pair never names a second process.
 """
 
 WITHOUT = frozenset(os.environ.get("SANIC_REAPER_WITHOUT", "").split(","))
-"""Mechanisms to do without, so that tests can force each fallback on any machine.
+"""Mechanisms that the Reaper does without, so that tests can force each fallback on any machine.
 
-Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`, `state` (a place to leave word in); and
-`denied`, under which each process can read of nobody but itself, as under `hidepid` for one that
-has given up being root.
+Any of `pidfd`, `prctl`, `children`, `proc`, `watchdog`, `state` (a directory for the run's files),
+and `denied`: each process can read the data of no process but itself, as under the mount option
+`hidepid` (proc(5)) after a process has given up root.
 """
 
 SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
-"""Errors of a process, or a machine, that has used up what a call needs, and may have it again."""
+"""Error numbers for descriptors or memory that are used up for now: a later call can succeed."""
 
 
 def mark_of(fd: int) -> tuple[int, int] | None:
-    """What tells an open file from another one that has got its descriptor's number.
+    """Identify the open file behind a descriptor, by device and inode.
 
-    Code of the user's may close descriptors that are not its own (`os.closerange`). The number
-    goes to whatever is opened next.
+    User code can close descriptors that are not its own (`os.closerange`). The number then goes to
+    the next file that is opened. Device and inode tell that file from the one before.
 
     Returns:
-        `None` where the descriptor is closed.
+        Device and inode. `None`: the descriptor is closed.
     """
     try:
         found = os.fstat(fd)
@@ -50,28 +51,36 @@ def mark_of(fd: int) -> tuple[int, int] | None:
 
 
 def is_hidden(pid: int) -> bool:
-    """Whether the process table is to say nothing of this process."""
+    """Whether a test has hidden this process from the process table (`WITHOUT`)."""
     return "denied" in WITHOUT and pid != os.getpid()
 
 
 class Arrival:
-    """A signal that has come for this process."""
+    """A signal that this process has received.
+
+    Attributes:
+        signum: number of the signal.
+        from_kernel: whether the kernel itself sent the signal, as for a key pressed at the
+            terminal. `None`: unknown.
+        sender: pid of the process that sent the signal. 0: no process that is visible from here.
+    """
 
     __slots__ = ("from_kernel", "sender", "signum")
 
     def __init__(self, signum: int, from_kernel: bool | None, sender: int) -> None:
         self.signum = signum
         self.from_kernel = from_kernel
-        """Whether the kernel itself has sent it, as it does for a key at the terminal; `None`: not
-        known."""
         self.sender = sender
-        """The process that did, by its pid; 0: nobody that can be seen from here."""
 
 
 class Row:
-    """One process as the process table shows it at one moment.
+    """One process, as the process table shows it at one moment.
 
     Attributes:
+        pid: its pid.
+        ppid: the pid of its parent. 0: its parent is outside of this PID namespace.
+        start: its creation time, in the units of the backend (Linux: clock ticks since the boot).
+        state: one letter, as proc(5) has it: `R` runs, `S` sleeps, `T` is stopped, `Z` is a zombie.
         name: what the process calls itself, made printable: it goes into logs and to terminals.
     """
 
@@ -90,16 +99,18 @@ class Row:
 
     @property
     def alive(self) -> bool:
-        """A zombie has ended: it holds no memory, no port, and no signal reaches it."""
+        """Whether the process has not exited. A zombie has exited: it holds no memory and no port,
+        and no signal reaches it."""
         return self.state not in "ZX"
 
     @property
     def stopped(self) -> bool:
+        """Whether SIGSTOP or a key at the terminal has stopped the process."""
         return self.state == "T"
 
     @property
     def halted(self) -> bool:
-        """Stopped, or stopped by a debugger that traces it."""
+        """Whether the process is stopped, by a signal or by a debugger that traces it."""
         return self.state in "Tt"
 
     def __repr__(self) -> str:

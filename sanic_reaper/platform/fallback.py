@@ -1,7 +1,7 @@
-"""Any system that psutil knows: the process table by polling, signals by pid.
+"""The backend for any system that psutil supports: the process table by polling, signals by pid.
 
-No kernel help is assumed. A pid is compared with its creation time immediately before it is
-signalled, which leaves a window of microseconds that only pidfds close.
+Assumes no help of the kernel. A caller compares the creation time immediately before it sends a
+signal. That leaves a window of microseconds, which only pidfds close.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def _row(process: psutil.Process) -> Row | None:
             return Row(
                 process.pid,
                 process.ppid(),
-                # Hundredths of a second: what Linux itself counts in, and coarse enough that two
-                # processes of ours that ask psutil get the same answer.
+                # In hundredths of a second, as Linux counts: coarse enough for two processes that
+                # ask psutil to get the same answer.
                 round(process.create_time() * 100),
                 _STATES.get(process.status(), "S"),
                 process.name(),
@@ -65,7 +65,7 @@ def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
 
 
 def keep_reserve() -> None:
-    """It would not do for psutil, which opens more than one file at a time."""
+    """Does nothing: one descriptor is too few for psutil, which opens several files at a time."""
 
 
 def environ(pid: int) -> bytes:
@@ -139,18 +139,22 @@ def become_no_subreaper() -> None:
 
 
 def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None:
-    """By looking: not every system has sigtimedwait(2). Nobody tells who has sent it."""
+    """Take the next of these signals by polling: not every system has sigtimedwait(2).
+
+    Returns:
+        The signal, without its sender. `None`: no signal has come in time.
+    """
     wanted = set(signums)
     deadline = None if seconds is None else time.monotonic() + seconds
     while not (pending := signal.sigpending() & wanted):
         if deadline is not None and time.monotonic() >= deadline:
             return None
-        time.sleep(_LOOK)
+        time.sleep(_POLL)
     return Arrival(int(signal.sigwait(pending)), None, 0)
 
 
-_LOOK = 0.02
-"""Seconds between two looks for a signal."""
+_POLL = 0.02
+"""Seconds between two checks for a signal."""
 
 
 def reader_signal(fd: int, signum: int, pid: int = 0) -> None:
@@ -181,12 +185,12 @@ def oom_kills() -> int | None:
 
 
 def give_back_memory() -> None:
-    """Only glibc has something to give back."""
+    """Does nothing: only glibc offers this."""
 
 
 def forbid_core_dump(pid: int) -> None:
-    """Only Linux sets another process's limits (prlimit(2))."""
+    """Does nothing: only Linux can set another process's limits (prlimit(2))."""
 
 
 def name_process(name: str) -> None:
-    """Only Linux lets a process set what `ps -o comm` shows through a file."""
+    """Does nothing: only Linux lets a process set its name through a file."""

@@ -1,4 +1,4 @@
-"""Linux: pidfds, prctl and signals, and what `linux_proc` reads in /proc.
+"""The backend for Linux: pidfds, prctl and signals, and what `linux_proc` reads from /proc.
 
 Sources: pidfd_open(2), pidfd_send_signal(2), prctl(2), fcntl(2), sigtimedwait(2).
 """
@@ -76,13 +76,28 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def exit_fd(pid: int) -> int:
-    """A pidfd (Linux 5.3): readable once the process is a zombie, and never another process's."""
+    """Open a pidfd: it becomes readable when the process exits, and never names another process.
+
+    Raises:
+        ProcessLookupError: no process has this pid.
+        OSError: the kernel is older than Linux 5.3, or no descriptor is free.
+    """
     if "pidfd" in WITHOUT or not hasattr(os, "pidfd_open"):
         raise OSError(errno.ENOSYS, "no pidfd on this system")
     return os.pidfd_open(pid)
 
 
 def send(pid: int, fd: int | None, signum: int) -> None:
+    """Send a signal to a process.
+
+    Args:
+        fd: a pidfd of the process. `None`: the signal goes to whichever process has the pid now.
+
+    Raises:
+        ProcessLookupError: the process has been reaped, or no process has the pid.
+        PermissionError: the process runs as a user whom this process may not signal.
+        OSError: a sandbox denies the system call.
+    """
     if fd is None:
         os.kill(pid, signum)
     else:
@@ -106,11 +121,14 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def _call_in_libc(name: str, *arguments: int | bytes) -> int | None:
-    """Call a function by what `ctypes` itself is made of: 120 KB less in each worker.
+    """Call a function of the C library through `_ctypes`, which costs 120 KB less than `ctypes`.
+
+    `_ctypes` does not tell `errno`. So a call that fails must be repeated through `ctypes` to find
+    out why.
 
     Returns:
-        `None` where this Python's `_ctypes` is another than that of CPython 3.10 to 3.13: it is
-        private. It also tells no `errno`, so a failure has to be repeated to be understood.
+        What the function returned. `None`: this Python has no `_ctypes`, which is private, in the
+        form that CPython 3.10 to 3.13 have.
     """
     try:
         import _ctypes
@@ -125,19 +143,25 @@ def _call_in_libc(name: str, *arguments: int | bytes) -> int | None:
 def parent_death_signal(signum: int) -> None:
     """Have the kernel send `signum` when the *thread* that forked this process exits.
 
-    It is not retroactive: a parent that died before sends nothing, so arm first and then look. A
-    fork clears it, and so does a change of credentials (prctl(2), PR_SET_PDEATHSIG).
+    If the parent has died before, no signal comes. So ask first, and check the parent afterwards. A
+    fork clears the setting, and so does a change of credentials (prctl(2), PR_SET_PDEATHSIG).
+
+    Args:
+        signum: the signal. 0: none.
+
+    Raises:
+        OSError: the kernel, or a sandbox, refuses.
     """
     _prctl(_PR_SET_PDEATHSIG, signum)
 
 
 def check_parent_death_signal() -> None:
-    """Find out whether this process may ask for such a signal, without changing what it has asked.
+    """Find out whether `parent_death_signal` works here, without changing the current setting.
 
     Raises:
-        OSError: it may not, or the kernel has none.
+        OSError: the kernel, or a sandbox, refuses.
     """
-    asked = bytes(bytearray(4))  # the kernel writes into it: not one that others may share
+    asked = bytes(bytearray(4))  # the kernel writes into it, so no object that is shared
     result = _call_in_libc("prctl", _PR_GET_PDEATHSIG, asked)
     if result == 0 or "prctl" in WITHOUT:
         parent_death_signal(int.from_bytes(asked, sys.byteorder))
@@ -146,10 +170,17 @@ def check_parent_death_signal() -> None:
 
 
 def early_death_signal(parent: int, signum: int) -> str:
-    """Python that arms the signal of `parent_death_signal`, and ends where it has come too late.
+    """Python code that asks for the parent death signal, and exits if the parent has already died.
 
-    For the command line of an interpreter: so no module of ours, which may not be on its path yet,
-    but `_ctypes`, which `_call_in_libc` would load later in any case.
+    For the command line of an interpreter, which cannot import this package yet. The code uses
+    `_ctypes`, which `_call_in_libc` loads later in any case.
+
+    Args:
+        parent: pid of the parent.
+        signum: the signal.
+
+    Returns:
+        The code. "": this system has no such signal.
     """
     if "prctl" in WITHOUT:
         return ""
@@ -165,21 +196,37 @@ except Exception: pass"""
 
 
 def become_subreaper() -> None:
-    """Descendants whose parent dies become children of this process (PR_SET_CHILD_SUBREAPER)."""
+    """Have descendants whose parent dies become children of this process.
+
+    Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+
+    Raises:
+        OSError: the kernel, or a sandbox, refuses.
+    """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def become_no_subreaper() -> None:
-    """They become children of whoever would adopt them without this process."""
+    """Have orphans adopted again by the process that would adopt them without this one."""
     try:
         _prctl(_PR_SET_CHILD_SUBREAPER, 0)
     except OSError:
-        pass  # it never was one
+        pass  # this process never was a subreaper
 
 
 def next_signal(signums: Iterable[int], seconds: float | None) -> Arrival | None:
-    """sigtimedwait(2): a blocked signal is kept until it is asked for, also for PID 1, and also one
-    that is ignored (`sig_ignored`, kernel/signal.c)."""
+    """Take the next of these signals, by sigtimedwait(2).
+
+    The kernel keeps a blocked signal until it is taken, also for PID 1, and also if the signal is
+    ignored (`sig_ignored`, kernel/signal.c).
+
+    Args:
+        signums: the signals, which must be blocked.
+        seconds: how long to wait. `None`: without end.
+
+    Returns:
+        `None`: no signal has come in time.
+    """
     if seconds is None:
         info: signal.struct_siginfo | None = signal.sigwaitinfo(signums)
     else:
@@ -194,13 +241,16 @@ _SI_KERNEL = 0x80
 
 
 def reader_signal(fd: int, signum: int, pid: int = 0) -> None:
-    """Have the kernel send `signum` when the last writer of the pipe `fd` is gone (or writes).
+    """Have the kernel send a signal when the last writer of a pipe closes it, or when one writes.
 
-    Needs no thread and no GIL: the pipe's own SIGIO (`O_ASYNC`) under another number (`F_SETSIG`).
-    It belongs to the open file, so for as long as any process has that.
+    This needs no thread and no GIL. It is the pipe's SIGIO (`O_ASYNC`) with another number
+    (`F_SETSIG`, fcntl(2)). The setting belongs to the open file, and lasts as long as any process
+    has that file open.
 
     Args:
-        pid: to whom. 0: to this process.
+        fd: the end of the pipe that is read.
+        signum: the signal.
+        pid: the process that gets the signal. 0: this process.
     """
     import fcntl
 
@@ -210,17 +260,26 @@ def reader_signal(fd: int, signum: int, pid: int = 0) -> None:
 
 
 def give_back_memory() -> None:
-    """Return to the kernel what `free` has only put aside: glibc's malloc_trim(3), else nothing."""
+    """Return free memory to the kernel, by glibc's malloc_trim(3). Does nothing without glibc."""
     _call_in_libc("malloc_trim", 0)
 
 
 def forbid_core_dump(pid: int) -> None:
+    """Set a process's limit of core dumps to 0: a SIGABRT that the Reaper sends must fill no disk.
+
+    Raises:
+        OSError: the process has exited, or runs as another user.
+    """
     import resource
 
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
 def name_process(name: str) -> None:
-    """The kernel cuts it after 15 bytes (proc(5), comm)."""
+    """Set the name that `ps -o comm` shows. The kernel keeps 15 bytes of it (proc(5), comm).
+
+    Raises:
+        OSError: /proc can't be written to.
+    """
     with open("/proc/self/comm", "w") as comm:
         comm.write(name)

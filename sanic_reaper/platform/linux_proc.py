@@ -1,4 +1,4 @@
-"""What Linux says of processes in /proc.
+"""Reads from /proc what Linux tells of processes.
 
 Sources: proc(5); the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 
 def _read(path: str, in_pieces: bool = False, at: int | None = None) -> bytes:
-    """The whole of a small file below /proc, with three system calls and no buffer of Python's.
+    """Read a small file below /proc, with three system calls and none of Python's buffers.
 
     Args:
-        in_pieces: whether a read may return less than was asked for and than there is: the kernel
-            writes a long list entry by entry, and never half of one (seq_file).
-        at: a descriptor of the directory that the path begins in.
+        in_pieces: whether a read can return less than was asked for before the end of the file: the
+            kernel writes a long list entry by entry, and never half an entry (seq_file).
+        at: a descriptor of the directory that a relative path begins in.
+
+    Raises:
+        OSError: the file can't be opened or read.
     """
     where = {} if at is None else {"dir_fd": at}
     fd = _sparingly(os.open, path, os.O_RDONLY | os.O_CLOEXEC, **where)
@@ -42,10 +45,11 @@ def _read(path: str, in_pieces: bool = False, at: int | None = None) -> bytes:
 
 
 def _read_own_stat() -> bytes:
-    """What others read in /proc of this process.
+    """Read this process's `stat` file as other processes see it.
 
-    An emulator (qemu-user) makes up some files of a process for that process itself, with a
-    creation time that can be a tick off. It looks at the path, and not at a descriptor.
+    An emulator (qemu-user) makes up some of a process's files for that process itself, with a
+    creation time that can be wrong by a tick. It recognises the path, and not a descriptor. So the
+    file is opened relative to a descriptor of /proc.
     """
     directory = _sparingly(os.open, "/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -55,12 +59,12 @@ def _read_own_stat() -> bytes:
             raise
     finally:
         os.close(directory)
-    # That was the last descriptor of all, and one alone reads it as well.
+    # /proc took the last free descriptor. The plain path needs one descriptor only.
     return _read(f"/proc/{os.getpid()}/stat")
 
 
 def keep_reserve() -> None:
-    """Keep a descriptor for the time when this process has no other: /proc can still be read."""
+    """Keep one descriptor in reserve: /proc can then be read when no other descriptor is free."""
     try:
         _reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
@@ -71,7 +75,11 @@ _reserve: list[int] = []
 
 
 def _sparingly(call: Callable[..., T], *arguments: object, **options: object) -> T:
-    """Call what needs a descriptor, with the last one if need be."""
+    """Call a function that needs a descriptor. If none is free, give up the reserve for it.
+
+    Raises:
+        OSError: as the function.
+    """
     try:
         return call(*arguments, **options)
     except OSError as error:
@@ -81,11 +89,12 @@ def _sparingly(call: Callable[..., T], *arguments: object, **options: object) ->
     return call(*arguments, **options)
 
 
-def _has_ended(error: OSError) -> None:
-    """Nothing can be read of a process: it has ended, or is hidden from us.
+def _raise_if_scarce(error: OSError) -> None:
+    """Tell a process that has exited, or is hidden, from a reader without descriptors.
 
     Raises:
-        OSError: it is we who can't read. Whoever took that for an end would forget a process.
+        OSError: descriptors or memory are used up. A caller that took this for an exit would forget
+            a process.
     """
     if error.errno in SCARCE:
         raise error
@@ -104,9 +113,9 @@ def _row(pid: int) -> Row | None:
     try:
         stat = _read_own_stat() if pid == os.getpid() else _read(f"/proc/{pid}/stat")
     except OSError as error:
-        _has_ended(error)
+        _raise_if_scarce(error)
         return None
-    # The name may itself hold blanks and parentheses: the last one closes it (proc(5)).
+    # The name can contain blanks and parentheses: the last parenthesis closes it (proc(5)).
     opening, closing = stat.find(b"("), stat.rfind(b")")
     if closing < 0:
         return None
@@ -114,7 +123,7 @@ def _row(pid: int) -> Row | None:
     field = stat[closing + 2 :].split()
     state = field[0].decode()
     if state == "Z" and int(field[17]) > 1:
-        state = "S"  # only its first thread has ended: it runs on, and can't be reaped
+        state = "S"  # only its first thread has exited: the process runs on, and can't be reaped
     return Row(pid, int(field[1]), int(field[19]), state, name)
 
 
@@ -129,10 +138,16 @@ def table() -> dict[int, Row]:
 
 
 def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
-    """Walk down from `roots` through the kernel's lists of children.
+    """Read the roots and their descendants, by the kernel's lists of children.
 
-    A list may miss a child while its siblings come and go (proc(5)), so this is for watching; what
-    decides that nothing is left reads the whole table. Without CONFIG_PROC_CHILDREN there is none.
+    A list can miss a child while its siblings come and go (proc(5)). So this is good enough to
+    watch a server. Whoever decides that no process is left must read the whole table.
+
+    Returns:
+        The rows by pid. `None`: the kernel was built without CONFIG_PROC_CHILDREN.
+
+    Raises:
+        OSError: no descriptor is free.
     """
     if "children" in WITHOUT or not _has_children_files:
         return None
@@ -152,25 +167,32 @@ def subtree(roots: Iterable[int]) -> dict[int, Row] | None:
 
 
 def children(pid: int) -> list[int] | None:
-    """The kernel's own list of a process's children, zombies included."""
+    """List the pids of a process's children, zombies included, as the kernel has them.
+
+    Returns:
+        The pids. `None`: the kernel was built without CONFIG_PROC_CHILDREN.
+
+    Raises:
+        OSError: no descriptor is free.
+    """
     if "children" in WITHOUT or not _has_children_files:
         return None
     return _children(pid)
 
 
 def _children(pid: int) -> list[int]:
-    """The kernel keeps one list per thread: a child belongs to the thread that forked it."""
+    """Join the lists of all threads: each has the children that it has forked (proc(5))."""
     found: list[int] = []
     try:
         threads = _sparingly(os.listdir, f"/proc/{pid}/task")
     except OSError as error:
-        _has_ended(error)
+        _raise_if_scarce(error)
         return found
     for thread in threads:
         try:
             children = _read(f"/proc/{pid}/task/{thread}/children", in_pieces=True)
-        except OSError as error:  # the thread alone, perhaps
-            _has_ended(error)
+        except OSError as error:  # perhaps only the thread has exited
+            _raise_if_scarce(error)
         else:
             found.extend(map(int, children.split()))
     return found
@@ -180,24 +202,25 @@ _has_children_files = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def environ(pid: int) -> bytes:
-    """The environment with which the process was *executed*, not what it has made of it since."""
+    """The environment with which a process was *executed*, without its changes since then."""
     try:
         return _read(f"/proc/{pid}/environ")
     except OSError as error:
-        _has_ended(error)
+        _raise_if_scarce(error)
         return b""
 
 
 def command(pid: int) -> list[bytes]:
-    """The arguments with which the process was executed."""
+    """The arguments with which a process was executed."""
     try:
         return _read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]
     except OSError as error:
-        _has_ended(error)
+        _raise_if_scarce(error)
         return []
 
 
 def channel(pid: int, fd: int) -> str:
+    """The kind of a process's descriptor: `pipe`, `socket`, or "" for any other, and for none."""
     try:
         kind = os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0]
     except OSError:
@@ -206,8 +229,10 @@ def channel(pid: int, fd: int) -> str:
 
 
 def is_exiting(pid: int) -> bool:
-    """Its memory and its descriptors are gone by then, or about to be: PF_EXITING in the flags of
-    proc(5), field 9 (include/linux/sched.h)."""
+    """Whether a process has begun to exit, and releases its memory and its descriptors.
+
+    The kernel sets PF_EXITING (include/linux/sched.h) in field 9 of the `stat` file (proc(5)).
+    """
     try:
         return bool(int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[6]) & 0x4)
     except (OSError, IndexError):
@@ -215,6 +240,7 @@ def is_exiting(pid: int) -> bool:
 
 
 def uid(pid: int) -> int | None:
+    """The user that a process runs as. `None`: the process has been reaped, or is hidden."""
     try:
         return os.stat(f"/proc/{pid}").st_uid
     except OSError:
@@ -222,12 +248,18 @@ def uid(pid: int) -> int | None:
 
 
 def ignored_signals(pid: int) -> int:
-    """`SigIgn` of /proc/PID/status (proc(5)). The kernel keeps it until the process is reaped."""
+    """The signals that a process ignores: bit N - 1 for signal N. 0 if unknown.
+
+    `SigIgn` of /proc/PID/status (proc(5)). The kernel keeps it until the process is reaped.
+    """
     return _signals(pid, b"\nSigIgn:")
 
 
 def caught_signals(pid: int) -> int:
-    """`SigCgt` of /proc/PID/status (proc(5))."""
+    """The signals that a process has handlers for: bit N - 1 for signal N. 0 if unknown.
+
+    `SigCgt` of /proc/PID/status (proc(5)).
+    """
     return _signals(pid, b"\nSigCgt:")
 
 
@@ -237,13 +269,13 @@ def _signals(pid: int, heading: bytes) -> int:
     try:
         _, found, rest = _read(f"/proc/{pid}/status").partition(heading)
     except OSError as error:
-        _has_ended(error)
+        _raise_if_scarce(error)
         return 0
     return int(rest.split(None, 1)[0], 16) if found else 0
 
 
 def resident(pid: int) -> int:
-    """Bytes of resident memory: the second field of statm, in pages (proc(5))."""
+    """Resident memory of a process in bytes: the second field of statm (proc(5)). 0: unknown."""
     try:
         return int(_read(f"/proc/{pid}/statm").split()[1]) * _PAGE
     except (OSError, IndexError):
@@ -251,16 +283,16 @@ def resident(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Its user and system time, with that of the children which it has waited for not among it.
+    """The user and system time of a process in seconds, without that of its children. 0 if unknown.
 
-    By its CPU clock, which counts nanoseconds; the number of that is made as in
-    include/linux/posix-timers_types.h (CPUCLOCK_SCHED, for a whole process). /proc counts in
-    hundredths, too coarse for a look at the last tenth of a second.
+    Read from the CPU clock of the process, which counts nanoseconds. The clock's number is made as
+    in include/linux/posix-timers_types.h (CPUCLOCK_SCHED, for a whole process). /proc counts in
+    hundredths of a second, which is too coarse to judge the last tenth of a second.
     """
     try:
         return time.clock_gettime((~pid << 3) | 2)
     except (OSError, OverflowError):
-        pass  # it has ended, or the kernel has no such clock
+        pass  # the process has been reaped, or the kernel has no such clock
     try:
         field = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         return (int(field[11]) + int(field[12])) / _TICKS
@@ -269,7 +301,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def age(start: int) -> float:
-    """Seconds since the creation time of a row, which counts ticks since the machine's boot."""
+    """Seconds since a creation time, which is in clock ticks since the boot. 0 if unknown."""
     try:
         return max(0.0, float(_read("/proc/uptime").split()[0]) - start / _TICKS)
     except (OSError, IndexError):
@@ -281,10 +313,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def oom_kills() -> int | None:
-    """How many processes of our cgroup the kernel's OOM killer has ended so far.
+    """How many processes of this process's cgroup the kernel's OOM killer has killed so far.
 
     `oom_kill` of memory.events (cgroup v2) or of memory.oom_control (v1): see the kernel's
     Documentation/admin-guide/cgroup-v2.rst.
+
+    Returns:
+        The number. `None`: unknown.
     """
     try:
         for line in _read("/proc/self/cgroup").decode().splitlines():

@@ -1,8 +1,8 @@
-"""macOS: the process table from psutil, the end of a process from kqueue.
+"""The backend for macOS: the process table from psutil, the exit of a process from kqueue.
 
-A kqueue is itself a descriptor that `poll` can wait for: one per process stands where Linux has a
-pidfd. It tells of the end only; signals still go by pid. Not run in this project's tests, which
-have no such machine: the same code without kqueue is (`fallback`).
+A kqueue is a descriptor that `poll` can wait for. One kqueue per process takes the place of Linux's
+pidfd, but tells only of the exit: signals are sent by pid. The project's tests do not run on macOS.
+They run `fallback`, which is the same code without kqueue.
 """
 
 from __future__ import annotations
@@ -77,6 +77,12 @@ __all__ = [
 
 
 def exit_fd(pid: int) -> int:
+    """Open a descriptor that becomes readable when the process exits: a kqueue (kqueue(2)).
+
+    Raises:
+        ProcessLookupError: no process has this pid.
+        OSError: no descriptor is free.
+    """
     queue = select.kqueue()  # type: ignore[attr-defined,unused-ignore]
     try:
         event = select.kevent(  # type: ignore[attr-defined,unused-ignore]
@@ -86,7 +92,7 @@ def exit_fd(pid: int) -> int:
             select.KQ_NOTE_EXIT,  # type: ignore[attr-defined,unused-ignore]
         )
         queue.control([event], 0)
-        # The kqueue object closes its descriptor when it is collected; ours must outlive it.
+        # The kqueue object closes its descriptor when it is collected. A duplicate outlives it.
         return os.dup(queue.fileno())
     finally:
         queue.close()
