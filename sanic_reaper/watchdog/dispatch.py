@@ -1,6 +1,7 @@
-"""What the main process tells the watch to do: one handler for each word of the protocol.
+"""Carries out the messages of the main process: one handler for each word of the protocol.
 
-Guarantees: a message that is not in the table changes nothing. It is logged once, with its sender.
+Guarantees that a message that is not in the table changes nothing. The first such message is
+logged, with its sender.
 """
 
 from __future__ import annotations
@@ -69,11 +70,12 @@ class Dispatcher:
         self._watch.reporter.line("ERROR", wire.refusal("watchdog", title(role, name), pid, error))
 
     def _on_hello(self, version: int) -> None:
-        """A main process of another release has other words, and watches its workers itself."""
+        """Leave, if the main process is of another release, with another protocol. It watches its
+        workers itself then."""
         if version != wire.VERSION:
             self._watch.progress.phase = GONE
 
-    # -- who is there -----------------------------------------------------------------------------
+    # -- registration -----------------------------------------------------------------------------
 
     def _on_register(self, pid: int, start: int, role: str, ready_by: float, name: str) -> None:
         if self._watch.members.register((pid, start), role, ready_by, name):
@@ -107,7 +109,7 @@ class Dispatcher:
     # -- one process ------------------------------------------------------------------------------
 
     def _find(self, pid: int, start: int) -> Member | None:
-        """None: it has exited, and the main process does not know it yet."""
+        """The registered process. `None`: it has exited, and the main process does not know yet."""
         return self._watch.members.all.get((pid, start))
 
     def _on_deadline(self, pid: int, start: int, ready_by: float) -> None:
@@ -115,7 +117,7 @@ class Dispatcher:
         if member is not None and member.dump_at is None and member.kill_at is None:
             member.ready_by = ready_by or None
             if member.ready_by is None:
-                self._leftovers.scan_now()  # its start is over: see now what it has started
+                self._leftovers.scan_now()  # its start is over: note at once what it has started
 
     def _on_late(self, pid: int, start: int) -> None:
         member = self._find(pid, start)
@@ -151,7 +153,7 @@ class Dispatcher:
     # -- the whole server -------------------------------------------------------------------------
 
     def _on_over(self) -> None:
-        """What the main process does from here on is the script's business."""
+        """Remove the main process's deadline: its server has stopped, and the script goes on."""
         self._watch.progress.is_over, self._watch.progress.deadline = True, float("inf")
 
     def _on_leave(self) -> None:

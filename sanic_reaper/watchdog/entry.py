@@ -1,9 +1,9 @@
-"""The watchdog process: a `Watch`, turned until nothing is left to watch.
+"""The watchdog process: turns a `Watch` until no process is left to watch.
 
 The main process starts it as `python -I -S` with a command of one line (see
 `main/watchdog_process.py`). It runs in a session of its own, so neither Ctrl+C, nor a hang-up of
-the terminal, nor a kill of the main process's group reaches it. It needs nothing from anybody: when
-the main process has exited, the watchdog does its work and exits.
+the terminal, nor a kill of the main process's group reaches it. It depends on no other process:
+when the main process has exited, the watchdog does its work and exits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from .watch import Watch
 NAME = "reaper-watchdog"
 
 _DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
-"""A service manager sends SIGTERM to every process of a service at once. The watchdog's work begins
-then; it must not be the first to go."""
+"""Signals that the watchdog ignores. A service manager sends SIGTERM to every process of a service
+at once, and the watchdog's work begins only then."""
 
 _FAILURES = 5
-"""Unforeseen errors after which the watchdog gives up. Main then starts another one."""
+"""Number of unexpected errors after which the watchdog exits. Main then starts another watchdog."""
 
 
 def main(argv: list[str]) -> None:
-    """`argv`: main's pid and creation time, the channel's descriptor, the run's id, the grace."""
+    """Run the watchdog until no process is left to watch.
+
+    Args:
+        argv: pid and creation time of the main process, the channel's descriptor, the id of the
+            run, and the seconds that orphaned workers may drain.
+    """
     pid, start, fd, run, grace = argv
     for signum in _DEAF:
         signal.signal(signum, signal.SIG_IGN)
@@ -52,11 +57,11 @@ def main(argv: list[str]) -> None:
             log("ERROR", f"watchdog: {_where(error)}: {error!r}")
             if failures >= _FAILURES:
                 raise
-    os._exit(0)  # nothing is to be flushed, and the interpreter would take 3 ms to take itself down
+    os._exit(0)  # nothing needs a flush, and the interpreter's own exit takes 3 ms
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line, without the `traceback` module and its two megabytes."""
+    """The innermost file and line of an error. The `traceback` module would cost two megabytes."""
     trace = error.__traceback__
     assert trace is not None
     while trace.tb_next is not None:

@@ -1,7 +1,6 @@
-"""What workers and a server leave behind: scans of the process tree, and who is killed after each.
+"""Kills what workers and a server leave behind: decides when to scan, and which processes to kill.
 
-`tree.descendants` finds these processes, and `tree.termination` kills them. This module decides
-when, and which.
+`tree.descendants` finds these processes, and `tree.termination` kills them.
 """
 
 from __future__ import annotations
@@ -34,17 +33,18 @@ if TYPE_CHECKING:
     from .reporting import Reporter
 
 SETTLE = 0.5
-"""Seconds that a look at what there is at the end of the workers may take, where processes come and
-go."""
+"""Maximum seconds for the scans that note all descendants at the end of the workers. Where
+processes come and go, no scan may be complete."""
 
 PROVE_AGAIN = 0.01
-"""Seconds until the next look, where the last one has not proved that nothing is left."""
+"""Seconds until the next scan, if the last one has not proved that no process is left."""
 
 RESTLESS = "starts others faster than they are killed"
-"""What can be said of a process that no look at the table finds."""
+"""The description of a process that no scan finds, although the main process has a child."""
 
 LAST_WORDS = 5.0
-"""Seconds that main has, when nothing is left, to shut down its SyncManagers and to say so."""
+"""Seconds that the main process has, when no process is left, to shut down its SyncManagers and to
+say so."""
 
 
 class Leftovers:
@@ -98,7 +98,7 @@ class Leftovers:
         self.next_scan = 0.0
 
     def scan_if_due(self, now: float) -> None:
-        """Look at the process table, for whatever is to be done with it now."""
+        """Scan the process table if a scan is due, and act on what it shows."""
         if now < self.next_scan:
             return
         try:
@@ -119,7 +119,7 @@ class Leftovers:
             self._write_descendants()
 
     def remember(self, now: float) -> None:
-        """Note who descends from whom, for when the tree is broken."""
+        """Note who descends from whom, for the time when the ancestors have exited."""
         try:
             self.next_scan = now + self.descendants.scan(self._roots())
         except OSError as error:
@@ -127,7 +127,7 @@ class Leftovers:
             self.next_scan = now + SCAN_EVERY
 
     def settle(self) -> None:
-        """Know all that is below the main process by now, within `SETTLE` seconds."""
+        """Scan until all descendants of main are known, for `SETTLE` seconds at most."""
         by = time.monotonic() + SETTLE
         while self._progress.phase in (WATCHING, STOPPING):
             now = time.monotonic()
@@ -136,8 +136,10 @@ class Leftovers:
                 break
 
     def _note_blindness(self, error: OSError, now: float) -> None:
-        """It will be tried again, without end while main lives: that there is no descriptor to look
-        with passes, and is worth no word. Anything else is worth one."""
+        """Handle a process table that can't be read. The scan is repeated as long as main lives.
+
+        A lack of descriptors is temporary, and is not logged. Any other error is logged once.
+        """
         if self._progress.phase == CLEARING and now >= self._progress.deadline + GIVE_UP_AFTER:
             self._progress.phase = GONE
         elif error.errno in platform.SCARCE or self._has_complained:
@@ -155,23 +157,23 @@ class Leftovers:
     # -- killing them -----------------------------------------------------------------------------
 
     def begin_stop(self) -> None:
-        """Count from now on how many are killed."""
+        """Count from now on how many leftovers are killed."""
         self._killed_before_stop = self.terminator.exited
 
     def note_exit(self, worker: Identity) -> None:
-        """A worker has exited while the server runs: what it has started is killed."""
+        """Have the descendants of a worker killed, which has exited while the server runs."""
         self._exited.add(worker)
 
     def _clear(self, now: float) -> None:
-        """Kill what workers left behind, and once main is gone its helpers too."""
+        """Kill what workers left behind and, once the main process has died, its helpers too."""
         progress, last = self._progress, self._progress.phase == CLEARING
-        # While main lives, what was left must be gone before main's own time is up.
+        # While main lives, leftovers must be dead before main's own deadline.
         deadline = progress.deadline if last else progress.deadline - LEFTOVER_GRACE / 2
         found = self.descendants.find_leftovers(
             self._roots(),
             self.helpers if last else {},
             exempt_preexisting=not last,
-            # What there is when the server has stopped in good order is the script's.
+            # After an orderly stop of the server, the remaining descendants are the script's.
             of=frozenset() if progress.is_orderly else None,
         )
         by = 0.0 if progress.is_forced else deadline
@@ -194,14 +196,14 @@ class Leftovers:
         progress = self._progress
         progress.phase = FINISHED
         self._write_descendants()
-        if not progress.is_over:  # main has a little more to do, and says when that is done
+        if not progress.is_over:  # main still shuts down its helpers, and reports when it has
             progress.deadline = max(progress.deadline, now + LAST_WORDS)
         survivors = [*self.terminator.reasons_given_up, *([RESTLESS] if self._is_unproven else [])]
         killed = self.terminator.exited - self._killed_before_stop
         self._channel.send(wire.DONE, killed, *survivors)
 
     def _is_proven(self, now: float) -> bool:
-        """Whether nothing is left, by all that can be known; or there is no time to look again."""
+        """Whether no process is left, as far as scans can tell, or there is no time for another."""
         self._is_unproven = not self.descendants.has_seen_every_child()
         if self._is_unproven and now >= self._progress.deadline - LEFTOVER_GRACE / 4:
             self._reporter.line("ERROR", f"a process of the server {RESTLESS}; giving up")
@@ -209,19 +211,19 @@ class Leftovers:
         return not self._is_unproven
 
     def _self_ending(self) -> set[Identity]:
-        """Helpers that exit by themselves when nobody uses them any more.
+        """The helpers that get no SIGTERM, because they exit when no process uses them any more.
 
-        The tracker has work to do then: it unlinks what others have left in /dev/shm. The fork
-        server has none, and takes 15 ms for its exit. But after a stop in good order nobody is in a
-        hurry, and its exit is worth no line in the log.
+        The resource tracker has work to do then: it unlinks what others have left in /dev/shm. The
+        fork server has none, and exits within 15 ms. After an orderly stop there is time for that,
+        and a SIGTERM would be a needless line in the log.
         """
         return self.services if self._progress.is_orderly else self.trackers
 
     def _clear_after_exits(self, now: float) -> None:
-        """Kill what a worker has left behind while the others go on, and main with them.
+        """Kill what an exited worker has left behind, while the server runs.
 
-        Also where the worker exited in peace, to be replaced: a helper of its own that it forgot
-        would be there once more after each restart.
+        Also after an orderly exit, as for a replacement: otherwise each restart of a worker that
+        forgets a child would leave one more.
         """
         found = self.descendants.find_leftovers(self._roots(), {}, of=self._exited)
         self.next_scan = now + self.terminator.terminate(found, {}, set(), NEVER)
@@ -229,10 +231,10 @@ class Leftovers:
         if not self.terminator.targets:
             self._exited.clear()
 
-    # -- saying so --------------------------------------------------------------------------------
+    # -- reports ----------------------------------------------------------------------------------
 
     def report_zombies(self) -> None:
-        """Tell main of each once: with hundreds of them, again and again would fill the channel."""
+        """Report each adopted zombie to the main process, once: hundreds would fill the channel."""
         if self._progress.main_lives:
             for identity in self.descendants.adopted_zombies - self._zombies:
                 self._channel.send(wire.ZOMBIE, *identity)

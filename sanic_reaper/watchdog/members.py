@@ -1,4 +1,4 @@
-"""The processes that the main process has registered, their deadlines, and the way to kill one."""
+"""The registered processes of a server, their deadlines, and the signals to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .reporting import Reporter
 
 DUMP = 1.0
-"""Seconds that a worker has, after SIGABRT, to write its stack and die."""
+"""Seconds after SIGABRT within which a worker must have written its stack and died."""
 
 ANSWER = 1.0
 """Seconds that the main process has to find out where an expired worker is, before the watchdog has
@@ -32,16 +32,17 @@ the worker write its stack."""
 
 
 class Member:
-    """A registered process, with what must happen by when (monotonic seconds).
+    """A registered process and its deadlines, in monotonic seconds.
 
     Attributes:
-        ready_by: when its start must be over. None: the start is over, or has no limit.
-        dump_at: when the watchdog has it write its stack, unless its stack is known before.
+        ready_by: when its start must be over. `None`: the start is over, or has no limit.
+        dump_at: when it gets SIGABRT to write its stack, unless its stack is known before.
         kill_at: when it is killed.
-        end_by: when it must have exited, once it was replaced.
+        end_by: when it must have exited, after it was told to stop while the server runs.
         cause: why it is killed, or is to be killed at `kill_at`: one of `kills.KILLS`.
-        since: a moment and its cause, which the log measures from while the server goes on.
+        since: a moment and its cause, from which the log measures while the server runs.
         asked: whether it was sent SIGTERM.
+        killed: whether it was sent SIGKILL.
         refused: whether it was logged that the watchdog may not signal it.
     """
 
@@ -82,10 +83,11 @@ class Member:
         return f"{self.title} [{self.handle.pid}]"
 
     def deadlines(self, is_dumping: bool) -> Iterator[float]:
-        """The moments at which something is to be done with it.
+        """Its deadlines, in monotonic seconds.
 
         Args:
-            is_dumping: whether some process writes its stack now, for which another one waits.
+            is_dumping: whether another process writes its stack now. Stacks are written one after
+                the other.
         """
         for moment in (self.ready_by, self.end_by, self.kill_at):
             if moment is not None:
@@ -111,19 +113,29 @@ class Members:
         self._reporter = reporter
 
     def register(self, identity: Identity, role: str, ready_by: float, name: str) -> bool:
-        """Returns whether the process is alive and was not registered before."""
+        """Register a process.
+
+        Args:
+            identity: which process.
+            role: one of `roles.ROLES`.
+            ready_by: when its start must be over, in monotonic seconds. 0: at no time.
+            name: its name, for the log.
+
+        Returns:
+            Whether the process is alive and was not registered before.
+        """
         handle = None if identity in self.all else Handle.open(*identity)
         if handle is None:
             return False
         member = self.all[identity] = Member(handle, role, name, ready_by or None)
         if handle.fd is not None:
             self._poll.register(handle.fd, select.POLLIN)
-        if self._progress.phase != WATCHING:  # a newcomer to a server that is stopping
+        if self._progress.phase != WATCHING:  # the server is already stopping
             self.terminate(member)
         return True
 
     def take_exited(self, ready: Set[int]) -> list[Member]:
-        """Those that have exited, which are no members any more.
+        """Remove the members that have exited, and return them.
 
         Args:
             ready: descriptors that are readable.
@@ -139,7 +151,7 @@ class Members:
         return exited
 
     def deadlines(self) -> Iterable[float]:
-        """When something is to be done with one of them."""
+        """The deadlines of all members, in monotonic seconds."""
         is_dumping = any(member.kill_at is not None for member in self.all.values())
         for member in self.all.values():
             if not member.killed:
@@ -148,20 +160,21 @@ class Members:
 
     @property
     def are_blind(self) -> bool:
-        """Whether no descriptor tells of the exit of one of them."""
+        """Whether there is a member of whose exit no descriptor tells."""
         return any(member.handle.fd is None for member in self.all.values())
 
     # -- deadlines --------------------------------------------------------------------------------
 
     def enforce_startups(self, now: float) -> None:
+        """Report members that are late with their start, and have them write their stack."""
         for member in self.all.values():
             if member.ready_by is not None and now >= member.ready_by:
-                # Main has to agree: it may be busy, and the worker's word that it is ready unread.
-                # A main that does not even listen could do nothing about the worker's end.
+                # Main must confirm: if it was busy, it may not have read the worker's `ready` yet.
+                # If main does not answer at all, it could not replace the worker either.
                 member.ready_by = None
                 self._channel.send(wire.EXPIRED, *member.handle.identity)
         if any(member.kill_at is not None for member in self.all.values()):
-            return  # one stack at a time: two at once would be interleaved line by line
+            return  # one stack at a time: the lines of two would be mixed
         for member in self.all.values():
             if member.dump_at is not None and now >= member.dump_at:
                 member.dump_at = None
@@ -180,7 +193,7 @@ class Members:
         member.dump_at = time.monotonic() + ANSWER
 
     def _dump(self, member: Member) -> None:
-        """SIGABRT: `faulthandler` answers it with every thread's stack, whoever holds the GIL."""
+        """Send SIGABRT: `faulthandler` then writes every thread's stack, whoever holds the GIL."""
         try:
             platform.forbid_core_dump(member.handle.pid)
         except OSError:
@@ -193,6 +206,7 @@ class Members:
         send_signal(member.handle, signal.SIGCONT, self._reporter)
 
     def enforce_ends(self, now: float) -> None:
+        """Kill the members that missed a deadline."""
         progress = self._progress
         for member in self.all.values():
             if member.kill_at is not None and now >= member.kill_at:
@@ -205,15 +219,16 @@ class Members:
     # -- signals ----------------------------------------------------------------------------------
 
     def terminate_all(self) -> None:
-        """Send SIGTERM to each, once. No deadline of a start counts any more."""
+        """Send SIGTERM to each member, once. Deadlines of a start no longer apply."""
         for member in self.all.values():
             member.ready_by = member.dump_at = None
             self.terminate(member)
 
     def terminate(self, member: Member) -> None:
-        """SIGTERM, once: Sanic takes a second one for an order to drop everything.
+        """Send SIGTERM to a member, once: at a second one, Sanic drops all requests.
 
-        SIGCONT follows, as systemd does it, for a stopped process acts on nothing but SIGKILL.
+        SIGCONT follows, as in systemd (systemd.kill(5)), because a stopped process acts on no other
+        signal than SIGKILL.
         """
         if member.asked or self._progress.is_forced:
             return
@@ -242,7 +257,7 @@ class Members:
         send_signal(member.handle, signal.SIGKILL, self._reporter)
 
     def _may_signal(self, member: Member) -> bool:
-        """Whether the watchdog may signal it; if not, that is logged once."""
+        """Whether the watchdog may signal a member. If not, one line says so."""
         if may_signal(member.handle):
             return True
         if not member.refused:
@@ -263,7 +278,7 @@ class Members:
 
 
 def send_signal(handle: Handle, signum: int, reporter: Reporter) -> None:
-    """Send a signal, to any process. If the kernel refuses it, that is logged."""
+    """Send a signal to a process. If the kernel refuses it, one line says so."""
     try:
         handle.send(signum)
     except PermissionError:

@@ -1,6 +1,6 @@
-"""How far the life of a server is, as the watchdog sees it: the phase, and the deadlines of a stop.
+"""The phase of a server and the deadlines of its stop, as the watchdog knows them.
 
-Every moment is monotonic, in seconds. The modules of the watch share one object of this kind.
+Every moment is in monotonic seconds. The modules of the watch share one `Progress`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ WATCHING = "watching"
 STOPPING = "stopping"
 """The main process stops: workers drain."""
 FINISHING = "finishing"
-"""The main process has done its part: what workers left behind is killed."""
+"""The workers have exited: what they left behind is killed."""
 FINISHED = "finished"
-"""Nothing is left but the main process and its helpers."""
+"""No process is left except the main process and its helpers."""
 DRAINING = "draining"
-"""The main process is gone: workers drain."""
+"""The main process has died: workers drain."""
 CLEARING = "clearing"
-"""The main process and the workers are gone: everything else is killed."""
+"""The main process and the workers have exited: every other process is killed."""
 GONE = "gone"
-"""Nothing is left."""
+"""No process is left, or there is nothing to watch any more: the watchdog exits."""
 
 _MAIN_LIVES = (WATCHING, STOPPING, FINISHING, FINISHED)
 
@@ -33,12 +33,13 @@ class Progress:
     Attributes:
         phase: one of the constants above.
         drain_by: when registered processes must have exited.
-        deadline: when the main process must have exited; after its death: everything else.
+        deadline: when the main process must have exited. After its death: when every other process
+            must have exited.
         is_forced: whether processes are killed without a grace period.
         is_over: whether the main process has stopped its server and has no deadline any more.
-        is_orderly: whether the main process died only after all was done.
-        began: when the cause of what is done now happened.
-        cause: that cause, in the words of the log.
+        is_orderly: whether the main process exited only after its server had stopped.
+        began: when the `cause` happened. The log measures from then.
+        cause: what the watchdog acts on now, in the words of the log: `the stop`.
     """
 
     __slots__ = (
@@ -67,5 +68,9 @@ class Progress:
         return self.phase in _MAIN_LIVES
 
     def begin(self, cause: str) -> None:
-        """Measure from now on how long something took since `cause`."""
+        """Have the log measure from now on, and name this cause.
+
+        Args:
+            cause: what happens now, in the words of the log: `the stop`.
+        """
         self.began, self.cause = time.monotonic(), cause

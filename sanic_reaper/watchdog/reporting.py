@@ -1,6 +1,6 @@
-"""What the watch tells, and whom: the main process, or standard error and the run's files.
+"""Reports of the watch: to the main process or, after its death, to standard error and files.
 
-Guarantees: a line for the log is not lost when the main process dies before it has read the line.
+Guarantees that a line for the log is not lost if the main process dies before it has read the line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Reporter:
         progress: says whether the main process lives.
 
     Attributes:
-        directory: where the run's files are. Empty: nowhere.
+        directory: the directory of the run's files. "": there is none.
     """
 
     def __init__(
@@ -51,8 +51,12 @@ class Reporter:
     # -- lines for the log ------------------------------------------------------------------------
 
     def line(self, level: str, text: str) -> None:
-        """A line for the log, through the main process's own while that lives: it knows the user's
-        format and place."""
+        """Log a line, through the main process while that lives: it knows the user's log.
+
+        Args:
+            level: name of a level, such as `ERROR`.
+            text: the line.
+        """
         self._report(wire.LOG, level, text)
 
     def signal(
@@ -64,12 +68,14 @@ class Reporter:
         why: str = "",
         since: tuple[float, str] | None = None,
     ) -> None:
-        """A signal that was sent, or refused: its fields, which are worded where they are logged.
+        """Log a signal that was sent or refused. Its fields are worded by whoever logs them.
 
         Args:
-            who: role, name and pid.
+            level: name of a level, such as `WARNING`.
+            signum: the signal, or `kills.NO_SIGNAL`.
+            who: role, name and pid of the process.
             evidence, why: as `kills.sentence` has them.
-            since: a moment and its cause, to measure from while the server goes on.
+            since: a moment and its cause, to measure from while the server runs.
         """
         progress = self._progress
         if since is None or progress.phase != WATCHING:
@@ -80,7 +86,7 @@ class Reporter:
     def _report(self, *message: Any) -> None:
         if self._progress.main_lives:
             self._channel.send(*message)
-            # Main has it, or will have it when it has read what came before.
+            # Main has the line, or will have it once it has read those before.
             if self._channel.open:
                 self._unseen.append(message)
                 return
@@ -94,15 +100,19 @@ class Reporter:
             self.event("log", level=level, text=text)
 
     def confirm(self, lines: int) -> None:
-        """The main process has read so many lines, the oldest first."""
+        """Forget the oldest lines, which the main process has read.
+
+        Args:
+            lines: how many.
+        """
         del self._unseen[:lines]
 
     def confirm_all(self) -> None:
-        """Whoever is told logs each line at once."""
+        """Forget all lines: they were logged at once."""
         self._unseen.clear()
 
     def write_unseen(self) -> None:
-        """The main process is gone: write what it may not have read."""
+        """Write the lines that the main process may not have read. It has died."""
         unseen, self._unseen = self._unseen, []
         for message in unseen:
             self._write(message, is_told=self._progress.phase != FINISHED)
@@ -124,7 +134,7 @@ class Reporter:
         self.killed(identity, name, "", evidence)
 
     def event(self, kind: str, **fields: object) -> None:
-        """Write an event to the run's files, for `report`: what happened after the main process."""
+        """Write an event after the main process's death to the run's files, for `report`."""
         if self.directory:
             record = state.line(kind, time=time.monotonic(), **fields)
             try:
@@ -133,19 +143,23 @@ class Reporter:
                 pass
 
     def write_descendants(self, known: Set[Identity], preexisting: Set[Identity]) -> None:
-        """Write down which processes are the server's, for a later start or a sweep that finds
-        neither the main process nor the watchdog. A process that was forked without exec, and whose
-        parent is gone too, is known by nothing else.
+        """Write down which processes are descendants of the server.
+
+        A later start or a sweep reads this if it finds neither the main process nor the watchdog.
+        There is no other evidence for a process that was forked without exec, and whose parent has
+        exited.
 
         Args:
-            preexisting: those of them that descend from children which the main process had before.
+            known: the descendants.
+            preexisting: those of them that descend from children which the main process had before
+                the server.
         """
         found, name = set(known), self._run + state.KIN
         if self._progress.phase in (STOPPING, FINISHED):
-            found -= preexisting  # no later start may kill what is the script's own
+            found -= preexisting  # they are the script's: no later start may kill them
         if not self.directory or not (found or self._descendants):
             return
-        # Somebody may have removed the file.
+        # Somebody else can have removed the file.
         is_there = self._descendants_file == statedir.file_id(self.directory, name)
         if found != self._descendants or not is_there:
             lines = [state.line("kin", pid=pid, start=start) for pid, start in sorted(found)]

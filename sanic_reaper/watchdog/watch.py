@@ -1,8 +1,8 @@
 """The watch: a list of processes with deadlines. When a deadline passes, or main dies, it kills.
 
-It normally lives in a process of its own (`entry`). Where that process can't be started, the main
-process turns the watch itself, in the pauses of its own loop. The watch then guards against
-everything but the main process's death.
+The watch normally runs in a process of its own (`entry`). If that process can't be started, the
+main process turns the watch itself, in the pauses of its own loop. The watch then guards against
+everything except the main process's death.
 
 Nothing here imports Sanic, asyncio, or a module of the standard library that costs much memory.
 """
@@ -43,25 +43,27 @@ if TYPE_CHECKING:
     from ..protocol.channel import Channel
 
 HANG_UP = 1.0
-"""Seconds that main may live on after it closed the channel; then it has let us go."""
+"""Seconds after which a main process that closed the channel and still lives is no server any more:
+it has executed another program (exec)."""
 
 NO_DESCRIPTOR = 0.05
-"""Seconds between two looks at a process whose end no descriptor tells, where its end is due."""
+"""Seconds between two checks of a process that is expected to exit, without a descriptor that tells
+of its exit."""
 
 NO_DESCRIPTOR_YET = 0.4
-"""The same while the server runs, for hours and days. Main's end is seen at once all the same: the
-channel breaks."""
+"""Seconds between two such checks while the server runs. The main process's death is noticed at
+once all the same, because the channel breaks."""
 
 
 class Watch:
-    """The list, its deadlines and the one way to kill.
+    """Watches the processes of one server, and kills those that miss their deadlines.
 
     Args:
-        main: the process whose end ends everything.
-        run: the id that main's descendants bear in their environment.
-        orphan_grace: seconds that workers may drain once main is gone.
-        channel: where main says what to watch, and hears what has happened.
-        log: where a line goes that main can't log any more: its level, its text.
+        main: the main process. When it dies, every other process of the server is stopped.
+        run: the id of the run, which the descendants have in their environment.
+        orphan_grace: seconds that workers may drain after the main process has died.
+        channel: the channel to the main process.
+        log: takes a line that the main process can't log any more: its level, its text.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Watch:
         self.channel.flush()
         for message in self.channel.receive():
             self._dispatcher.dispatch(message)
-        self._look_at_main(ready)
+        self._check_main(ready)
         self._handle_exits(ready)
         now = time.monotonic()
         self.members.enforce_startups(now)
@@ -115,7 +117,7 @@ class Watch:
         return {fd for fd, _ in self._poll.poll(seconds * 1000)}
 
     def _pause(self) -> float:
-        """Seconds until something is due."""
+        """Seconds until the next deadline."""
         now = time.monotonic()
         due = [
             NEVER if self.phase == FINISHED else self.leftovers.next_scan,
@@ -139,10 +141,15 @@ class Watch:
             self._poll.unregister(handle.fd)
         handle.close()
 
-    # -- what the main process tells it to do ------------------------------------------------------
+    # -- orders of the main process ---------------------------------------------------------------
 
     def stop(self, drain_by: float, deadline: float) -> None:
-        """Registered processes must exit by `drain_by`, main and everything else by `deadline`."""
+        """Begin the stop of the server.
+
+        Args:
+            drain_by: when registered processes must have exited, in monotonic seconds.
+            deadline: when the main process must have exited, in monotonic seconds.
+        """
         progress = self.progress
         progress.drain_by = min(progress.drain_by, drain_by)
         progress.deadline = min(progress.deadline, deadline)
@@ -154,25 +161,28 @@ class Watch:
         self.members.terminate_all()
 
     def kill(self) -> None:
-        """Kill everything now."""
+        """Kill all registered processes and all leftovers now, without a grace period."""
         self.progress.is_forced = True
         self.stop(0.0, time.monotonic() + LEFTOVER_GRACE)
 
     def finish(self) -> None:
-        """The workers have exited: kill what they left behind."""
+        """Kill what the workers have left behind. They have exited."""
         if self.phase in (WATCHING, STOPPING):
             self.progress.phase = FINISHING
             self.leftovers.scan_now()
 
     def hand_over(self) -> None:
-        """All workers have ended: what main starts from now on is the script's. What is below main
-        by now is known; main waits until that is so."""
+        """Treat what the main process starts from now on as the script's, not as the server's.
+
+        All workers have exited. A scan notes every descendant that the main process has by now. The
+        main process waits for the answer.
+        """
         self.leftovers.settle()
         self.leftovers.descendants.has_strangers = True
         self.channel.send(wire.HANDED_OVER)
 
     def kill_other(self, identity: Identity, name: str, why: str) -> None:
-        """A helper that main would kill, and may not, since it has become another user."""
+        """Kill a helper for a main process that has become another user, and may not do it."""
         handle = Handle.open(*identity)
         if handle is not None:
             who = (HELPER, name, handle.pid)
@@ -181,7 +191,7 @@ class Watch:
             handle.close()
 
     def _wake_helpers(self) -> None:
-        """A stopped SyncManager would hold up everybody who still has to tell it something."""
+        """Send SIGCONT to stopped helpers and descendants: a stopped SyncManager blocks clients."""
         # The children that main had before the server are the script's own to stop.
         descendants, is_orderly = self.leftovers.descendants, self.progress.is_orderly
         known = set() if is_orderly else descendants.known.keys() - descendants.preexisting
@@ -193,20 +203,25 @@ class Watch:
                     send_signal(handle, signal.SIGCONT, self.reporter)
                     handle.close()
 
-    # -- who has exited ---------------------------------------------------------------------------
+    # -- exits ------------------------------------------------------------------------------------
 
-    def _look_at_main(self, ready: set[int]) -> None:
+    def _check_main(self, ready: set[int]) -> None:
         if not self.progress.main_lives:
             return
-        gone = self.main.fd in ready if self.main.fd is not None else not self.main.alive()
-        if gone:
+        fd = self.main.fd
+        has_exited = fd in ready if fd is not None else not self.main.alive()
+        if has_exited:
             self._handle_main_exit()
         elif not self.channel.open:
             self._hang_up()
 
     def _hang_up(self) -> None:
-        """A dying main closes its end a moment before it is a zombie. If main is still alive after
-        `HANG_UP`, it has exec'ed another program: stop watching and leave its children alone."""
+        """Handle a channel that the main process has closed.
+
+        A dying main process closes it a moment before it becomes a zombie. If the main process is
+        still alive after `HANG_UP`, it has executed another program: stop watching, and leave its
+        children alone.
+        """
         now = time.monotonic()
         if self._hung_up is None:
             self._hung_up = now
@@ -215,7 +230,7 @@ class Watch:
             self.progress.phase = GONE
 
     def _handle_main_exit(self) -> None:
-        """Main is gone. Workers drain, unless their time is up already."""
+        """Stop what the main process, which has died, has started. Workers may drain first."""
         self._close_channel()
         self._release(self.main)
         self.reporter.write_unseen()
@@ -230,7 +245,7 @@ class Watch:
         progress.drain_by = min(progress.drain_by, now + self.orphan_grace)
         progress.deadline = max(now, progress.drain_by) + LEFTOVER_GRACE
         self._wake_helpers()
-        # Before they are asked: what they have just started must be known when they are gone.
+        # Before SIGTERM: what the workers have just started must be known once they have exited.
         self.leftovers.remember(now)
         self.members.terminate_all()
 
@@ -247,11 +262,11 @@ class Watch:
             elif not self.progress.is_orderly:
                 why = KILLS[member.cause] if member.killed else None
                 self.reporter.event("ended", pid=pid, start=start, killed=why)
-            # A process of the user's own may be there to start something, and end.
+            # A process of the user's may exist only to start another one, and exit.
             if self.phase == WATCHING and member.role == WORKER:
                 self.leftovers.note_exit(identity)
                 self.progress.begin(f"the end of {member}")
-            # What it leaves behind has another parent now: look while we know whose it was.
+            # Its children have another parent now: scan while it is known whose they were.
             self.leftovers.scan_now()
         if self.leftovers.terminator.has_exited(ready):
             self.leftovers.scan_now()
