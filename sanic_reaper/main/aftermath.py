@@ -30,7 +30,7 @@ THREADS_LEFT_AFTER = 1.0
 def name_threads_that_are_waited_for(left: Set[threading.Thread]) -> None:
     """Say in one line which threads the interpreter waits for, if they take long.
 
-    The interpreter exits only when each thread that is no daemon has ended, and says nothing.
+    The interpreter waits for each thread that is no daemon, and prints nothing about it.
 
     Args:
         left: threads that are not named, because `leave_threads` does not wait for them.

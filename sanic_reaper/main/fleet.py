@@ -138,17 +138,17 @@ class Fleet:
             process.deadline_sent = deadline
         self._send(wire.REGISTER, *process.identity, process.role, deadline, process.name)
 
-    def handle_exits(self, hear: Callable[[], None]) -> list[SupervisedProcess]:
+    def handle_exits(self, receive: Callable[[], None]) -> list[SupervisedProcess]:
         """Reap the processes that have exited, and remove them.
 
         Args:
-            hear: reads what the watchdog has sent by now.
+            receive: reads the messages of the watchdog that have arrived.
         """
         # Reading the exit code reaps the process: nothing else joins a worker that was replaced.
         dead = [process for process in self.living if process.exitcode is not None]
         if dead:
             # The watchdog has sent the reason of a kill before: `on_killed` needs the process here.
-            hear()
+            receive()
         for process in dead:
             self.living.remove(process)
             if process.link is not None:

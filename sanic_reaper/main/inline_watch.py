@@ -1,7 +1,7 @@
-"""The watch in the main process itself, for where no watchdog can be started.
+"""The watch in the main process itself, in the place of a watchdog that can't be started.
 
-Deadlines hold as long as the main process's loop turns. Nobody guards against the main process's
-own death then but the kernel, by the parent death signal.
+Assumes that the main process's loop turns: deadlines are enforced only then. Only the kernel's
+parent death signal covers the death of the main process itself.
 """
 
 from __future__ import annotations

@@ -65,10 +65,10 @@ class Supervision(Protocol):
     def turn(self) -> None:
         """One turn of main's loop."""
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         """Act on the messages of the watchdog that have arrived."""
 
-    def wants(self, workers: int, has_started: bool) -> None:
+    def note_workers(self, workers: int, has_started: bool) -> None:
         """Note how many workers are configured, and whether all of them have started once."""
 
     def on_ack(self, worker: Worker) -> None:

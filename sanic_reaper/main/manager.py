@@ -78,7 +78,7 @@ class SupervisedManager(WorkerManager):
             raise RuntimeError(f"Cannot serve with {number} workers")
         watched: Any = WatchedContext(context, supervisor.launcher, serve)
         super().__init__(number, serve, server_settings, watched, *args, **kwargs)
-        postmortem = Postmortem(supervisor.hear)
+        postmortem = Postmortem(supervisor.receive)
         self._slots = Slots(supervisor, postmortem)
         self._user_processes = UserProcesses(supervisor.hooks, postmortem)
         supervisor.fleet.on_start.append(self._user_processes.on_start)

@@ -157,7 +157,7 @@ class Notifier:
         self._send_changes(Situation(STARTING, deadline=time.monotonic() + limit if limit else 0.0))
 
     def guard(self) -> None:
-        """Sanic's own manager runs the workers: nobody here knows how many there are."""
+        """Report the server as up, because Sanic's own manager runs the workers, uncounted."""
         self.situation = lambda: Situation(UP, turns=True)
 
     def turn(self, stop_by: float | None) -> None:

@@ -13,18 +13,18 @@ class Postmortem:
     """Finds out why processes have died. A server has one.
 
     Args:
-        hear: reads the messages of the watchdog that have arrived.
+        receive: reads the messages of the watchdog that have arrived.
     """
 
-    def __init__(self, hear: Callable[[], None]) -> None:
-        self._hear = hear
+    def __init__(self, receive: Callable[[], None]) -> None:
+        self._receive = receive
         self._oom_kills = platform.oom_kills()
 
     def of(self, process: SupervisedProcess) -> tuple[str, str]:
         """Why a process has died: in the words of the log, and as one of `causes.DEATHS`."""
         assert process.exitcode is not None
         # The watchdog reports a kill before it kills. Both may have happened since main last read.
-        self._hear()
+        self._receive()
         before, self._oom_kills = self._oom_kills, platform.oom_kills()
         more = None
         if before is not None and self._oom_kills is not None:

@@ -60,7 +60,7 @@ class Reader:
     def _read(self) -> bytes:
         data = b""
         while len(data) < MOST_AT_ONCE and not self.is_lost:
-            if mark_of(self._fd) != self._mark:  # somebody has closed it
+            if mark_of(self._fd) != self._mark:  # user code has closed it
                 self._fd, self.is_lost = -1, True
                 break
             try:

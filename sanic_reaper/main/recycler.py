@@ -17,7 +17,7 @@ CHECK_EVERY = 1.0
 """Seconds between two checks of what the workers have used."""
 
 PAUSE_AFTER_FAILURE = 30.0
-"""Seconds for which no worker is recycled after a successor that did not start."""
+"""Seconds for which no worker is recycled after a replacement that did not start."""
 
 
 def _age(worker: Worker) -> float:
@@ -49,11 +49,11 @@ class Recycler:
         """The worker that was replaced last. It may still finish its requests."""
 
     def on_replaced(self, outgoing: Worker) -> None:
-        """Recycle nobody until this worker has exited, which its successor has replaced."""
+        """Recycle no worker until this one has exited, which its replacement has made obsolete."""
         self._draining = outgoing
 
     def on_failure(self) -> None:
-        """Recycle nobody for a while, because a successor did not start."""
+        """Recycle no worker for a while, because a replacement did not start."""
         self._next_check = time.monotonic() + PAUSE_AFTER_FAILURE
 
     def pick(self, slots: Iterable[Slot], all_serve: bool) -> tuple[Slot, Worker, Reason] | None:

@@ -1,4 +1,4 @@
-"""Begins to supervise a server: checks the settings, and makes the supervisor."""
+"""Begins the supervision of a server: checks the settings, and makes the supervisor."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from .supervisor import Supervisor
 
 
 def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | None:
-    """Begin to supervise the server whose primary app this is, unless it says not to.
+    """Begin the supervision of a server, unless its settings turn the Reaper off.
 
     Args:
-        earlier: children of main's that are not the server's.
+        app: the primary app of the server.
+        earlier: children of main that do not belong to the server.
         hooks: the users' hooks, which receive events.
 
+    Returns:
+        The supervisor. `None`: the Reaper is off.
+
     Raises:
-        SystemExit: a setting has a bad value, or a handler is misplaced. Nothing has been started
-            yet.
+        SystemExit: a setting has a bad value, or a handler is misplaced. Nothing was started yet.
     """
     settings = Settings.read_or_exit(app.config)
     if not settings.enabled:
@@ -55,7 +58,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
     if settings.sweep:
         preflight.sweep(app.name, hooks)
     supervisor.begin()
-    # Only now: whoever reads the log may not, and then main hangs in each line.
+    # Only now: if nobody reads the log's pipe, main hangs in each line, and needs a watchdog.
     for level, line in found.lines:
         log.log(LEVELS[level], "%s", line)
     for warning in settings.warnings(app.config):
@@ -65,7 +68,7 @@ def supervise(app: App, earlier: Set[Identity], hooks: Hooks) -> Supervisor | No
 
 
 def _checked(settings: Settings, app: App) -> Settings:
-    """The settings that hold, once nothing stands against a start.
+    """The settings that apply, after the checks that can refuse a start.
 
     Raises:
         SystemExit: a handler is misplaced, or the app has a route of the endpoint's.

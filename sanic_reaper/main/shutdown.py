@@ -33,7 +33,7 @@ HANDOVER_TIMEOUT = 1.0
 
 
 class Shutdown:
-    """The end of one server.
+    """The end of one server in the main process.
 
     Args:
         parts: the parts of the server, which are closed one by one.
@@ -125,11 +125,11 @@ class Shutdown:
         ):
             self._steps.attempt(purpose, step)
         self._is_finished = True
-        if not sanic_app.in_serve():  # somebody has called it by another name
+        if not sanic_app.in_serve():  # `serve` was called by another name: no hook follows
             self.end()
 
     def _note_failure(self) -> None:
-        """Where main has failed before its loop began, the exception is just passing by."""
+        """Note the exception that ends main, if it has failed before its loop began."""
         error = sys.exc_info()[1]
         if error is not None and not self._parts.journal.is_concluded:
             self.conclude(*outcome_of(error))
@@ -159,10 +159,10 @@ class Shutdown:
     # -- when `serve` is over ---------------------------------------------------------------------
 
     def end(self) -> None:
-        """Give the process back to the script, which goes on as if there had been no server."""
+        """Give the process back to the script, which continues as if there had been no server."""
         if os.getpid() != self._parts.main[0] or not self._watchdog.is_open:
-            return  # a child that main has forked; or all of this is done
-        if not self._is_finished:  # a listener of the user's has raised, and ours was never called
+            return  # a child that main has forked, or all of this was done before
+        if not self._is_finished:  # a listener of the user's has raised, so Sanic did not call ours
             self.finish()
         for purpose, step in (
             ("dismiss the watchdog", self._let_watchdog_go),
@@ -178,7 +178,7 @@ class Shutdown:
         SyncManager of the user's, which exits after main.
         """
         if not self._watchdog.is_open:
-            return  # `finish` comes after `serve` where a listener has raised: it has done this
+            return  # `finish` has called `end` already
         if self._watchdog.left_behind is None or services.managers():
             self._watchdog.send(wire.OVER)
         else:
@@ -189,9 +189,9 @@ class Shutdown:
         self._watchdog.dismiss()
 
     def _at_exit(self) -> None:
-        """End the server when the interpreter exits. After this it joins every thread."""
+        """End the server when the interpreter exits. It joins every thread after this."""
         if os.getpid() != self._parts.main[0] or _served[-1:] != [self]:
-            return  # a child that main has forked; or another server has begun here
+            return  # a child that main has forked, or another server has begun here
         self.end()
         left_threads = self._parts.listeners.left_threads
         if threading.current_thread() is threading.main_thread():
@@ -201,7 +201,7 @@ class Shutdown:
 
 
 _served: list[Shutdown] = []
-"""The last server of this process: it runs, or it is over and the script goes on."""
+"""The last server of this process. It can have stopped, while the script continues."""
 
 
 def end_of_serve() -> None:

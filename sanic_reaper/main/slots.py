@@ -96,7 +96,7 @@ class Slots:
         self._has_been_up = self._has_been_up or (
             self.has_started and all(map(_has_been_up, slots))
         )
-        self._supervisor.wants(len(slots), self._has_been_up)
+        self._supervisor.note_workers(len(slots), self._has_been_up)
         for slot in slots:
             if not self.has_started:
                 slot.is_initial = not (slot.current and slot.current.ready_is_handled)

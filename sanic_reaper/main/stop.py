@@ -17,7 +17,7 @@ class Stop:
 
     Args:
         timeout: seconds that the stop may take (`REAPER_SHUTDOWN_TIMEOUT`).
-        fleet, watchdog, journal: who must know that the stop has begun.
+        fleet, watchdog, journal: what is told that the stop has begun.
 
     Attributes:
         began_at: monotonic time at which the stop began. `None`: it has not begun.

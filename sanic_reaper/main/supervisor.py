@@ -193,7 +193,7 @@ class Supervisor:
         wanted = self.settings.beat_every
         return wanted if self.notifier is None else self.notifier.heartbeat_interval(wanted)
 
-    def wants(self, workers: int, has_started: bool) -> None:
+    def note_workers(self, workers: int, has_started: bool) -> None:
         """Note how many workers are configured, and whether all of them have started once."""
         self.journal.wanted = workers
         if has_started and not self.stop.has_begun:
@@ -221,7 +221,7 @@ class Supervisor:
         """
         if wait:
             connection.wait(self.news, wait)
-        self.hear()
+        self.receive()
         now = time.monotonic()
         self.fleet.turn(now)
         if now >= self._next_check:
@@ -238,7 +238,7 @@ class Supervisor:
             # a main that is stuck. And mostly the service manager itself has ordered the stop.
             self.notifier.turn(self.stop.deadline if self.stop.has_begun else None)
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         """Act on the messages of the watchdog that have arrived."""
         self.watchdog.receive()
 
@@ -269,7 +269,7 @@ class Supervisor:
 
     def handle_exits(self) -> None:
         """Reap the processes that have exited. In a stop, count those that were killed."""
-        for process in self.fleet.handle_exits(self.hear):
+        for process in self.fleet.handle_exits(self.receive):
             if self.stop.has_begun:
                 self.kills.count(process)
 

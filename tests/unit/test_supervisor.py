@@ -80,7 +80,7 @@ def test_a_zombie_that_the_watchdog_tells_of(age):
     child = os.posix_spawnp("true", ["true"], os.environ)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     supervisor.watchdog._endpoint = Teller(["zombie", str(child), str(start_of(child) - age)])
-    supervisor.hear()
+    supervisor.receive()
     supervisor._zombies.reap()
     assert (start_of(child) == UNKNOWN) == (age == 0)
     if age:
