@@ -244,6 +244,6 @@ def test_without_a_main_process_there_are_no_such_paths(launch):
     server = launch(WITH_ENDPOINT, argv=[sys.executable, "modes.py", "single"])
     server.wait_for("after_server_start done")
     assert ask(server, "live")[0] == 404
-    assert "nobody answers under REAPER_ENDPOINT" in server.output()
+    assert "REAPER_ENDPOINT has no effect" in server.output()
     server.command.process.send(SIGTERM)
     assert server.exit_code() == 0
