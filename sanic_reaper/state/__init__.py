@@ -1,17 +1,17 @@
-"""What a server leaves in its user's directory: the words of a few files.
+"""The files of a run in its user's directory: their names, and the format of their records.
 
 ======================  ===========================================================================
-`RUN.state`             main's: the server, its processes, what has happened. Replaced as a whole
-`RUN.beat`              main's: when its loop has last turned, seconds on the monotonic clock
-`RUN.kin`               the watchdog's: what the workers have started, as far as it has been seen
-`RUN.end`               the watchdog's, once main is gone: what it did, a line each
-`RUN.socket`            where main answers questions
-`RUN.stack`             what C writes when main is asked by a signal where it is itself
+`RUN.state`             written by main: the server, its processes, its events. Replaced as a whole
+`RUN.beat`              written by main: when its loop last turned, in monotonic seconds
+`RUN.kin`               written by the watchdog: the descendants of the server that scans have shown
+`RUN.end`               written by the watchdog after main's death: what it did, one line for each
+`RUN.socket`            the socket on which main answers questions
+`RUN.stack`             written by `faulthandler` in main: the stacks that a signal has asked for
 ======================  ===========================================================================
 
 `RUN` is the id of the run. A line is a record: its kind, and then its fields as `key=value`, with
-tabs between them. JSON was the alternative: a megabyte more in the watchdog. Moments are seconds on
-the monotonic clock, which all processes of a machine share and nobody can set.
+tabs between them. JSON was the alternative, and costs a megabyte more in the watchdog. Moments are
+in seconds on the monotonic clock, which all processes of a machine share and which cannot be set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 VERSION = 1
-"""Of the format. Who reads another one says so, and leaves it alone."""
+"""Version of the format. A reader leaves files of another version alone, and says so."""
 
 STATE, BEAT, KIN, END, SOCKET, STACK = ALL = (
     ".state",
@@ -38,7 +38,12 @@ Fields: TypeAlias = "dict[str, str]"
 
 
 def line(kind: str, **fields: object) -> str:
-    """One record. `None` leaves a field out."""
+    """One record as a line of a file.
+
+    Args:
+        kind: what the record is about: `server`, `process`, `event`.
+        fields: its fields. A field that is `None` is left out.
+    """
     words = [f"{key}={_escape(value)}" for key, value in fields.items() if value is not None]
     return "\t".join([kind, *words]) + "\n"
 
@@ -56,11 +61,15 @@ def _unescape(text: str) -> str:
 
 
 def encode(text: str) -> bytes:
+    """The bytes of a text, also of one that UTF-8 can't encode."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def parse(content: bytes) -> list[tuple[str, Fields]]:
-    """The records of a file. A last line without an end is one that is being written."""
+    """The records of a file, each with its kind and its fields.
+
+    A last line without a line end is left out: its writer has not finished it.
+    """
     records = []
     for text in content.decode("utf-8", "replace").split("\n")[:-1]:
         kind, *words = text.split("\t")
@@ -74,12 +83,12 @@ def parse(content: bytes) -> list[tuple[str, Fields]]:
 
 
 def boot() -> str:
-    """Which run of the machine this is: pids and creation times of another one mean nothing."""
+    """The id of the machine's boot. Pids and creation times of another boot mean nothing."""
     return _text_of("/proc/sys/kernel/random/boot_id")
 
 
 def namespace(pid: int | str = "self") -> str:
-    """In which PID namespace a process lives: its pid means something there only. "": unknown."""
+    """The PID namespace of a process, outside of which its pid means nothing. "": unknown."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid")
     except OSError:

@@ -1,6 +1,6 @@
-"""How a command asks main where a worker is: through a socket in the user's own directory.
+"""Asks the main process for a worker's stack, through a socket in the user's directory.
 
-Main's end is `main/control.py`.
+The main process's end is `main/control.py`.
 """
 
 from __future__ import annotations
@@ -14,24 +14,28 @@ from . import statedir
 from .socket_path import short_path
 
 PATIENCE = 8.0
-"""Seconds that somebody who asks waits for the whole answer, with others before him in the queue.
-Main alone gives one within two."""
+"""Seconds to wait for the whole answer. Main gives one within two seconds, but other questions can
+be ahead in its queue."""
 
 LONGEST_ANSWER = 4 * 1024 * 1024
-"""Bytes of an answer that are taken. A stack of a thousand threads has one."""
+"""Maximum length of an answer, in bytes. The stacks of a thousand threads take one MiB."""
 
 
 def ask_for_stack(directory: str, run: str, wanted: str) -> str:
-    """Where a worker is: every thread's stack, the innermost line first.
+    """Ask for every thread's stack of a worker.
 
     Args:
-        directory: in which the server has left word of itself,
-        run: and the id of its run.
+        directory: the directory of the run's files.
+        run: the id of the run.
         wanted: the name or the pid of the worker.
+
+    Returns:
+        The stacks, the innermost line first.
 
     Raises:
         LookupError: the server has no such worker.
-        OSError: nobody answers, or it can't be asked now. The error says why.
+        OSError: the main process does not answer, or the worker can't be asked now. The error says
+            why.
     """
     os.close(statedir.open_directory(directory, os.lstat(directory).st_uid))
     until = time.monotonic() + PATIENCE
@@ -53,10 +57,13 @@ def ask_for_stack(directory: str, run: str, wanted: str) -> str:
 
 
 def _connect(connection: socket.socket, path: str, until: float) -> None:
-    """Connect, or wait for a place in main's queue: the kernel does not wait for one (EAGAIN).
+    """Connect. If main's queue is full, the kernel refuses at once (EAGAIN, unix(7)): try again.
+
+    Args:
+        until: when to give up, in monotonic seconds.
 
     Raises:
-        TimeoutError: there is none until this moment on the monotonic clock.
+        TimeoutError: there was no free place in the queue.
     """
     while True:
         try:
@@ -70,11 +77,14 @@ def _connect(connection: socket.socket, path: str, until: float) -> None:
 
 
 def _answer(connection: socket.socket, until: float) -> bytes:
-    """All that is said until the other end hangs up. It may be anybody's, where root asks.
+    """Read until the other end closes the connection. If root asks, any user can be at that end.
+
+    Args:
+        until: when to give up, in monotonic seconds.
 
     Raises:
-        TimeoutError: it goes on after this moment on the monotonic clock.
-        OSError: it is more than any stack.
+        TimeoutError: the answer was not complete in time.
+        OSError: the answer is longer than any stack.
     """
     parts, size = [], 0
     while part := connection.recv(65536):

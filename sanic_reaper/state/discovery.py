@@ -1,6 +1,6 @@
-"""Finds the servers of this machine, by the files that they leave in their users' directories.
+"""Finds the servers of this machine, by the files that they write to their users' directories.
 
-Nothing here imports Sanic, or anything else that takes long: a probe calls it every few seconds.
+Imports nothing that takes long, such as Sanic: a probe calls this module every few seconds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MOST_FILES = 10_000
-"""Number of entries of a user's directory that are read."""
+"""Maximum number of entries that are read of a user's directory."""
 
 MOST_RUNS = 100
-"""Number of another user's runs that are read."""
+"""Maximum number of runs that are read of another user."""
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes that are read of another user's files: they must not keep root busy, or fill its memory."""
+"""Maximum number of bytes that are read of another user's files: they must not keep root busy, or
+fill its memory."""
 
 
 FRESH = 60.0
@@ -36,10 +37,10 @@ class Unread:
     """A state file that could not be understood.
 
     Args:
-        uid: the user in whose directory it lies.
-        path: where that is.
-        why: for people to read.
-        age: seconds since its server has last shown a sign of life. `None`: unknown.
+        uid: the user in whose directory the file is.
+        path: path of the file.
+        why: what is wrong with it, in words.
+        age: seconds since its server last wrote something. `None`: unknown.
     """
 
     def __init__(self, uid: int, path: str, why: str, age: float | None) -> None:
@@ -47,7 +48,7 @@ class Unread:
 
     @property
     def seems_alive(self) -> bool:
-        """Whether somebody writes beside that file, as a running server does each second."""
+        """Whether a server seems to run: a running server writes each second."""
         return self.age is not None and self.age < FRESH
 
     def __str__(self) -> str:
@@ -55,11 +56,11 @@ class Unread:
 
 
 def servers(uids: Iterable[int] | None = None, unread: list[Unread] | None = None) -> list[Server]:
-    """Every run of which something can be read, the oldest first.
+    """Read the files of all runs, the oldest run first.
 
     Args:
-        uids: whose; those that this process may see, where none are given.
-        unread: is given the files of servers that can't be understood.
+        uids: the users whose runs are read. `None`: all users whose files this process may see.
+        unread: the state files that can't be understood are appended to this list.
     """
     found: dict[tuple[int, str], Server] = {}
     for uid in statedir.users() if uids is None else uids:
@@ -73,12 +74,12 @@ def servers(uids: Iterable[int] | None = None, unread: list[Unread] | None = Non
 
 
 def _is_fresher(one: Server, other: Server) -> bool:
-    """A main that can't write to its directory any more goes on in another one."""
+    """Whether one record of a run is newer than the other: main can change its directory."""
     return (one.beat or 0.0) > (other.beat or 0.0)
 
 
 class ReadingLimit:
-    """How much of a user's files may still be read. All of our own files are read."""
+    """How much of a user's files may still be read. This user's own files are all read."""
 
     def __init__(self, uid: int) -> None:
         self.uid = uid
@@ -88,11 +89,15 @@ class ReadingLimit:
 
 
 def load(path: str, uid: int, run: str) -> Server:
-    """One server, of which it is known where it has left word of itself; or did, before it had to
-    go elsewhere.
+    """Read the files of one run, also if main has moved them to another directory since.
+
+    Args:
+        path: the directory where the files were.
+        uid: the owner of that directory.
+        run: the id of the run.
 
     Raises:
-        OSError: there is nothing that could be read, or believed.
+        OSError: no file can be read, or none can be trusted.
     """
     found, failure = None, None
     for user, place in _where_it_may_be(path, uid):
@@ -112,7 +117,7 @@ def load(path: str, uid: int, run: str) -> Server:
 
 def _where_it_may_be(path: str, uid: int) -> Iterator[tuple[int, str]]:
     yield uid, path
-    for user in dict.fromkeys((uid, os.geteuid())):  # main may have given up being root
+    for user in dict.fromkeys((uid, os.geteuid())):  # main can have given up being root
         for place in statedir.places(user):
             if (user, place) != (uid, path):
                 yield user, place
@@ -152,7 +157,7 @@ def _in_directory(path: str, limit: ReadingLimit, unread: list[Unread]) -> Itera
 
 
 def runs_in(directory: int) -> list[str]:
-    """The ids of the runs of which there is a state file in an open directory."""
+    """The ids of the runs that have a state file in an open directory."""
     with os.scandir(directory) as entries:
         names = [entry.name for entry in islice(entries, MOST_FILES)]
     return [
@@ -191,6 +196,6 @@ def _read(directory: int, path: str, limit: ReadingLimit, run: str) -> Server:
 
 
 def _silence(directory: int, run: str) -> float | None:
-    """Seconds since main has last written something."""
+    """Seconds since the main process last wrote a file. `None`: unknown."""
     ages = (statedir.age_of(directory, run + end) for end in (state.BEAT, state.STATE))
     return min((age for age in ages if age is not None), default=None)

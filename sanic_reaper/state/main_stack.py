@@ -1,7 +1,8 @@
-"""How a command learns where main is, without main's help: see `main/own_stack.py`.
+"""Asks for the main process's own stack by a signal, which works also while its loop is blocked.
 
-Everything here may be forged where root asks: the file is another user's. So the signal goes to a
-process of that user alone, and only if it has a handler for it: it would die of it otherwise.
+The main process's end is `main/own_stack.py`. If root asks, another user can have forged the file.
+So the signal goes only to a process of that user, and only if the process handles the signal: any
+other process would die of it.
 """
 
 from __future__ import annotations
@@ -22,26 +23,29 @@ if TYPE_CHECKING:
     from ..platform.base import Identity
 
 PATIENCE = 5.0
-"""Seconds that main may take. The kernel writes the stacks as soon as main gets a core."""
+"""Seconds to wait for the stacks. C code writes them as soon as the main process gets a core."""
 
 QUIET = 0.2
 """Seconds without a further line after which the stacks are taken to be complete."""
 
 LONGEST = 4 * 1024 * 1024
-"""Bytes that are taken."""
+"""Maximum number of bytes that are read."""
 
 
 def ask_main(directory: str, uid: int, run: str, main: Identity) -> str:
-    """Every thread's stack of a server's main process, the innermost line first.
+    """Ask for every thread's stack of a server's main process.
 
     Args:
-        directory: in which the server has left word of itself,
-        uid: whose directory that is,
-        run: the id of the run,
-        main: and who its main process is.
+        directory: the directory of the run's files.
+        uid: the owner of that directory.
+        run: the id of the run.
+        main: the main process.
+
+    Returns:
+        The stacks, the innermost line first.
 
     Raises:
-        OSError: it can't be asked, or does not answer. The error says why.
+        OSError: the main process can't be asked, or does not answer. The error says why.
     """
     fd = _open(directory, uid, run)
     try:
@@ -49,7 +53,7 @@ def ask_main(directory: str, uid: int, run: str, main: Identity) -> str:
         _lock(fd, until)
         handle = Handle.open(*main)
         if handle is None:
-            raise OSError("main is gone")
+            raise OSError("main has exited")
         try:
             _refuse_others(handle, uid)
             os.ftruncate(fd, 0)
@@ -67,24 +71,24 @@ def _open(directory: str, uid: int, run: str) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(run + state.STACK, flags, dir_fd=parent)
     except FileNotFoundError:
-        raise OSError("main has not made the file for it: it starts, or stops") from None
+        raise OSError("main has no file for its stack: it is starting or stopping") from None
     finally:
         os.close(parent)
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != uid or status.st_nlink != 1:
         os.close(fd)
-        raise OSError("the file for it is no file of this user's")
+        raise OSError(f"the file for the stack is not a file of user {uid}")
     return fd
 
 
 def _lock(fd: int, until: float) -> None:
-    """One at a time: each empties the file."""
+    """Wait until no other command uses the file: each command empties it."""
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= until:
-                raise TimeoutError("somebody else is asking main just now") from None
+                raise TimeoutError("another command is asking main just now") from None
             time.sleep(0.05)
         else:
             return

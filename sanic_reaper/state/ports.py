@@ -1,4 +1,4 @@
-"""Who listens where. Asked when a port is taken, or somebody wants to see what an orphan holds."""
+"""Finds the processes that listen on a TCP port: for the error about a taken port, and for `ps`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Address: TypeAlias = "tuple[str, int]"
 
 
 def listening(pids: Iterable[int]) -> dict[int, list[int]]:
-    """The TCP ports on which each of these processes listens, as far as we may know."""
+    """The TCP ports on which each process listens, as far as this process may see them."""
     listeners = _listeners()
     return {
         pid: sorted({listeners[inode].port for inode in _sockets(pid) if inode in listeners})
@@ -32,26 +32,31 @@ def listening(pids: Iterable[int]) -> dict[int, list[int]]:
 
 
 def holders(address: Address) -> list[int]:
-    """The processes whose sockets keep others from listening on an address, as far as we may look
-    into them."""
+    """The pids of the processes whose sockets keep others from listening on an address, as far as
+    this process may inspect them."""
     inodes = set(_in_the_way(address))
     return [pid for pid in platform.table() if inodes & set(_sockets(pid))]
 
 
 class Listener:
-    """A socket that listens: on which address, in 16 bytes, on which port, and which user has made
-    it."""
+    """A listening socket.
+
+    Args:
+        address: its address, in 16 bytes.
+        port: its port.
+        uid: the user who created it.
+    """
 
     def __init__(self, address: bytes, port: int, uid: int) -> None:
         self.address, self.port, self.uid = address, port, uid
 
 
 def _in_the_way(address: Address) -> dict[str, Listener]:
-    """The sockets because of which nobody else can listen on an address, by inode.
+    """The sockets that keep others from listening on an address, by inode.
 
-    Others may listen on the same port of another address: 127.0.0.2 is nobody's concern who wants
-    127.0.0.1. A socket of `::` has the port of each IPv4 address too, unless it is for IPv6 alone
-    (IPV6_V6ONLY), which can't be seen. So it counts only where there is no other one.
+    A socket on the same port of another address does not: 127.0.0.2 does not block 127.0.0.1. A
+    socket on `::` blocks the port of each IPv4 address too, unless it is for IPv6 only
+    (IPV6_V6ONLY, ipv6(7)), which nothing shows. So it counts only if there is no other socket.
     """
     found = {at: one for at, one in _listeners().items() if one.port == address[1]}
     wanted = _numeric(address)
@@ -63,12 +68,11 @@ def _in_the_way(address: Address) -> dict[str, Listener]:
 
 _ANY_OF_BOTH = bytes(16)
 _IPV4 = bytes(10) + b"\xff\xff"
-"""What stands before an IPv4 address that is written as one of IPv6."""
+"""The prefix of an IPv4 address that is written as an IPv6 address (RFC 4291, 2.5.5.2)."""
 
 
 def _overlap(one: bytes, other: bytes) -> bool:
-    """Whether two addresses of one family have an address in common: each may be the one that
-    stands for all."""
+    """Whether two addresses are the same, or one of them stands for all addresses of its family."""
     if one.startswith(_IPV4) is not other.startswith(_IPV4):
         return False
     every = _IPV4 + bytes(4) if one.startswith(_IPV4) else _ANY_OF_BOTH
@@ -76,7 +80,7 @@ def _overlap(one: bytes, other: bytes) -> bool:
 
 
 def _numeric(address: Address) -> bytes | None:
-    """An address in 16 bytes. The host may be a name. `None`: nobody knows it."""
+    """An address in 16 bytes. The host can be a name. `None`: the name is unknown."""
     family, host = _family(address), address[0]
     try:
         packed = socket.inet_pton(family, host.partition("%")[0])
@@ -90,7 +94,7 @@ def _numeric(address: Address) -> bytes | None:
 
 
 def _packed(words: str) -> bytes:
-    """An address of /proc/net/tcp in 16 bytes: words of 32 bits there, in the machine's order."""
+    """An address of /proc/net/tcp in 16 bytes. The file has words of 32 bits, in native order."""
     packed = b"".join(
         int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8)
     )
@@ -98,10 +102,10 @@ def _packed(words: str) -> bytes:
 
 
 def _listeners() -> dict[str, Listener]:
-    """By inode. /proc/net/tcp shows everybody's, with the address, the state (0A: listening), the
-    user and the inode (proc(5)).
+    """All listening sockets of this network namespace, by inode.
 
-    `psutil.net_connections` does the same, and reads every descriptor of every process for it.
+    /proc/net/tcp has the address, the state (0A: listening), the user and the inode of each socket
+    (proc(5)). `psutil.net_connections` would read every descriptor of every process as well.
     """
     found = {}
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -133,7 +137,11 @@ def _sockets(pid: int) -> Iterator[str]:
 
 
 def wait_until_free(address: Address, longest: float) -> bool:
-    """Wait as long as those who listen there are being ended by a watchdog of ours.
+    """Wait for an address, as long as a watchdog is killing the processes that listen on it.
+
+    Args:
+        address: where a server is to listen.
+        longest: maximum seconds to wait.
 
     Returns:
         Whether the address is free now.
@@ -152,12 +160,12 @@ def wait_until_free(address: Address, longest: float) -> bool:
 
 
 UNKNOWN = 1.0
-"""Seconds for which we wait where nobody can be seen: who has the port may be just ending."""
+"""Seconds to wait if the holder of the port can't be seen: the holder may be just exiting."""
 
 
 def _strangers(address: Address) -> list[int]:
-    """The other users who listen there. We see nothing of their processes but that, and no
-    watchdog of ours ends one."""
+    """The other users who listen on an address. Their processes can't be inspected, and no watchdog
+    of this user's kills them."""
     own = os.geteuid()
     return sorted({one.uid for one in _in_the_way(address).values()} - {own})
 
@@ -174,7 +182,7 @@ def _are_being_ended(pids: list[int]) -> bool:
 
 
 def explain(address: Address) -> str:
-    """Who has taken it, for one line of the log."""
+    """Which processes have taken an address, in words for one line of the log."""
     found = [_describe(pid) for pid in holders(address)]
     what = " and ".join(found) if found else _unseen(address)
     return printable(f"{address[0]}:{address[1]} is taken by {what}")
@@ -207,7 +215,7 @@ def _describe(pid: int) -> str:
 
 
 def _command(pid: int) -> str:
-    """Its program, and what that runs; not the arguments, for secrets stand there."""
+    """The first two words of a command line. The arguments after them can contain secrets."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as content:
             words = content.read(4096).decode("utf-8", "replace").split("\0")
@@ -217,9 +225,9 @@ def _command(pid: int) -> str:
 
 
 def is_taken(address: Address) -> bool:
-    """Whether a server could not listen there now, because somebody else does.
+    """Whether a server can't listen on an address now, because another socket does.
 
-    As Sanic binds (`sanic.server.socket.bind_socket`), so that it is right about what follows.
+    Binds as Sanic does (`sanic.server.socket.bind_socket`), so that Sanic will get the same answer.
     """
     try:
         with socket.socket(_family(address), socket.SOCK_STREAM) as probe:

@@ -1,10 +1,9 @@
-"""The records of state files, as far as they can be believed: the one place where their fields are
-checked for type and range.
+"""Checks the records of state files: the type and the range of each field.
 
-Who reads them may be root, and who has written them another user, another version, or a full disk.
-What is wrong costs the field alone, or the record where it makes no sense without that field. What
-is left can be converted by `int` and `float`. Names and sentences are anybody's words: whoever
-shows them makes them printable.
+The reader can be root, and the writer another user or another version, or the disk was full. A
+wrong field is dropped, and so is a record that makes no sense without it. The other fields can be
+converted by `int` and `float`. Names and sentences are not checked: whoever shows them must make
+them printable.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class OtherVersion(ValueError):
-    """The file has been written by another version of sanic-reaper."""
+    """Another version of sanic-reaper has written the file."""
 
 
 LONGEST_WORD = 40
-"""Characters of a word of our own, such as a state."""
+"""Maximum length of a word that the Reaper defines, such as a state, in characters."""
 
 
 def _signed(text: str) -> int:
@@ -33,13 +32,13 @@ def _signed(text: str) -> int:
 
 
 def _pid_or_none(text: str) -> int:
-    """0 stands in an event that is about no process."""
+    """A pid, or 0 in an event that is about no process."""
     return whole(text, 0, MOST_PID)
 
 
 def _word(text: str) -> str:
     if len(text) > LONGEST_WORD or not text.isprintable():
-        raise ValueError("no word of ours")
+        raise ValueError("too long, or not printable")
     return text
 
 
@@ -82,7 +81,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "log": ("time", "text"),
     "gone": ("time",),
 }
-"""By kind, without which fields a record makes no sense."""
+"""The fields without which a record of a kind makes no sense."""
 
 _DEFAULTS: dict[str, Fields] = {
     "server": {
@@ -97,10 +96,11 @@ _DEFAULTS: dict[str, Fields] = {
 
 
 def believable(records: Iterable[tuple[str, Fields]]) -> Iterator[tuple[str, Fields]]:
-    """Those records that make sense, with those fields that do.
+    """Drop records and fields that are wrong.
 
     Raises:
-        OtherVersion: what a server has written is of another version, so nothing of it is known.
+        OtherVersion: another version of sanic-reaper has written the records.
+        ValueError: the `server` record has no version.
     """
     for kind, fields in records:
         if kind == "server":
@@ -109,7 +109,9 @@ def believable(records: Iterable[tuple[str, Fields]]) -> Iterator[tuple[str, Fie
         needed = _NEEDED.get(kind, ())
         if not all(key in found for key in needed):
             continue
-        if "start" not in needed or int(found["pid"]) > 0:  # a signal to 0 reaches our own group
+        if (
+            "start" not in needed or int(found["pid"]) > 0
+        ):  # a signal to pid 0 would reach this process's own group
             yield kind, found
 
 
@@ -146,7 +148,7 @@ def identity_of(fields: Fields) -> Identity:
 
 
 def moment(content: bytes) -> float | None:
-    """What a beat file tells. `None`: nothing."""
+    """The moment in a beat file, in monotonic seconds. `None`: it has none."""
     try:
         return number(content[:50].decode("ascii").strip())
     except ValueError:

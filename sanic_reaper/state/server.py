@@ -1,7 +1,7 @@
-"""One run of one server, as another process sees it: what main and the watchdog have recorded,
-corrected by the process table.
+"""One run of one server, as another process sees it: the records of the main process and of the
+watchdog, corrected by the process table.
 
-Nothing here imports Sanic, or anything else that takes long: a probe calls it every few seconds.
+Imports nothing that takes long, such as Sanic: a probe calls this module every few seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,20 @@ GONE_AFTER = 600.0
 
 
 class Member:
-    """One process of a server, from what main has written of it."""
+    """One process of a server, from the records of the main process.
+
+    Attributes:
+        fields: the fields of its `process` record.
+        identity: its pid and creation time.
+        role: one of `roles.ROLES`, or any word of a newer version.
+        name: its name.
+        state: its state: the recorded one and, after `Server.observe`, what the kernel says.
+        imported: when the import of the app ended, in monotonic seconds.
+        up: when its start was over, in monotonic seconds.
+        ready: when its background work was done too, in monotonic seconds.
+        handlers: the fields of its `handler` records.
+        standstills: the fields of its `standstill` records.
+    """
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
@@ -41,24 +54,20 @@ class Member:
         self.role = fields.get("role", PROCESS)
         self.name = fields.get("name", "?")
         self.state = self.recorded
-        """Its state: what main has recorded, and since `Server.observe` also what the kernel says.
-        """
         self.imported: float | None = None
         self.up: float | None = None
-        """When its start was over, on the monotonic clock."""
         self.ready: float | None = None
-        """When its background work was done too, on the monotonic clock."""
         self.handlers: list[Fields] = []
         self.standstills: list[Fields] = []
 
     def moment(self, key: str) -> float | None:
-        """A field that is a moment on the monotonic clock, or a number of seconds."""
+        """A field that is a moment in monotonic seconds, or a duration. `None`: it is missing."""
         value = self.fields.get(key)
         return None if value is None else float(value)
 
     @property
     def recorded(self) -> str:
-        """The state that main has written down."""
+        """The state that the main process has recorded."""
         return self.fields.get("state", lifecycle.RUNNING)
 
     @property
@@ -70,16 +79,28 @@ class Server:
     """One run of one server.
 
     Args:
-        uid: the user whose directory it stands in.
+        uid: the owner of the directory of the run's files.
         directory: that directory.
-        written: the records of its state.
-        log: those of the watchdog, from the time when main was gone.
-        kin: those of the watchdog on what the workers have started.
-        beat: when main's loop has last turned.
+        written: the records of the main process.
+        log: the records of the watchdog, from the time after the main process's death.
+        kin: the records of the watchdog about descendants.
+        beat: when main's loop last turned, in monotonic seconds. `None`: unknown.
+
+    Attributes:
+        silent_for: seconds since the main process last wrote a file, by the wall clock, which other
+            PID namespaces, other boots and other machines share. `None`: unknown.
+        fields: the fields of the `server` record.
+        kin: the descendants that the watchdog has recorded.
+        members: the recorded processes.
+        events: the fields of the `event` records.
+        counters: the counters by name, summed over roles and causes.
+        counts: the counters by name, role and cause: see `journal.Counted`.
+        end: the records of the watchdog: `log`, `ended` and, last, `gone`.
+        log: the fields of its `log` records.
 
     Raises:
-        OtherVersion: another version of sanic-reaper has written this.
-        ValueError: there is no server among the records.
+        OtherVersion: another version of sanic-reaper has written the records.
+        ValueError: there is no `server` record.
     """
 
     def __init__(
@@ -95,21 +116,15 @@ class Server:
         self.directory = directory
         self.beat = beat
         self.silent_for: float | None = None
-        """Seconds since main has last written its beat, by the clock on the wall, which other PID
-        namespaces, other boots and other machines have too. `None`: unknown."""
         self.fields: Fields = {}
         self.kin = {
             records.identity_of(fields) for kind, fields in records.believable(kin) if kind == "kin"
         }
-        """What the workers have started, as far as the watchdog has seen it."""
         self.members: dict[Identity, Member] = {}
         self.events: list[Fields] = []
         self.counters: dict[str, float] = {}
-        """By name, whatever the role and the cause."""
         self.counts: dict[tuple[str, str, str], float] = {}
-        """By name, role and cause: see `journal.Counted`."""
         self.end = list(records.believable(log))
-        """What the watchdog has written since main was gone: `log`, `ended`, and at last `gone`."""
         self.log = [fields for kind, fields in self.end if kind == "log"]
         for kind, fields in records.believable(written):
             self._take(kind, fields)
@@ -163,21 +178,21 @@ class Server:
 
     @property
     def is_here(self) -> bool:
-        """Whether its pids mean something to us: the same boot, the same PID namespace."""
+        """Whether its pids mean something here: same boot, same PID namespace."""
         return (self.fields.get("boot"), self.fields.get("namespace")) == here()
 
     @property
     def lives(self) -> bool:
-        """Whether main does. `False` also where nobody can know: see `is_gone`."""
+        """Whether the main process lives. `False` also if that can't be known: see `is_gone`."""
         return self.is_here and _lives(self.main, self.uid)
 
     @property
     def is_gone(self) -> bool:
-        """Whether main is known to be gone, so that what it has left may be ended, or tidied up.
+        """Whether the main process is known to have died, so that its leftovers may be removed.
 
-        Of another PID namespace, or another machine that shares the directory, no pid can be asked:
-        there it is gone that has not beaten for long. A paused container goes on one day: it finds
-        out that its files are missing, and writes them anew.
+        Pids of another PID namespace, or of another machine that shares the directory, can't be
+        checked. There a main process counts as dead if it has written nothing for `GONE_AFTER`. If
+        it was only paused, with its container, it writes its files again when it continues.
         """
         if self.is_here:
             return not Handle(*self.main, None).alive()
@@ -185,12 +200,12 @@ class Server:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped in order. What main does after that is no server's work."""
+        """Whether the server was stopped in order. Its main process can still run the script."""
         return self.phase == "stopped"
 
     @property
     def watchdog_lives(self) -> bool:
-        """Whether the watchdog lives, which kills what is left."""
+        """Whether the watchdog lives. It kills all leftovers."""
         return self.is_here and any(
             member.role == WATCHDOG and _lives(member.identity, self.uid)
             for member in self.members.values()
@@ -209,20 +224,21 @@ class Server:
 
     @property
     def serving(self) -> set[str]:
-        """The names of the workers that serve. A worker that is replaced without downtime and its
-        successor have the same name."""
+        """The names of the workers that serve. An outgoing worker and its replacement share one
+        name."""
         return {one.name for one in self.workers if one.state in lifecycle.SERVES}
 
     def observe(self, row: Callable[[int], Row | None]) -> None:
-        """Correct the recorded states by the process table, which is newer: who was killed a moment
-        ago, or is stopped by SIGSTOP, does not serve.
+        """Correct the recorded states by the process table, which is newer.
+
+        A worker that was killed a moment ago, or is stopped by SIGSTOP, does not serve.
 
         Args:
-            row: what the table says of a pid.
+            row: reads a row of the process table, by pid.
         """
         main = row(self.main[0]) if self.is_here else None
         if main is None or main.start != self.main[1]:
-            return  # there is no table to ask, or it shows us nobody else (hidepid)
+            return  # there is no process table, or it shows no other process (hidepid)
         for member in self.members.values():
             if member.recorded == lifecycle.ENDED:
                 continue
@@ -233,11 +249,19 @@ class Server:
             member.state = lifecycle.observed(member.recorded, alive, halted)
 
     def turns(self, now: float) -> bool:
-        """Whether main's loop turns."""
+        """Whether main's loop turns.
+
+        Args:
+            now: in monotonic seconds.
+        """
         return self.beat is not None and now - self.beat < STALE
 
     def belongs(self, table: Mapping[int, Row]) -> dict[Identity, str]:
-        """The living processes of the server but main, each with the evidence: see `ownership`."""
+        """The living processes of the server except main, each with the evidence: see `ownership`.
+
+        Args:
+            table: the process table.
+        """
         if not self.is_here:
             return {}
         roots = {self.main: MAIN}
@@ -258,7 +282,7 @@ class Server:
             lambda row: is_marked(row, self.run, self.main[1], self.uid),
         )
         found = ownership.classify(table, roots, earlier, questions)
-        # Whoever writes the file can put any pid into it: it proves nothing of other users'.
+        # The file can name any pid, so it is no evidence about processes of other users.
         return {
             identity: evidence
             for identity, evidence in found.evidence.items()
@@ -268,7 +292,7 @@ class Server:
 
 @cache
 def here() -> tuple[str, str]:
-    """This boot of the machine, and this PID namespace."""
+    """The id of this boot of the machine, and this PID namespace."""
     return state.boot(), state.namespace()
 
 
@@ -278,6 +302,9 @@ def _is_in(table: Mapping[int, Row], identity: Identity) -> bool:
 
 
 def _lives(identity: Identity, uid: int) -> bool:
-    """Whether a process lives that a file of this user's tells of. It is to be that user's, or
-    anybody could say so of any process; but a server of root's may have given up being root."""
+    """Whether a process lives that a file of a user names.
+
+    The process must run as that user: a file can name any process. Root's files are trusted,
+    because a server that root has started can have given up root.
+    """
     return Handle(*identity, None).alive() and uid in (0, platform.uid(identity[0]))

@@ -1,5 +1,5 @@
-"""Paths of Unix sockets: an address holds some hundred bytes of one, a user's directory may take
-more (XDG_RUNTIME_DIR, TMPDIR)."""
+"""Shortens the paths of Unix sockets: an address holds about 100 bytes, and the path of a user's
+directory (XDG_RUNTIME_DIR, TMPDIR) can be longer."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST = 100
-"""Bytes of a path that fit into an address everywhere. Linux takes 107, macOS 103."""
+"""Maximum length of a path in bytes that fits into an address on every system. Linux takes 107,
+macOS 103."""
 
 
 @contextmanager
 def short_path(directory: str, name: str) -> Iterator[str]:
-    """A path of a socket that fits into an address, for as long as this lasts.
+    """A path of a socket that fits into an address, valid within this context.
 
-    A long one leads through a descriptor of the directory, and needs `/proc`.
+    A long path is replaced by one through a descriptor of the directory, which needs `/proc`.
 
     Raises:
-        OSError: the directory is a link, or can't be opened.
+        OSError: the directory is a symbolic link, or can't be opened.
     """
     path = f"{directory}/{name}"
     if len(os.fsencode(path)) <= LONGEST:

@@ -1,9 +1,8 @@
-"""Where servers leave word of themselves, for `sanic-reaper ps` and its like: files in a directory
-that nobody but their user can write to.
+"""The directory of the files of a user's runs: finds it, and reads and writes its files safely.
 
-Whoever reads them may act on them, so nothing is taken on trust: no symbolic link is followed, and
-a directory or a file counts only if its owner is who it ought to be. The watchdog writes here too,
-so this imports nothing but `os`.
+Readers act on these files. So no symbolic link is followed, other users may have no rights in the
+directory, and a directory or a file counts only if it has the right owner. The watchdog imports
+this module, so it imports no large module.
 """
 
 from __future__ import annotations
@@ -22,25 +21,24 @@ if TYPE_CHECKING:
 NAME = "sanic-reaper"
 
 LONGEST = 4 * 1024 * 1024
-"""Bytes of a file that are read. What is longer is not ours."""
+"""Maximum length in bytes of a file that is read. The Reaper writes no longer ones."""
 
 
 HOMES = (("/run/user", ""), ("/tmp", f"{NAME}-"))
-"""Where root finds the directories of other users, and what stands before the uid in their names.
-"""
+"""Where root searches the directories of other users, and the prefix of the uid in their names."""
 
 MOST_UID = 2**32 - 2
-"""The highest number that a user can have."""
+"""The highest uid."""
 
 
 class Untrusted(OSError):
-    """Something lies here that is not ours, or that others can change."""
+    """A file or directory has another owner, or other users can change it."""
 
 
 def places(uid: int) -> list[str]:
-    """Directories in which a server of this user may have left something, the best one first.
+    """The directories in which servers of a user write their files, the preferred one first.
 
-    A service has no XDG_RUNTIME_DIR, the shell of its user has: so who looks, looks everywhere.
+    A service has no XDG_RUNTIME_DIR, but the shell of its user has. So a reader must search all.
     """
     found = []
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -48,23 +46,23 @@ def places(uid: int) -> list[str]:
         found.append(f"{runtime}/{NAME}")
     found.append(f"/run/{NAME}" if uid == 0 else f"/run/user/{uid}/{NAME}")
     for parent in (os.environ.get("TMPDIR", ""), "/tmp"):
-        if os.path.isabs(parent):  # else another place after each chdir
+        if os.path.isabs(parent):  # a relative path changes its meaning at each chdir
             found.append(f"{parent}/{NAME}-{uid}")
     return list(dict.fromkeys(found))
 
 
 def make(tried: Collection[str] = ()) -> str:
-    """The directory of this process's user, which is made where there is none.
+    """Find the directory of this process's user, or create it.
 
     Args:
-        tried: directories that won't do.
+        tried: directories that can't be used.
 
     Returns:
         Its path.
 
     Raises:
-        OSError: it can be made nowhere; the error is that of the last place. `Untrusted` where
-            somebody else has made it.
+        Untrusted: another user has created the last directory that was tried.
+        OSError: the last directory that was tried can't be created or written to.
     """
     if "state" in platform.WITHOUT:
         raise OSError("no place for it")
@@ -95,15 +93,18 @@ def make(tried: Collection[str] = ()) -> str:
 
 
 def open_directory(path: str, uid: int, mend: bool = False) -> int:
-    """A descriptor of the directory.
+    """Open a directory and check who owns it.
 
     Args:
-        uid: who has to own it.
-        mend: whether to take away what rights others have.
+        uid: the user who must own it.
+        mend: whether to remove the rights of other users, instead of raising `Untrusted`.
+
+    Returns:
+        Its descriptor.
 
     Raises:
-        Untrusted: it is another user's, or others may write to it.
-        OSError: there is none, or it may not be read.
+        Untrusted: another user owns the directory, or other users have rights in it.
+        OSError: there is no such directory, or it can't be opened.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -121,10 +122,11 @@ def open_directory(path: str, uid: int, mend: bool = False) -> int:
 
 
 def check_owner(path: str, uid: int) -> None:
-    """See that a directory is this user's, and no link.
+    """Check that a directory belongs to a user, and is no symbolic link.
 
     Raises:
-        OSError: it is not; `Untrusted` where it is somebody else's, or a link.
+        Untrusted: another user owns it, or it is no directory.
+        OSError: there is nothing at that path.
     """
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid:
@@ -132,13 +134,13 @@ def check_owner(path: str, uid: int) -> None:
 
 
 def write(path: str, name: str, content: bytes) -> tuple[int, int]:
-    """Put a file in its place as a whole: who reads it sees the old one or the new one.
+    """Replace a file as a whole: a reader sees the old content or the new one.
 
     Returns:
-        What `file_id` tells of it from now on.
+        The `file_id` of the new file.
 
     Raises:
-        OSError: a full disk, for example. The old one is still there then.
+        OSError: the file can't be written; the disk may be full. The old file is still there.
     """
     directory = open_directory(path, os.geteuid())
     try:
@@ -160,7 +162,7 @@ def write(path: str, name: str, content: bytes) -> tuple[int, int]:
 
 
 def file_id(path: str, name: str) -> tuple[int, int] | None:
-    """Device and inode of a file: another one has others. `None`: there is none."""
+    """Device and inode of a file, which identify it. `None`: there is no file."""
     try:
         status = os.lstat(f"{path}/{name}")
     except OSError:
@@ -169,10 +171,10 @@ def file_id(path: str, name: str) -> tuple[int, int] | None:
 
 
 def append(path: str, name: str, content: bytes) -> None:
-    """Add to a file, which is made where there is none.
+    """Append to a file, which is created if there is none.
 
     Raises:
-        OSError: it can't be, or has become longer than a reader takes.
+        OSError: the file can't be written, or would become longer than `LONGEST`.
     """
     directory = open_directory(path, os.geteuid())
     try:
@@ -189,10 +191,13 @@ def append(path: str, name: str, content: bytes) -> None:
 
 
 def open_for_appending(path: str, name: str) -> int:
-    """A descriptor of a file that is made anew, and that whoever may can also read and empty.
+    """Create an empty file for appending, which can also be read and truncated.
+
+    Returns:
+        Its descriptor.
 
     Raises:
-        OSError: it can't be made.
+        OSError: the file can't be created.
     """
     directory = open_directory(path, os.geteuid())
     try:
@@ -208,11 +213,15 @@ def _write_all(fd: int, content: bytes) -> None:
 
 
 def read(directory: int, name: str) -> bytes:
-    """The content of a file.
+    """Read a file.
+
+    Args:
+        directory: descriptor of its directory.
+        name: its name.
 
     Raises:
-        Untrusted: it is no ordinary file of the directory's own user, or much too long.
-        OSError: it can't be read.
+        Untrusted: it is no regular file of the directory's owner, or longer than `LONGEST`.
+        OSError: the file can't be read.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=directory)
@@ -225,16 +234,16 @@ def read(directory: int, name: str) -> bytes:
         parts, left = [], LONGEST
         while left > 0 and (part := os.read(fd, min(left, 65536))):
             parts.append(part)
-            left -= len(part)  # somebody may go on writing
+            left -= len(part)  # the file can grow while it is read
         return b"".join(parts)
     finally:
         os.close(fd)
 
 
 def age_of(directory: int, name: str) -> float | None:
-    """Seconds since a file was written, by the clock on the wall. `None`: there is none.
+    """Seconds since a file was written, by the wall clock. `None`: there is no file.
 
-    The clock may be set: a moment that is far in the future counts as one that is far in the past.
+    The wall clock can be set. A moment far in the future counts like one far in the past.
     """
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -244,7 +253,7 @@ def age_of(directory: int, name: str) -> float | None:
 
 
 def remove(path: str, *names: str) -> None:
-    """Remove files, as far as they are there and can be."""
+    """Remove files. Those that are missing, or can't be removed, are ignored."""
     try:
         directory = open_directory(path, os.geteuid())
     except OSError:
@@ -258,7 +267,7 @@ def remove(path: str, *names: str) -> None:
 
 
 def users() -> Iterator[int]:
-    """Whose servers this process may see: its own user's, and for root those of all."""
+    """The uids whose servers this process may see: its own and, for root, those of all users."""
     own = os.geteuid()
     yield own
     if own != 0:
@@ -274,8 +283,10 @@ def users() -> Iterator[int]:
 
 
 def _user_of(entry: os.DirEntry[str], prefix: str) -> int | None:
-    """Whose directory this is. Its name says so, and its owner: anybody may make one in /tmp, and
-    call it what he likes."""
+    """The user of a directory, by its name and its owner. `None`: they differ.
+
+    Any user can create a directory in /tmp, with any name.
+    """
     try:
         uid = whole(entry.name.removeprefix(prefix), 0, MOST_UID)
         is_his = entry.name.startswith(prefix) and entry.stat(follow_symlinks=False).st_uid == uid

@@ -1,4 +1,4 @@
-"""Finds the processes that bear the mark of a run of which no file tells."""
+"""Finds processes that bear the marker of a run without a state file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 
 class Stray:
-    """What is left of a run that no file tells of, by the marks that it bears."""
+    """The leftovers of a run without a state file, as their markers describe the run.
+
+    Attributes:
+        run: the id of the run.
+        main: its main process, which has died.
+        app: name of the app.
+        directory: working directory of the app.
+        uid: the user as whom the leftovers run.
+        processes: the leftovers, each with the evidence.
+    """
 
     def __init__(self, run: str, main: Identity, app: str, directory: str, uid: int) -> None:
         self.run, self.main, self.app, self.directory = run, main, app, directory
@@ -27,11 +36,12 @@ class Stray:
 def strays(
     table: Mapping[int, Row], uids: Iterable[int | None], known: set[tuple[int, str]]
 ) -> list[Stray]:
-    """Processes whose marks say that their main is one that is gone.
+    """Find the processes whose markers name a main process that has died.
 
     Args:
-        uids: whose processes are looked at.
-        known: runs that a file tells of: its user, its id.
+        table: the process table.
+        uids: the users whose processes count.
+        known: the runs that have a state file, each by its user and its id.
     """
     wanted = set(uids)
     found: dict[str, Stray] = {}
@@ -52,8 +62,11 @@ def strays(
 
 
 def _is_stray(row: Row, main: marked.Main) -> bool:
-    """Whether main is known to be gone: of a process of another PID namespace, or one that a main
-    of another namespace has started (a container's own `unshare`), the mark's pid says nothing."""
+    """Whether the main process is known to have died.
+
+    The pid in a marker means nothing if the process is in another PID namespace, or if a main
+    process of another namespace has started it (a container's own `unshare`).
+    """
     _, namespace = here()
     if main.namespace not in ("", namespace) or state.namespace(row.pid) != namespace:
         return False

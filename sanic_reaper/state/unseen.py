@@ -1,7 +1,7 @@
-"""Servers that run on this machine and whose files can't be seen from here: another user's, those
-of a container, those that were started with another XDG_RUNTIME_DIR or TMPDIR.
+"""Finds running servers whose files can't be read from here: those of another user, of a container,
+or of a start with another XDG_RUNTIME_DIR or TMPDIR.
 
-Their watchdogs give them away, in the process table, where that shows other users' processes.
+Their watchdogs are in the process table, if that shows other users' processes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _VARIABLES = ("XDG_RUNTIME_DIR", "TMPDIR")
 
 
 class Unseen:
-    """One of them.
+    """A running server whose files can't be read from here.
 
     Args:
-        uid: whose it is.
-        main: the pid of its main, in its own PID namespace.
-        why: it is not seen: `OTHER_USER`, `CONTAINER`, `OTHER_PLACE`.
+        uid: the user that it runs as.
+        main: the pid of its main process, in that process's PID namespace.
+        why: why its files can't be read: `OTHER_USER`, `CONTAINER` or `OTHER_PLACE`.
         environment: for `OTHER_PLACE`, the variables that say where its files are.
     """
 
@@ -39,10 +39,11 @@ class Unseen:
 
 
 def unseen(table: Mapping[int, Row], known: Container[str]) -> list[Unseen]:
-    """The servers of which a watchdog lives, and no file can be read.
+    """Find the servers whose watchdog runs, and whose files can't be read.
 
     Args:
-        known: the runs that a file tells of.
+        table: the process table.
+        known: the ids of the runs whose files can be read.
     """
     found = {}
     here, me = state.namespace(), os.geteuid()
@@ -73,7 +74,7 @@ def _variables(environ: bytes) -> dict[str, str]:
 
 
 def where(uids: Iterable[int]) -> list[str]:
-    """The directories in which servers of these users are looked for, our own first."""
+    """The directories in which servers of these users are searched, this user's own first."""
     me = os.geteuid()
     return [
         path for uid in sorted(uids, key=lambda uid: uid != me) for path in statedir.places(uid)

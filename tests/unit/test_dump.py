@@ -105,7 +105,7 @@ def test_one_that_does_not_answer(place, monkeypatch):
 
 
 def test_one_that_is_gone(place):
-    with pytest.raises(OSError, match="main is gone"):
+    with pytest.raises(OSError, match="main has exited"):
         ask_main(str(place), os.geteuid(), "run", (os.getpid(), 1))
 
 
@@ -113,7 +113,7 @@ def test_somebody_else_asks_just_now(place, monkeypatch):
     monkeypatch.setattr(main_stack, "PATIENCE", 0.2)
     with (place / f"run{state.STACK}").open() as file, a_sleeper("handles") as process:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(TimeoutError, match="somebody else is asking"):
+        with pytest.raises(TimeoutError, match="another command is asking"):
             ask(place, process)
 
 
