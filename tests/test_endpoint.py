@@ -147,7 +147,7 @@ def test_what_is_asked_and_how(launch):
     assert server.get("/imported/sanic_reaper.worker.endpoint") == (200, "True")
     # Somebody has tidied up.
     (server.box.folder / "sanic-reaper").rename(server.box.folder / "elsewhere")
-    wait_for_answer(server, "live", 503, "what main writes can't be read: No such file")
+    wait_for_answer(server, "live", 503, "the state files of main can't be read: No such file")
     assert ask(server, "metrics")[0] == ask(server, "status")[0] == 503
     assert server.get()[0] == 200
     assert server.stop() == 0

@@ -249,7 +249,7 @@ def test_one_that_swallows_its_cancellation_is_left_behind(launch):
     server.wait_gone(START)
     assert time.monotonic() - began < 3 + SLACK
     output = server.output()
-    assert re.search(r"leaves behind what has not ended 1 s after it was cancelled: listen", output)
+    assert re.search(r"handlers that still run 1 s after they were cancelled: listen", output)
     assert "SIGKILL" not in output
     assert "Task was destroyed" not in output
     assert len(server.events("after_server_stop")) == 1

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..platform import mark_of
-from ..worker.reports import MARK
+from ..worker.reports import PREFIX
 
 MOST_AT_ONCE = 262_144
 """Bytes read in one turn of the loop, so that a worker that never stops writing blocks nothing."""
@@ -48,7 +48,7 @@ class Reader:
             self._partial = b""
         messages, stack = [], []
         for line in lines:
-            if line.startswith(MARK):
+            if line.startswith(PREFIX):
                 with suppress(
                     ValueError, RecursionError
                 ):  # a stack was written into the middle of it

@@ -1,4 +1,8 @@
-"""Main's line to one worker: what it reports, and where it is when it is asked."""
+"""The main process's link to one worker: receives its reports, and asks for its stack.
+
+The main process asks by a signal and reads the answer from the worker's pipe. Whatever user code
+writes to that pipe, nothing is raised, and no signal is sent but one of `REQUESTS`.
+"""
 
 from __future__ import annotations
 
@@ -21,45 +25,46 @@ from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
 from .reader import Reader
 
 ANSWER = 0.3
-"""Seconds that a worker has to say what is not on its stack. With the GIL held it never does."""
+"""Seconds from the stack to the message `where`. While the GIL is held in C, none comes."""
 
 STACK = 0.8
-"""Seconds that its stack may take: the kernel writes it down as soon as the worker gets a core."""
+"""Seconds from the question to the stack. `faulthandler` writes it once the worker gets a core."""
 
 LATEST = 0.9
-"""Seconds for both: the watchdog waits for a second (its own `ANSWER`) before it asks by itself."""
+"""Seconds from the question to the end of the answer. The watchdog waits for a second (its own
+`ANSWER`) before it asks by itself."""
 
 LONGEST_STACK = 1_000_000
-"""Characters of a stack that are kept: more than that is none."""
+"""The last characters of what was written besides messages that are kept as the stack."""
 
 DEAF_FOR = 10.0
-"""Seconds after which a worker that has closed its pipe is not one that exits: on a busy machine an
-interpreter may take seconds from there to its end."""
+"""Seconds after which the log reports a closed pipe. A worker that exits closes its pipe too, and
+on a busy machine the interpreter takes seconds from there to its exit."""
 
 Reply: TypeAlias = "Callable[[list[Frame], str], None]"
-"""Receives the frames in which the worker sits, innermost first, and how, such as `BLOCKING`."""
+"""Called with the frames of the worker, innermost first, and what it does, such as `BLOCKING`."""
 
 
 class WorkerLink:
-    """The pipe from one worker.
+    """The link to one worker.
 
-    Several may ask where the worker is: a warning, a verdict, a `dump`. Each of them gets an answer
-    within two times (`STACK` + `ANSWER`), if only "it has exited": whoever asks while the worker's
-    stack is awaited shares that answer, and whoever asks later waits for the next one.
+    A warning, a verdict and a `dump` can ask at the same time. Each question is answered within
+    2 x (`STACK` + `ANSWER`) seconds, also with `EXITED`. Whoever asks while the stack is awaited
+    shares that answer, and whoever asks later waits for the next one.
 
     Args:
-        identity: its pid and creation time. The pid alone would not do: whoever asks for its exit
-            code reaps it, in main and in threads of the user's, and what we send is deadly to
-            whoever does not expect it.
-        connection: what it reports through.
+        identity: the worker's pid and creation time. The pid alone does not suffice: any code in
+            main that asks for an exit code reaps the worker, and the question's signal kills a
+            process that does not handle it.
+        connection: main's end of the pipe.
         name: the worker's name, for the log.
 
     Attributes:
-        imports: whether nothing has come from it yet, so it still imports the app.
-        can_be_asked: not while the worker imports under spawn or forkserver: the signal would end
-            it.
+        imports: whether the worker has sent nothing yet, and so still imports the app.
+        can_be_asked: whether the worker handles a signal by which main can ask. While a worker
+            imports under spawn or forkserver it handles none, and the signal would kill it.
         version: the version of the protocol that the worker speaks, as its `hello` says.
-        stack: what the worker has shown when it was last asked.
+        stack: the stacks that the worker has written since it was last asked.
     """
 
     def __init__(self, identity: Identity, connection: Connection, name: str) -> None:
@@ -71,15 +76,15 @@ class WorkerLink:
         self.version = words.VERSION
         self.stack = ""
         self._stack_at: float | None = None
-        """When the first of the stack was there, which the kernel writes down."""
+        """Monotonic time at which the beginning of the stack was read."""
         self._handle = Handle.open(*identity)
         self._mark = None if self._handle is None else _mark_of(self._handle)
         self._reader = Reader(connection)
         self._asked: float | None = None
         self._replies: list[Reply] = []
-        """Who shares the answer that the worker has been asked for."""
+        """The replies that share the answer which is awaited."""
         self._waiting: list[Reply] = []
-        """Who asks next."""
+        """The replies that wait for the next question."""
         self._where: tuple[bool, list[Frame]] | None = None
         self._request = REQUEST
         self._is_closed = False
@@ -96,10 +101,10 @@ class WorkerLink:
             self._handlers.setdefault(word, []).append(handler)
 
     def turn(self) -> None:
-        """Take in what it has reported; act on an answer, or on the want of one."""
+        """Receive the worker's reports, and answer a question that is answered or overdue."""
         self.hear()
         if self.is_deaf:
-            self._note_deafness()
+            self._report_closed_pipe()
         if self._asked is None:
             return
         until = self._asked + STACK
@@ -109,6 +114,7 @@ class WorkerLink:
             self._answer()
 
     def hear(self) -> None:
+        """Receive what the worker has written since the last call."""
         messages, stack = self._reader.read()
         self.stack = (self.stack + stack)[-LONGEST_STACK:]
         if stack and self._stack_at is None:
@@ -128,7 +134,7 @@ class WorkerLink:
     def _on_hello(self, version: int, signum: int) -> None:
         self.imports = False
         self.version = version
-        # By no other signal, whoever has written this: it could be SIGKILL.
+        # User code can have written this. By no other signal: it could be SIGKILL.
         self._request = signum if signum in REQUESTS else 0
         self.can_be_asked = bool(self._request)
 
@@ -138,8 +144,7 @@ class WorkerLink:
 
     @property
     def is_deaf(self) -> bool:
-        """Whether nothing more can be heard of it. If it lives, somebody has closed its pipe, and
-        its silence means nothing."""
+        """Whether the pipe is closed. If the worker lives, its silence then means nothing."""
         return self._reader.is_lost
 
     def _complain(self, error: NotUnderstood) -> None:
@@ -151,8 +156,8 @@ class WorkerLink:
             why = "It runs another release of the package"
         log.warning("%s. %s", refusal(MAIN, self._name, self.identity[0], error), why)
 
-    def _note_deafness(self) -> None:
-        """A worker that exits closes its pipe some time before it has exited."""
+    def _report_closed_pipe(self) -> None:
+        """Log once that a worker lives whose pipe has been closed for `DEAF_FOR` seconds."""
         now = time.monotonic()
         if self._deaf_since is None:
             self._deaf_since = now
@@ -166,17 +171,18 @@ class WorkerLink:
             )
 
     def ask(self, reply: Reply, is_verdict: bool = False) -> None:
-        """Have the worker show where it is, and `reply` be called with that, exactly once.
+        """Ask the worker for its stack.
 
         Args:
-            is_verdict: whether the watchdog waits for the answer before it kills the worker: then
-                a stack that is already here, and `ANSWER` seconds old at most, is good enough.
+            reply: is called with the answer, exactly once.
+            is_verdict: whether the watchdog waits for the answer before it kills the worker. Then
+                a stack that has been read already is accepted. It is `ANSWER` seconds old at most.
         """
         if self._is_closed:
             reply([], EXITED)
         elif self._asked is None:
             self._put([reply])
-        elif is_verdict or not self.stack:  # else it is older than the question
+        elif is_verdict or not self.stack:  # otherwise the stack is older than the question
             self._replies.append(reply)
         else:
             self._waiting.append(reply)
@@ -187,7 +193,7 @@ class WorkerLink:
         if self._handle is not None:
             self._check_handle(self._handle)
             with suppress(PermissionError):  # main has become another user
-                if self._request:  # else the user's code has taken each of them
+                if self._request:  # otherwise the user's code handles each of the signals
                     self._handle.send(self._request)
                 self._handle.send(signal.SIGCONT)
 
@@ -207,8 +213,10 @@ class WorkerLink:
             self._put(waiting)
 
     def _check_handle(self, handle: Handle) -> None:
-        """Somebody may have closed its descriptor: the number is another file's by now, which is
-        not ours to close, or another process's. The creation time tells who is meant without it."""
+        """Forget the pidfd if user code has closed it. Its number can be another file's by now.
+
+        Without a pidfd, the creation time identifies the process.
+        """
         if handle.fd is not None and _mark_of(handle) != self._mark:
             handle.fd = None
 
@@ -216,7 +224,7 @@ class WorkerLink:
         return self._handle is not None and self._handle.alive()
 
     def close(self) -> None:
-        """It has exited: nothing more is heard, and each question is answered with that.
+        """Close the link, because the worker has exited. Each open question is answered `EXITED`.
 
         The handlers are dropped. They refer to the worker, which refers to this link: such a cycle
         would stay in memory until the next full collection, with the process's descriptors.

@@ -236,7 +236,7 @@ class BackgroundTasks:
                 result = work.listener(*arguments)
             except BaseException as raised:
                 error = raised
-            # Sent from this thread: if the event loop is blocked, this work is not the reason.
+            # Sent from this thread, because the event loop can be blocked by something else.
             self._start.send_end(work.number, error is not None)
             try:
                 loop.call_soon_threadsafe(ended.set_result, (result, error))
@@ -259,8 +259,8 @@ class BackgroundTasks:
     def _send_begin(self, work: BackgroundWork, thread: int = 0) -> None:
         """Tell main the limit.
 
-        Main has this worker killed if the limit can't be enforced here: because the event loop is
-        blocked, or the GIL is held.
+        Main has this worker killed if the worker can't enforce the limit by itself, because the
+        event loop is blocked or the GIL is held.
         """
         source = work.timeout.source
         work.number = self._start.send_begin(

@@ -1,10 +1,10 @@
-"""How a stopping worker lets go of its connections: each answer is sent, and no client waits.
+"""Drains the connections of a worker that stops: requests are answered, and idle clients closed.
 
-A worker stops listening first. A response that begins after the stop says `Connection: close` and
-is the last one of its connection. A connection without a request is closed once it has been idle
-for `IDLE_GRACE`. What is still open when the grace period is over is cut off, as Sanic does it.
+The worker stops listening first. A response that begins after that has `Connection: close`, and is
+the last one of its connection. A connection that has been idle for `IDLE_GRACE` is closed. A
+connection that is still open at the end of the grace period is cut off, as Sanic does it.
 
-All of this is a courtesy. A failure in it costs the courtesy, and never the stop.
+A failure here is logged for debugging. The worker stops all the same.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..compat.sanic_app import App
 from ..log import log
 
 IDLE_GRACE = 1.0
-"""Seconds for which an idle connection is kept open: its client may be sending a request now."""
+"""Seconds for which an idle connection is kept open. Its client can be sending a request now."""
 
 SCAN_EVERY = 0.03
 """Seconds between two scans of the open connections."""
 
 ABORT_GRACE = 0.1
-"""Seconds that cut off connections have to be closed by the event loop."""
+"""Seconds for which the event loop runs on to close the connections that were cut off."""
 
 
 class Draining:
-    """The connections of one worker.
+    """Drains the connections of one worker.
 
     Args:
         app: the worker's primary app.
@@ -41,45 +41,43 @@ class Draining:
         self._app = app
         self._loop = loop
         self.cleanup: Callable[[], None] | None = None
-        """What Sanic would end the connections with. `None`: it has nothing for that (HTTP/3)."""
+        """Sanic's function that closes the connections. `None`: Sanic has none (HTTP/3)."""
         self._has_begun = False
         self._serving = sanic_server.Serving((), ())
         self._idle_since: dict[Any, float] = {}
         self._told_to_close: set[Any] = set()
 
     def begin(self) -> None:
-        """Have each response from now on say that it is the last one of its connection."""
+        """Begin to drain: each response that begins from now on has `Connection: close`."""
         self._has_begun = True
         try:
             if self.cleanup is not None:
                 self._serving = sanic_server.open_sockets(self.cleanup)
             sanic_server.end_keep_alive(self._open())
         except Exception as error:
-            log.debug("clients are not told that this worker stops: %r", error)
+            log.debug("clients are not told that the worker stops: %r", error)
 
     def clean_up(self, cleanup: Callable[[], None]) -> None:
-        """Drain, and then run Sanic's own cleanup, which finds nothing left to wait for.
+        """Drain, and then run Sanic's own cleanup, which has nothing left to wait for.
 
         Args:
-            cleanup: Sanic's. It runs whatever has happened before.
+            cleanup: Sanic's function. It runs even if draining fails.
         """
-        if not self._has_begun:  # the loop was ended by a handler's `sys.exit()`
+        if not self._has_begun:  # a handler has ended the loop by `sys.exit()`
             self.begin()
         config = self._app.config
         grace = config.GRACEFUL_SHUTDOWN_TIMEOUT
         try:
             self._drain(grace)
-            # The grace period is over, or not needed. Sanic would begin another one, and wait in
-            # `shutdown_tasks` for a float to become exactly zero.
+            # Sanic would begin another grace period, and wait in `shutdown_tasks` for a float to
+            # become exactly zero.
             config.GRACEFUL_SHUTDOWN_TIMEOUT = 0.0
         except Exception as error:
-            log.debug("the connections of this worker are left to Sanic: %r", error)
+            log.debug("Sanic closes the connections of the worker by itself: %r", error)
         try:
             cleanup()
         finally:
             config.GRACEFUL_SHUTDOWN_TIMEOUT = grace
-
-    # -- what it does, in turn --------------------------------------------------------------------
 
     def _open(self) -> list[Any]:
         return [one for connections in self._serving.connections for one in list(connections)]
@@ -88,12 +86,12 @@ class Draining:
         until = time.monotonic() + grace
         for server in self._serving.servers:
             server.close()
-        # A connection that was accepted a moment ago is not among them before the loop has turned.
+        # A connection that was just accepted is not in the list before the loop has turned.
         self._turn(0.01)
         while self._is_busy() and time.monotonic() < until:
             self._close_idle(self._open(), time.monotonic())
             self._turn(SCAN_EVERY)
-        # Before the cleanup: on Python 3.12 that first waits, without a limit, for each connection.
+        # Not in the cleanup, which on Python 3.12 waits for each connection without a limit.
         left = self._open()
         for connection in left:
             sanic_server.cut_off(connection)
@@ -104,14 +102,17 @@ class Draining:
         return bool(self._open()) or sanic_server.has_unfinished_tasks(self._app)
 
     def _close_idle(self, connections: Iterable[Any], now: float) -> None:
-        """Close what has been idle for long enough, as of this moment.
+        """Close the connections that have been idle for `IDLE_GRACE`.
 
-        A connection can become idle more than once: a streamed response that began before the stop
+        A connection can become idle several times. A streamed response that began before the stop
         has told its client to go on using the connection.
+
+        Args:
+            now: monotonic time in seconds.
         """
         for connection in connections:
             if sanic_server.is_websocket(connection):
-                if connection not in self._told_to_close:  # its client has to answer that
+                if connection not in self._told_to_close:  # once: its client has to answer
                     self._told_to_close.add(connection)
                     connection.close_if_idle()
             elif not sanic_server.is_idle(connection):
@@ -122,11 +123,11 @@ class Draining:
                 connection.close_if_idle()
 
     def _turn(self, seconds: float) -> None:
-        """Run the loop, which has been stopped, for a moment more.
+        """Run the loop, which has been stopped, for some seconds more.
 
-        It may have been told twice to stop: a handler's error ends it (`SystemExit`), and main's
-        SIGTERM for that comes while it ends. The second one counts for the next run, once. Another
-        handler that calls `sys.exit()` now changes nothing: the worker is about to exit.
+        The loop can have been stopped twice: a handler's `SystemExit` ends the loop, and main's
+        SIGTERM comes while the loop ends. The second stop ends the next run of the loop, once. A
+        further `sys.exit()` of a handler changes nothing, because the worker is about to exit.
         """
         for _ in range(2):
             try:
@@ -137,9 +138,9 @@ class Draining:
 
 
 def _has_unread(connection: Any) -> bool:
-    """Whether the kernel has something of the client's that the loop has not read yet.
+    """Whether the client has sent something that the loop has not read yet.
 
-    Closing the socket would drop it: a request, of which its client would never hear again.
+    Closing the socket would drop it. A request would never be answered.
     """
     transport = connection.transport
     sock = None if transport is None else transport.get_extra_info("socket")

@@ -1,8 +1,8 @@
 """The paths under `REAPER_ENDPOINT`, on which a worker answers for the whole server.
 
 A worker reads the state files of main, as `sanic-reaper ps` does. So every worker gives the same
-answer, also about workers that can't answer and about a main that is stuck. The paths only show;
-they change nothing. Loaded only in workers, and only if the key is set.
+answer, also about workers that can't answer and about a main that is stuck. No path changes
+anything. Loaded only in workers, and only if the key is set.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from . import metrics, status
 from .handlers import EXEMPT
 
 FRESH = 0.1
-"""Seconds for which the state that was read answers further requests. Main writes no more often."""
+"""Seconds for which the state that was read is used again. Main writes it no more often."""
 
 NO_STORE = {"Cache-Control": "no-store"}
 
 
 def install(prefix: str, directory: str, run: str) -> None:
-    """Have the primary app of this worker answer, when it gets its routes.
+    """Add the paths to the primary app of this worker, when the app gets its routes.
 
     Args:
-        prefix: of the paths.
+        prefix: prefix of the paths.
         directory: directory of main's state files. "": there is none.
-        run: id of main's run.
+        run: id of the server's run.
     """
     endpoint = Endpoint(directory, run)
 
@@ -50,19 +50,20 @@ class Endpoint:
     """Answers requests from the state files of main.
 
     Args:
-        directory, run: as `install`.
+        directory: directory of main's state files. "": there is none.
+        run: id of the server's run.
     """
 
     def __init__(self, directory: str, run: str) -> None:
         self._directory, self._run = directory, run
-        self._uid = os.geteuid()  # now: a start listener may give up being root
+        self._uid = os.geteuid()  # now: a start listener can change the user
         self._server: Server | None = None
         self._why = ""
         """Why the state of the server can't be read. "": it can."""
         self._read_at = 0.0
 
     def add_to(self, app: App, prefix: str) -> None:
-        """To the app's other routes, with which they share its middleware: it may ask who asks."""
+        """Add the paths to an app's routes. The app's middleware runs for them too."""
         exempt: dict[str, Any] = {f"ctx_{EXEMPT}": True}
         for handler in (self.live, self.ready, self.metrics, self.status):
             name = handler.__name__
@@ -105,8 +106,9 @@ class Endpoint:
             self._read_at, self._server = now, None
             try:
                 self._server = discovery.load(self._directory, self._uid, self._run)
-            except OSError as error:  # whose own words may have a path in them
-                self._why = f"what main writes can't be read: {error.strerror or 'it is not ours'}"
+            except OSError as error:  # its full text can contain a path
+                why = error.strerror or "they are not valid"
+                self._why = f"the state files of main can't be read: {why}"
             if not self._directory:
-                self._why = "main has no place to write to; its log says why"
+                self._why = "main has no directory for its state files; its log says why"
         return self._server

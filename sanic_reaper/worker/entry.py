@@ -1,8 +1,8 @@
-"""Sets up a process that main starts, before its own work begins.
+"""Sets up a process that main starts, before the process's own work begins.
 
-`enter` is the first thing that runs there. Under spawn only the import of the user's main module
-comes before it. What `enter` sets up holds in every state that the process can be in later, so it
-relies on the kernel where it can, and nowhere on the event loop.
+`enter` runs first in that process. Under spawn, only the import of the user's main module comes
+before it. What `enter` sets up must hold in every later state of the process. So it relies on the
+kernel where possible, and never on the event loop.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .guard import TERMINAL_SIGNALS, arm, main_lives
 from .reports import Reports
 from .startup import Startup
 from .stopping import ProcessStop, ServerStop, ignore_signal
+from .summary import worker
 
 T = TypeVar("T")
 
@@ -51,11 +52,11 @@ class ProcessConfig(NamedTuple):
     main_start: int
     """Creation time of the main process, as the kernel gives it."""
     pdeathsig: int
-    """The signal that the kernel sends when main dies. 0: none."""
+    """Number of the signal that the kernel sends to this process when main dies. 0: none."""
     orphan_grace: float
-    """Seconds that this process gets to stop when main has died."""
+    """Seconds that this process gets to stop after main has died."""
     ignored_signals: tuple[int, ...]
-    """Stop signals that main handles, so that this process may ignore them."""
+    """Stop signals that main handles for this process, which ignores them."""
     import_variables: tuple[str, ...]
     """Environment variables that were set for the import of the main module only."""
     report_pipe: Connection | None
@@ -63,7 +64,7 @@ class ProcessConfig(NamedTuple):
     handler_timeout: float
     """Limit in seconds of a start handler that has none of its own. 0: no limit."""
     heartbeat_interval: float
-    """Seconds between two heartbeats of the event loop. 0: none are sent."""
+    """Seconds between two heartbeats of the event loop. 0: no heartbeats are sent."""
     started_at: float
     """Monotonic time at which main started this process."""
     environment: dict[str, str]
@@ -74,7 +75,7 @@ class ProcessConfig(NamedTuple):
     state_directory: str
     """Directory in which main writes the state of the server. "": there is none."""
     run_id: str
-    """Id of main's run."""
+    """Id of the server's run."""
 
 
 def enter(config: ProcessConfig, arguments: dict[str, Any]) -> Callable[[], None]:
@@ -119,11 +120,11 @@ def enter(config: ProcessConfig, arguments: dict[str, Any]) -> Callable[[], None
 
 
 def _attempt(what: str, function: Callable[..., T], *arguments: object) -> T | None:
-    """Do what a worker can do without. `None` if it fails, which is logged."""
+    """Call a function that the worker can do without. A failure is logged, and `None` returned."""
     try:
         return function(*arguments)
     except Exception as error:
-        log.warning("a worker cannot %s: %r", what, error)
+        log.warning("%s [%d] cannot %s: %r", *worker(), what, error)
         return None
 
 
@@ -150,9 +151,9 @@ def _show_stack_on_abort() -> None:
 
 
 def _stop_for(config: ProcessConfig) -> ProcessStop:
-    """How this process stops.
+    """The way in which this process handles its stop signals.
 
-    An Inspector is a server too: Sanic would log a KeyboardInterrupt in it as a failure.
+    An Inspector stops like a worker. Sanic would log a KeyboardInterrupt in it as a failure.
     """
     if config.role == WORKER:
         return ServerStop(config)

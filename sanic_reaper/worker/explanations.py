@@ -1,6 +1,6 @@
-"""Why a worker does not start, or is slow to: the words of the log.
+"""The reports of the log on a handler that fails or is slow, and on an event loop that is blocked.
 
-A worker loads this only when it has something to explain.
+A worker loads this module only when it has something to report.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ BLOCKING = "blocking the event loop"
 AWAITING = "awaiting"
 BESIDE = "in the background"
 EXITED = "has exited"
-"""Of a worker that was asked where it is, and is gone: there is nothing to explain any more."""
+"""The answer of a worker that has exited since it was asked for its stack."""
 
 
 def advice(event: str = "before_server_start") -> str:
-    """What to do with a handler that takes too long for its event."""
+    """What to do about a handler that takes too long.
+
+    Args:
+        event: the event of the handler.
+    """
     where = " on a before_server_start handler" if event == "after_server_start" else ""
     return (
         f"let the worker serve meanwhile: @background{where}; or give the event loop room: "
@@ -33,7 +37,7 @@ def advice(event: str = "before_server_start") -> str:
 
 
 Frame: TypeAlias = "tuple[str, int, str]"
-"""A line that something sits in: file, line, function."""
+"""A line that a thread or a coroutine has come to: file, line, function."""
 
 
 def explain(
@@ -44,11 +48,15 @@ def explain(
     frames: Sequence[Frame] = (),
     event: str = "before_server_start",
 ) -> str:
-    """The lines that tell what has become of a handler, where it sat, and what to do about it.
+    """The report on a handler that has failed: why, in which line, and what to do about it.
 
     Args:
-        event: of the handler.
-        frames: where it sat, innermost first, if the error itself does not tell.
+        error: what the handler has raised.
+        what: how the report calls the handler.
+        place: name and line of the handler.
+        seconds: seconds that the handler has run.
+        frames: where the handler was, innermost first, if the error has no traceback.
+        event: the event of the handler.
     """
     timeout = _timeout_in(error)
     if timeout is not None:
@@ -68,7 +76,7 @@ def explain(
 
 
 def explain_start(error: BaseException, records: Iterable[Record]) -> str:
-    """The lines that tell why a start has failed.
+    """The report on a start that has failed.
 
     Args:
         error: what the start has raised. If that came from no handler, its traceback is shown.
@@ -89,7 +97,7 @@ def _as_raised(error: BaseException, what: str, after: str = "", home: str | Non
 
 
 def _timeout_in(error: BaseException | None) -> StartupTimeout | None:
-    """The timeout that an error is, or was made from: a client library wraps what it gets."""
+    """The timeout in a chain of errors, if there is one. Client libraries wrap what is raised."""
     for _ in range(100):
         if error is None or isinstance(error, StartupTimeout):
             return error
@@ -105,10 +113,15 @@ def report(
     frames: Sequence[Frame],
     remedy: str,
 ) -> str:
-    """What has failed, is slow or hangs, in a few lines: what, who, where exactly; what to do.
+    """The report on something that has failed, is slow or hangs.
 
     Args:
-        frames: of the thread or the coroutine, innermost first.
+        what: the first line.
+        place: name and line of the handler. `None`: no handler is known.
+        seconds: seconds that the handler has run.
+        how: what it does, such as `BLOCKING`.
+        frames: the frames of the thread or the coroutine, innermost first.
+        remedy: what to do about it.
     """
     lines = [what]
     if place is not None:
@@ -121,7 +134,12 @@ def report(
 
 
 def innermost(frames: Sequence[Frame], place: Place | None) -> Frame | None:
-    """The first frame of the user's own code; where there is none, of anybody's but ours."""
+    """The innermost frame of the user's code, or else of any code but the Reaper's.
+
+    Args:
+        frames: innermost first.
+        place: the handler, whose file counts as the user's code even if it is installed.
+    """
     home = place.file if place is not None else None
     for frame in frames:
         if frame[0] == home or is_user_code(frame[0]):
@@ -137,7 +155,7 @@ def _source(file: str, line: int) -> str:
 
 
 def _from_user_code(error: BaseException, home: str | None) -> TracebackType | None:
-    """The traceback from the handler on: nobody needs to read how Sanic came to call it."""
+    """The traceback from the handler on, without the frames in which Sanic called it."""
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -148,7 +166,11 @@ def _from_user_code(error: BaseException, home: str | None) -> TracebackType | N
 
 
 def frames_of_thread(ident: int | None) -> list[Frame]:
-    """Where a thread of this process is, innermost first."""
+    """The frames of a thread of this process, innermost first.
+
+    Args:
+        ident: the thread's `ident`.
+    """
     frame = sys._current_frames().get(ident or 0)
     return [] if frame is None else _frames(traceback.walk_stack(frame))
 
@@ -163,14 +185,16 @@ _LIBRARIES = tuple(
 
 
 def is_user_code(file: str) -> bool:
-    """Whether a file is of the user's own: not the standard library, nor anything installed."""
+    """Whether a file is the user's: not of the standard library, and not installed."""
     if file.startswith("<") or "/site-packages/" in file or "/dist-packages/" in file:
         return False
     return not any(file.startswith(f"{path}/lib") for path in _LIBRARIES) and not is_ours(file)
 
 
 def is_ours(file: str) -> bool:
+    """Whether a file belongs to the Reaper. Its examples count as the user's code."""
     return file.startswith(PACKAGE) and not file.startswith(PACKAGE + "examples/")
 
 
 PACKAGE = __file__.rsplit("/", 2)[0] + "/"
+"""The directory of the Reaper, with a slash at the end."""

@@ -1,4 +1,4 @@
-"""The end of a worker's start: its `after_server_start` listeners, which a stop can cancel."""
+"""The second half of a worker's start: the `after_server_start` listeners, which a stop cancels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CANCEL_GRACE = 1.0
 
 
 class FinishingStart:
-    """The listeners that run when the worker listens already, in a task of their own.
+    """Runs the `after_server_start` listeners in a task of their own.
 
     Args:
-        listeners: runs all of them.
+        listeners: runs all listeners.
     """
 
     def __init__(self, listeners: Awaitable[None]) -> None:
@@ -31,17 +31,16 @@ class FinishingStart:
         return self._task.done()
 
     async def wait(self) -> BaseException | None:
-        """Wait until the listeners have ended or are left behind.
+        """Wait until the listeners have ended, or have been cancelled for `CANCEL_GRACE` seconds.
 
         Returns:
-            What they have raised.
+            The error that the listeners have raised, if they have ended.
         """
         await asyncio.wait({self._task, self._is_left}, return_when=asyncio.FIRST_COMPLETED)
         return self._task.result() if self._task.done() else None
 
     def cancel(self) -> None:
-        """Cancel the listeners, and leave them behind after `CANCEL_GRACE`. A second call does
-        nothing."""
+        """Cancel the listeners, and end `wait` after `CANCEL_GRACE`. A second call does nothing."""
         if not self._is_cancelled:
             self._is_cancelled = True
             self._task.cancel()
@@ -49,7 +48,7 @@ class FinishingStart:
 
     def _leave(self) -> None:
         if not self._task.done():
-            # When the process exits, asyncio would log this task once more, and only its place.
+            # asyncio would log this task once more when the process exits.
             with suppress(AttributeError):
                 self._task._log_destroy_pending = False  # type: ignore[attr-defined]
             self._is_left.set_result(None)

@@ -1,6 +1,6 @@
-"""Ties a process that main has started to main.
+"""Makes a process that main has started stop when main dies.
 
-The process of a SyncManager loads this and little else of the Reaper, and nothing of Sanic.
+The process of a SyncManager loads this module and little else of the Reaper, and nothing of Sanic.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ TERMINAL_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
 
 def arm(main_pid: int, signum: int) -> None:
-    """Have the kernel signal this process when main dies. 0: nothing.
+    """Have the kernel send a signal to this process when main dies. 0: it sends none.
 
-    Under forkserver the parent is the fork server, which lives on as long as any process that it
-    has forked: there this process watches main itself, through a pipe whose other end main holds.
+    Under forkserver the parent is the fork server, which lives as long as any process that it has
+    forked. There the kernel signals this process when main's end of a pipe closes.
     """
     if not signum:
         return
@@ -36,7 +36,7 @@ def arm(main_pid: int, signum: int) -> None:
 
 
 def tie(main: tuple[int, int], signum: int) -> None:
-    """Have a worker that was started without us stop when main dies, or now if main is dead."""
+    """Make a worker that Sanic itself has started stop when main dies, or now if main is dead."""
     arm(main[0], signum)
     if signum and not main_lives(*main):
         os.kill(os.getpid(), signum)

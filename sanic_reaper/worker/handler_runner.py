@@ -1,10 +1,10 @@
-"""The handlers of one start: each is timed, limited and reported.
+"""Runs the handlers of one start: each is timed, limited and reported.
 
-A `HandlerRun` runs every handler and sees each of its steps. So it knows at any moment whether the
-handler blocks the event loop or awaits something, and at the limit it raises `StartupTimeout`
-inside the handler in both cases: a signal interrupts a handler that blocks in Python code, and one
-that awaits is woken. Main kills the worker a second later if the handler does not end: it may be
-code in C, or swallow every exception.
+A `HandlerRun` runs each step of a handler. So it knows at any moment whether the handler blocks the
+event loop or awaits something. At the limit it raises `StartupTimeout` inside the handler in both
+cases: a signal interrupts a handler that blocks in Python code, and a handler that awaits is woken.
+If the handler does not end, because it runs C code or swallows every exception, main has the worker
+killed a second later.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class HandlerRunner:
         self.records: list[Record] = []
         """The handlers that have ended, in that order."""
         self.running: list[HandlerRun] = []
-        """The handlers that run now. With several apps there can be several."""
+        """The handlers that run now. With several apps, several can run."""
         self.extension_seconds = 0.0
         """Seconds that listeners of Sanic Extensions took in the primary app."""
         self.has_wrapped = False

@@ -68,9 +68,9 @@ class DecoratedHandler:
         self.__wrapped__ = function
         functools.update_wrapper(self, function)
         self.timeout: float | None = None
-        """The limit in seconds that `@startup_timeout` sets. `None`: it does not stand there."""
+        """The limit in seconds that `@startup_timeout` sets. `None`: it is not used."""
         self.background: BackgroundOptions | None = None
-        """The arguments of `@background`. `None`: it does not stand there."""
+        """The arguments of `@background`. `None`: it is not used."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.__wrapped__(*args, **kwargs)
@@ -94,14 +94,18 @@ def options_of(listener: Any) -> DecoratedHandler | None:
 
 
 def refuse_misplaced(apps: Iterable[App] | None = None) -> None:
-    """`decorators.refuse_misplaced`, if the module of the decorators is loaded at all."""
+    """Call `decorators.refuse_misplaced` if that module is loaded.
+
+    Raises:
+        SystemExit: a handler is misplaced.
+    """
     decorators = sys.modules.get("sanic_reaper.decorators")
     if decorators is not None:
         decorators.refuse_misplaced(apps)
 
 
 def describe(listener: Any) -> Place:
-    """Name and line of a handler itself, and not of what wraps it."""
+    """Name and line of a handler's own function, without what wraps it."""
     function = unwrapped(listener)
     code = getattr(function, "__code__", None)
     name = getattr(function, "__qualname__", None) or type(function).__name__

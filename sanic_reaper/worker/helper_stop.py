@@ -1,4 +1,4 @@
-"""How a process stops that is no server: the user's own, or an extension's."""
+"""Handles the stop signals of a process that is no server: the user's own, or an extension's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .stopping import ProcessStop
 class HelperStop(ProcessStop):
     """Turns the first stop signal into one KeyboardInterrupt.
 
-    That is what Sanic sends, and what its documentation promises to such a function. SIGTERM calls
-    the handler that the function has installed for SIGINT. If the function ignores SIGINT, SIGTERM
-    has its default action.
+    Sanic's documentation promises that to the function of such a process. SIGTERM calls the handler
+    that the function has installed for SIGINT. If the function ignores SIGINT, SIGTERM has its
+    default action.
     """
 
     def install(self) -> None:

@@ -1,7 +1,7 @@
-"""The hooks in Sanic through which a start and a stop pass: around the listeners of three events.
+"""The hooks around Sanic's listeners of three events: before and after a start, and before a stop.
 
-The extension installs them in each process, and a worker that main has started installs them in any
-case: if `app.extend` runs in the main process alone, the app of a worker is not extended.
+The extension installs the hooks in each process. A worker also installs them by itself, because its
+app is not extended if `app.extend` runs in the main process alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import starts
 
 
 def instrument() -> None:
-    """Once in each process: what comes later changes nothing."""
+    """Install the hooks. A second call changes nothing."""
     sanic_listeners.instrument_start(_before_start, _after_start, _before_stop, starts.note_import)
 
 
@@ -41,7 +41,7 @@ async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -
 
 
 def _warn_if_not_extended(app: App) -> None:
-    """Warn in the first worker if its app is not extended, while main's is."""
+    """Warn in worker 0 if the app is extended in main, and not in the worker."""
     is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith(FIRST_WORKER)
     if is_first and app.name == sanic_app.primary_name() and starts.starts_of(app) is None:
         log.warning(

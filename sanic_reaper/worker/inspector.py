@@ -1,7 +1,7 @@
-"""`sanic inspect reaper` and `sanic inspect dump WORKER`: two commands more for Sanic's Inspector.
+"""Two more commands for Sanic's Inspector: `sanic inspect reaper` and `sanic inspect dump WORKER`.
 
-Its class is Sanic's own extension point: what is a method there is a command, behind the API key of
-the Inspector. Imported only where an Inspector runs: in main, and in its own process.
+Each method of the Inspector's class is a command, protected by the Inspector's API key. Imported
+only where an Inspector runs: in main, and in the Inspector's process.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from . import status
 
 
 class Commands:
-    """Behind the app's own class, so that what the user has called `dump` stays what it is."""
+    """The commands. A base class after the app's own one, whose method `dump` comes first."""
 
     _reaper_base: type
-    """The app's own class."""
+    """The Inspector class of the app."""
     _reaper_server: tuple[str, str, int]
-    """Where main leaves word of the server, the id of its run, and its user."""
+    """The directory of main's state files, the id of the run, and the user's id."""
 
     def reaper(self) -> dict[str, object]:
-        """What the endpoint shows as `/status`."""
+        """The document that the endpoint serves as `/status`."""
         directory, run, uid = self._reaper_server
         try:
             server = discovery.load(directory, uid, run)
         except OSError as error:
-            return status.unknown(f"what main writes can't be read: {error}")
+            return status.unknown(f"the state files of main can't be read: {error}")
         return status.document(server, time.monotonic())
 
     async def dump(self, worker: str = "", *_: str) -> str:
         """The stacks of one worker.
 
         Args:
-            worker: its name, such as `Sanic-Server-0-0`, or its pid.
+            worker: the worker's name, such as `Sanic-Server-0-0`, or its pid.
         """
         from ..state.control import ask_for_stack
 
@@ -46,16 +46,19 @@ class Commands:
         try:
             return await asyncio.to_thread(ask_for_stack, directory, run, worker)
         except (OSError, LookupError) as error:
-            # Of an answer that is not 200, `sanic inspect` shows the number alone.
+            # `sanic inspect` shows only the status of a response that is not 200.
             return f"no stack: {error}"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Under spawn an Inspector is pickled, and pickle would look for our class by its name."""
+        """Pickle the app's class, and make the class with the commands again when it is unpickled.
+
+        An Inspector is pickled under spawn, and pickle finds no class that was made by `type`.
+        """
         reduced = super().__reduce_ex__(protocol)
         if isinstance(reduced, tuple) and reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
             made = (self._reaper_base, self._reaper_server, *reduced[1][1:])
             return (_new, made, *reduced[2:])
-        return reduced  # in a way of its own
+        return reduced  # the app's class is pickled in its own way
 
 
 def _extended(base: type, server: tuple[str, str, int]) -> type:
@@ -67,13 +70,13 @@ def _new(base: type, server: tuple[str, str, int], *arguments: Any) -> Any:
 
 
 def add_commands(app: App, directory: str, run: str) -> None:
-    """Have the Inspector that this app is about to start know them.
+    """Add the commands to the Inspector that this app is about to start.
 
     Args:
-        directory: where main leaves word of the server.
-        run: the id of its run.
+        directory: directory of main's state files.
+        run: id of the server's run.
     """
     current = getattr(app, "inspector_class", None)
-    base = getattr(current, "_reaper_base", current)  # of a server before, in this process
+    base = getattr(current, "_reaper_base", current)  # of an earlier server in this process
     if isinstance(base, type) and hasattr(copyreg, "__newobj__"):
         app.inspector_class = _extended(base, (directory, run, os.geteuid()))

@@ -11,16 +11,16 @@ from .explanations import PACKAGE
 from .stepping import NOWHERE, HandlerRun
 
 NOT_THE_USERS = "Sanic's part of the start, or an extension's,"
-"""What has blocked the event loop if it was no handler of the user's."""
+"""The name in the line if no handler of the user's has blocked the event loop."""
 
 
 def name_handlers() -> None:
-    """Do so from now on, for as long as this process lives. A second call changes nothing."""
+    """Name handlers in asyncio's lines from now on. A second call changes nothing."""
     logging.getLogger("asyncio").addFilter(_name)
 
 
 def _name(record: logging.LogRecord) -> bool:
-    """Put the handler that has just blocked the loop into `Executing %s took %.3f seconds`."""
+    """Put the handler that blocked the loop last into `Executing %s took %.3f seconds`."""
     args = record.args
     if isinstance(args, tuple) and len(args) == 2 and PACKAGE in str(args[0]):
         place, HandlerRun.last_blocking = HandlerRun.last_blocking, NOWHERE  # once

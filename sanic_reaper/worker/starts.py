@@ -1,9 +1,9 @@
-"""Which start an app's events belong to: the worker's, or one of the app's own.
+"""Finds the start to which an app's events belong: the worker's, or the app's own.
 
-A worker has one start: that of the apps which main has it serve. Every other start belongs to one
-app and lasts until the app is started again: single process, ASGI, test clients, and an app that
-user code starts by hand, also inside a worker. So a process may start any number of apps, one after
-another or at once, and none of these starts has any influence on another one.
+A worker has one start, for the apps that it serves. Every other start belongs to one app, and lasts
+until the app is started again: in a single process, under ASGI, in test clients, and where user
+code starts an app by itself, also inside a worker. So a process can start any number of apps, one
+after another or at once, and no start influences another one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .startup import Startup
 
 
 class Starts:
-    """The base of what an extended app has at `app.ctx.reaper`: it keeps the app's own start.
+    """Keeps the app's own start. The base class of the object at `app.ctx.reaper`.
 
     Attributes:
-        own: the latest start of the app that is not the worker's.
+        own: the latest start of the app that is not the worker's. `None`: there was none.
     """
 
     own: OwnStart | None = None
@@ -29,8 +29,8 @@ class Starts:
 class OwnStart(Startup):
     """The start of one app that user code starts. A failure is raised to that code.
 
-    User code may leave out `after_server_start`, so nothing waits for that event: the app counts as
-    serving when its `before_server_start` handlers have returned.
+    User code can leave out `after_server_start`. So the app counts as serving when its
+    `before_server_start` handlers have returned.
     """
 
     def __init__(self, handler_timeout: float) -> None:
@@ -64,14 +64,14 @@ class OwnStart(Startup):
 
 
 def begin(app: App) -> Startup | None:
-    """The start to which an app's `before_server_start` belongs, which is about to run.
+    """The start to which an app's `before_server_start` belongs. Called before that event.
 
     Returns:
-        `None` where the Reaper is switched off, or the app is not extended with it.
+        `None` if the Reaper is disabled, or the app is not extended.
 
     Raises:
-        SystemExit: a setting has a bad value, or a handler is misplaced. In a worker main has seen
-            to that.
+        SystemExit: a setting has a bad value, or a handler is misplaced. (For a worker, main has
+            checked both.)
     """
     if _of_worker is not None and _of_worker.covers(app):
         return _of_worker
@@ -91,7 +91,7 @@ def begin(app: App) -> Startup | None:
 
 
 def of(app: App) -> Startup | None:
-    """The start to which an app's other events belong. `None`: as in `begin`, or none has begun."""
+    """The start to which an app's later events belong. `None`: none has begun, or as in `begin`."""
     if _of_worker is not None and _of_worker.has(app):
         return _of_worker
     starts = starts_of(app)
@@ -105,7 +105,7 @@ def note_import(app: App) -> None:
 
 
 def take_over(startup: Startup) -> None:
-    """Make this the start of the worker. Called before anything else."""
+    """Make this the start of the worker."""
     global _of_worker
     _of_worker = startup
 
@@ -116,13 +116,14 @@ def note_extended(app: App, starts: Starts) -> None:
 
 
 def starts_of(app: App) -> Starts | None:
-    """The object that `note_extended` has noted for an app. `None`: this process has noted none."""
+    """The object that `note_extended` was called with for an app. `None`: it was not called."""
     found = _extended.get(id(app))
     return found[1] if found is not None and found[0] is app else None
 
 
 _extended: dict[int, tuple[App, Starts]] = {}
-"""The extended apps by `id`. (`app.ctx` is the user's, and an app takes no weak reference.)"""
+"""The extended apps by `id`. (`app.ctx` is the user's, and an app can't be referenced weakly.)"""
 
 
 _of_worker: Startup | None = None
+"""The start of the worker. `None`: this process is no worker."""

@@ -1,10 +1,9 @@
-"""The start of a worker: its `before_server_start` and `after_server_start` handlers, and what main
-is told of them.
+"""The start of a worker: runs its start handlers, and reports them to main.
 
 A worker listens when its `before_server_start` handlers have returned, and answers requests while
 its `after_server_start` handlers await something. A stop that comes then cancels those handlers.
 
-This works in any process that starts an app. Without a main process, messages go nowhere.
+A process without a main process can start an app in the same way. It sends no reports.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ class Startup:
         began: monotonic time at which the process was started.
 
     Attributes:
-        send: sends a message to main. Returns whether main will read it. Without a main process it
-            does nothing and returns `False`.
+        send: sends a message to main, and returns whether main can read it. Without a main process
+            it does nothing and returns `False`.
     """
 
     def __init__(self, handler_timeout: float, began: float) -> None:
@@ -49,7 +48,7 @@ class Startup:
         """Monotonic time at which the process was started."""
         self.send: Callable[..., bool] = _send_nowhere
         self.has_signals: Callable[[], bool] = lambda: True
-        """Whether Sanic has called us to set up the stop signals."""
+        """Whether Sanic has called the Reaper to set up the stop signals."""
         self.background: BackgroundTasks | None = None
         """The background work of the start, if there is any."""
         self.is_stopping = False
@@ -142,8 +141,8 @@ class Startup:
         try:
             await run_listeners()
         except BaseException as error:
-            # KeyboardInterrupt and CancelledError too: a handler has raised them, unless `stop`
-            # has cancelled the listeners.
+            # A handler can raise KeyboardInterrupt and CancelledError too. The latter can also
+            # come from `stop`.
             is_stop = self.is_stopping and isinstance(error, asyncio.CancelledError)
             if not self.is_supervised or isinstance(error, GeneratorExit) or is_stop:
                 raise
@@ -181,7 +180,9 @@ class Startup:
             self._finishing.cancel()
 
     def interrupt(self) -> None:
-        """Do the same to a handler that blocks the event loop. Called in a signal handler.
+        """Cancel a handler that blocks the event loop, because the worker stops.
+
+        Called in a signal handler.
 
         Raises:
             asyncio.CancelledError: inside the handler that blocks.
@@ -215,7 +216,7 @@ class Startup:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether there is a main process that is told of this start."""
+        """Whether a main process receives the reports of this start."""
         return self.send is not _send_nowhere
 
     @property
@@ -230,9 +231,9 @@ class Startup:
         return True
 
     def covers(self, app: App) -> bool:
-        """Whether an app that begins to start is one that main has this worker serve.
+        """Whether an app that begins to start is one of those that this worker serves.
 
-        An app that user code starts by hand is not: that start may never be completed.
+        An app that user code starts by itself is not. That start may never be complete.
         """
         primary = sanic_app.primary_name() or app.name
         is_served = app.name == primary or sanic_app.is_secondary(app)
@@ -243,14 +244,15 @@ class Startup:
         return any(one is app for one in self._apps)
 
     def release(self) -> None:
-        """Let requests through, because another start of the same app begins."""
+        """Let requests through. Called when another start of the same app begins."""
         if self.background is not None:
             self.background.open_gate()
 
     def _report_what_is_missing(self) -> None:
-        """Tell main what should have happened by now, and has not. The first worker alone does.
+        """Report a contract with Sanic that does not hold in this worker. Only worker 0 does so.
 
-        (Sanic registers a `before_server_start` listener of its own in each worker.)
+        Sanic registers a `before_server_start` listener of its own in each worker, so there must
+        have been one to wrap.
         """
         if os.environ.get("SANIC_WORKER_NAME", "").endswith(FIRST_WORKER):
             if not self._handlers.has_wrapped:
@@ -284,16 +286,16 @@ class Startup:
         event: str = "",
         began: float | None = None,
     ) -> int:
-        """Tell main that something with a limit begins.
+        """Tell main that a handler or background work begins.
 
         Args:
             word: `begin` for a handler, `work` for background work.
             place: its name and its line.
             limit: its limit in seconds. 0: it has none.
             source: the setting or the decorator that the limit comes from.
-            thread: `ident` of the thread that is started for it. 0: none is.
-            event: the event of a handler.
-            began: monotonic time in whole milliseconds (`now`). `None`: now.
+            thread: `ident` of the thread that runs the work. 0: the event loop runs it.
+            event: the event of a handler. "": background work.
+            began: monotonic time in whole milliseconds. `None`: now.
 
         Returns:
             The number that `send_end` takes.
@@ -304,24 +306,31 @@ class Startup:
         return number
 
     def send_end(self, number: int, has_failed: bool = False, ended: float | None = None) -> None:
-        """Tell main that what `send_begin` has numbered has ended."""
+        """Tell main that a handler or background work has ended.
+
+        Args:
+            number: what `send_begin` has returned.
+            has_failed: whether it has failed.
+            ended: monotonic time in whole milliseconds. `None`: now.
+        """
         ended = now() if ended is None else ended
         self.send("end", number, int(has_failed), ended)
 
     def fail(self, reason: str) -> None:
-        """Have main log why this worker can't start, and do what follows from that."""
+        """Tell main why this worker can't start. Without a main process the reason is logged."""
         if not self.send("failed", reason):
             log.error("%s [%d] does not start: %s", *summary.worker(), reason)
 
     def fail_early(self, error: BaseException) -> None:
-        """Report a failure before the first handler. Sanic has printed the traceback."""
+        """Tell main of a failure before the first handler. Sanic has printed its traceback."""
         what = f"{type(error).__name__}: {error}"
         self.send("failed", f"{what} (its traceback is above)")
 
     def where(self, frame: FrameType | None) -> list[object]:
-        """Whether a handler awaits something, and the frames in which it does, innermost first.
+        """The fields of the message `where`: whether a handler awaits something, and its frames.
 
-        Frames on the stack are not repeated: main has them already.
+        The frames are the innermost first. There are none if no handler awaits something: main
+        gets the frames on the stack by `faulthandler`.
         """
         if not self.running or any(run.is_running for run in self.running):
             return [False, []]
@@ -329,9 +338,9 @@ class Startup:
 
 
 def now() -> float:
-    """Monotonic time in whole milliseconds.
+    """Monotonic time in seconds, in whole milliseconds.
 
-    Main writes down the same number, so every report of a start shows the same times.
+    Main keeps the same number, so every report of a start shows the same times.
     """
     return round(time.monotonic(), 3)
 

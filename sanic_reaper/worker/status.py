@@ -1,7 +1,7 @@
-"""A server as JSON, for scripts and dashboards. Pure, but for a look at who lives.
+"""The state of a server as JSON, for scripts and dashboards.
 
-What anybody may see who can reach the port is not all that the command line shows: no path, no line
-of code, and no words of an error, which may have a password in them.
+Anybody who reaches the port can read it. So it has less than the command line shows: no path, no
+line of code, and no text of an error, which can contain a password.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ..state.server import Member, Server
 
 SCHEMA = 1
-"""Goes up when a field changes its meaning or goes away; not when one is added."""
+"""Version of the document. It is raised when a field is removed or changes its meaning."""
 
 EVENTS = 50
-"""The latest, which are shown."""
+"""Number of events in the document, the latest ones."""
 
 
 def document(server: Server, now: float) -> dict[str, object]:
-    """What `docs/endpoint.md` describes.
+    """The document that `docs/endpoint.md` describes.
 
     Args:
-        now: on the monotonic clock.
+        now: monotonic time in seconds.
     """
     clock = float(server.fields["clock"])
     return {
@@ -65,7 +65,11 @@ def document(server: Server, now: float) -> dict[str, object]:
 
 
 def unknown(reason: str) -> dict[str, object]:
-    """The same where main's word can't be read."""
+    """The document of a server whose state files can't be read.
+
+    Args:
+        reason: why.
+    """
     answer = _answer(reason)
     return {"schema": SCHEMA, "version": __version__, "live": answer, "ready": answer}
 
@@ -91,7 +95,7 @@ def _process(member: Member, now: float, clock: float) -> dict[str, object]:
 
 
 def _worker(member: Member, began: float | None, now: float) -> Mapping[str, object]:
-    """What only a worker has."""
+    """The fields that only a worker has."""
     doing_since, requests = member.moment("doing_since"), member.moment("requests")
     return {
         "requests": None if requests is None else int(requests),

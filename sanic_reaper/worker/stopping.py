@@ -1,4 +1,4 @@
-"""What a process that main starts does with its stop signals."""
+"""Handles the stop signals of a process that main starts."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ WATCHDOG_GRACE = 0.5
 
 
 def ignore_signal(signum: int, frame: FrameType | None) -> None:
-    """Do nothing. (Commands that a worker runs would inherit SIG_IGN, and do not inherit this.)"""
+    """Do nothing. Commands that a worker runs inherit SIG_IGN, but no handler."""
 
 
 def _end_in(seconds: float) -> None:
-    """Have the kernel end this process after so many seconds, whatever it does then."""
+    """Have the kernel kill this process by SIGALRM after so many seconds."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     alarm_in(max(seconds, 0.001))
 
 
 class ProcessStop:
-    """What a process that main starts does with SIGINT and SIGTERM.
+    """Handles SIGINT and SIGTERM in a process that main starts.
 
     Args:
         config: what main tells this process.
@@ -74,21 +74,21 @@ class ProcessStop:
             os.kill(os.getpid(), signum)
             return False
         if not self._is_orphaned and not main_lives(*self._main):
-            # Perhaps nobody is left who could kill this process if its stop hangs: the kernel does
-            # it. Main may also have died since it sent this signal.
+            # The watchdog can be dead too. So the kernel kills this process if its stop hangs.
+            # (Main can also have died after it sent this signal.)
             self._is_orphaned = True
             _end_in(self._config.orphan_grace + 1.0)
-            # The garbage collections at the interpreter's exit take 40 of its 50 ms, for memory
-            # that the kernel takes back anyway.
+            # The garbage collections take 40 of the 50 ms of the interpreter's exit, to free
+            # memory that the kernel frees anyway.
             atexit.register(gc.freeze)
         first, self._is_stopping = not self._is_stopping, True
         return first
 
     def on_exit(self) -> None:
-        """Limit the interpreter's exit, which waits for threads and child processes.
+        """Limit the interpreter's exit after a cancelled start.
 
-        If the start has been cancelled, their work is of no use. A listener that awaits a thread
-        can be cancelled; the thread can't, and is often the reason for a long start.
+        The exit waits for threads and child processes, whose work is of no use then. A listener
+        that awaits a thread can be cancelled. The thread itself can't.
         """
         if self.start is not None and self.start.was_cancelled and not self._is_orphaned:
             signal.signal(signal.SIGALRM, self._exit_at_once)
@@ -111,7 +111,7 @@ class ProcessStop:
 class ServerStop(ProcessStop):
     """The stop of a worker, and of the Inspector.
 
-    Before the worker listens, SIGTERM ends it. From then on the first SIGTERM lets it drain, and
+    Before the worker listens, SIGTERM kills it. From then on the first SIGTERM makes it drain, and
     further ones are ignored.
 
     Plain Sanic stops again at each signal, and Ctrl+C brings two: stop listeners are then cut short
@@ -126,7 +126,7 @@ class ServerStop(ProcessStop):
     def __init__(self, config: ProcessConfig, timeout: float | None = None) -> None:
         super().__init__(config)
         self._timeout = timeout
-        # SIGKILL: the user's code may have installed a handler for SIGTERM, or blocked it.
+        # SIGKILL: the user's code can have installed a handler for SIGTERM, or have blocked it.
         self.first_pdeathsig = signal.SIGKILL if config.pdeathsig else 0
         self._app: App | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -170,9 +170,9 @@ class ServerStop(ProcessStop):
         return self._loop is not None
 
     def _set_up_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Sanic has set up signals without calling us, and has done so in its own way.
+        """Replace the signal handlers that Sanic has set up without calling `_set_up`.
 
-        The loop's handlers must go: the loop hears of each signal, whoever else handles it.
+        The loop's handlers must be removed: the loop is told of each signal, whoever handles it.
         """
         app = self.start.primary if self.start is not None else None
         if app is None:
@@ -215,7 +215,7 @@ class ServerStop(ProcessStop):
             self.start.interrupt()  # last: it raises if a handler blocks the loop
 
     def _take_stop(self, app: App, terminate: bool) -> bool:
-        """Take over a call of `app.stop` before the worker serves. Returns whether it is taken.
+        """Take over a call of `app.stop` before the worker serves. Returns whether it has done so.
 
         Sanic would stop the loop while the `after_server_start` listeners run in their task.
         """
@@ -228,13 +228,13 @@ class ServerStop(ProcessStop):
 
     def _call(self, function: Callable[..., object], *args: Any) -> None:
         assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker exits anyway
             self._loop.call_soon_threadsafe(function, *args)
 
     def _stop(self) -> None:
-        """Stop once the loop runs for ever, and cancel the start listeners that still run.
+        """Cancel the start listeners that still run, and stop when the loop runs for ever.
 
-        Before that Sanic would cut off a start listener, and run no stop listener.
+        If it stopped earlier, Sanic would cut off a start listener, and run no stop listener.
         """
         assert self._app is not None
         assert self._loop is not None
@@ -251,7 +251,7 @@ class ServerStop(ProcessStop):
                 raise
             if self.start is not None:
                 self.start.stop()  # a secondary app's may still go on
-            # Last: it is a courtesy. Nothing has run in the loop since `app.stop`.
+            # Last, because the stop can do without it. Nothing has run in the loop since then.
             assert self._draining is not None
             self._draining.begin()
 

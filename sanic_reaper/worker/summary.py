@@ -69,13 +69,13 @@ def time_parts(
     rest: float,
     extensions: float,
 ) -> list[str]:
-    """Where the time of a start went. The parts add up to the whole.
+    """The parts of a start with their seconds, which add up to the whole.
 
     Args:
         records: the handlers that have run.
-        primary: name of the primary app. Only the time of its handlers is taken from `rest`, for
-            those of secondary apps run beside them.
-        imported: seconds of the import. `None`: not known.
+        primary: name of the primary app. Only its handlers are subtracted from `rest`, because
+            those of secondary apps run at the same time.
+        imported: seconds that the import took. `None`: not known.
         rest: seconds since the import.
         extensions: seconds of `rest` that listeners of Sanic Extensions took.
     """
@@ -83,14 +83,14 @@ def time_parts(
     places = {Place(*record[:3]) for record in records}
     names = [place.name for place in places]
     for record in records:
-        mark = " (blocked the event loop)" if record.blocked > BLOCKED else ""
+        note = " (blocked the event loop)" if record.blocked > BLOCKED else ""
         if primary is not None and record.app == primary:
             rest -= record.seconds
         else:
-            mark = f" (of {record.app}){mark}"
+            note = f" (of {record.app}){note}"
         at = f" ({os.path.basename(record.file)}:{record.line})"
         called = record.name + (at if names.count(record.name) > 1 else "")
-        parts.append(f"{called} {record.seconds:.2f} s{mark}")
+        parts.append(f"{called} {record.seconds:.2f} s{note}")
     if extensions >= 0.005:
         rest -= extensions
         parts.append(f"extensions {extensions:.2f} s")
@@ -99,16 +99,16 @@ def time_parts(
 
 
 def left_behind(name: str, pid: int, places: Iterable[Place]) -> tuple[object, ...]:
-    """The line, with its arguments, about handlers that swallow their cancellation."""
+    """The log line about handlers that swallow their cancellation: its format and arguments."""
     return (
-        "%s [%d] stops before its start is complete, and leaves behind what has not ended "
-        "%g s after it was cancelled: %s",
+        "%s [%d] stops before its start is complete, and does not wait any longer for handlers "
+        "that still run %g s after they were cancelled: %s",
         *(name, pid, CANCEL_GRACE, ", ".join(map(str, places))),
     )
 
 
 def cancelled(name: str, pid: int, records: Iterable[Record]) -> tuple[object, ...]:
-    """The line, with its arguments, about handlers that a stop has cancelled."""
+    """The log line about handlers that a stop has cancelled: its format and arguments."""
     places = ", ".join(f"{Place(*one[:3])}, after {one.seconds:.2f} s" for one in records)
     return (
         "%s [%d] stops before its start is complete; cancelled: %s",

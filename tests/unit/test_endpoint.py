@@ -9,4 +9,4 @@ from sanic_reaper.worker.endpoint import Endpoint
 def test_a_main_that_has_no_place_to_write_to():
     answer = Endpoint("", "run")._judge(health.live)
     assert answer.status == 503
-    assert answer.body == b"main has no place to write to; its log says why\n"
+    assert answer.body == b"main has no directory for its state files; its log says why\n"

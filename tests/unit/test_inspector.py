@@ -48,4 +48,4 @@ def test_what_is_no_class_is_left_alone():
 
 def test_a_server_whose_files_are_gone():
     told = made(Own)().reaper()
-    assert "what main writes can't be read" in str(told)
+    assert "the state files of main can't be read" in str(told)

@@ -1,4 +1,4 @@
-"""Main's line to one worker, when the worker's end of it is closed."""
+"""Main's end of a worker's pipe, when the worker's end is closed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sanic_reaper.main import worker_link
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker.explanations import BLOCKING
-from sanic_reaper.worker.reports import MARK
+from sanic_reaper.worker.reports import PREFIX
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_stack_that_comes_late_is_not_taken_for_a_held_gil(busy, monkeypatch):
     os.write(report.fileno(), b'  File "app.py", line 23 in handler\n')
     line.turn()
     assert not answers
-    os.write(report.fileno(), MARK + b'["where", false, []]\n')
+    os.write(report.fileno(), PREFIX + b'["where", false, []]\n')
     line.turn()
     assert answers == [BLOCKING]
 
