@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from .. import platform
 from ..state import statedir
 from ..state.ports import listening
-from ..state.sweeping import Leftover, end, leftovers
+from ..state.sweeping import Leftover, kill, leftovers
 from . import elsewhere
 from .streams import complain
 from .terminal import USAGE, columns, print_json, printable, seconds, size
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     ended = 0
     if options.yes or not options.json:
         ended = sum(
-            end(leftover, lambda _, text: said(printable(text)), lambda *_: None)
+            kill(leftover, lambda _, text: said(printable(text)), lambda *_: None)
             for leftover in mine
         )
     table = platform.table()

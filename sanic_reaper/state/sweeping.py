@@ -1,9 +1,8 @@
-"""Ending what is left of a server whose main and whose watchdog are gone.
+"""Kills the leftovers of runs whose main process and watchdog have died.
 
-`server` and `strays` decide which processes these are: what main has recorded, what descends from
-that, and what bears the run's mark. They are killed as the watchdog does it (`tree.termination`):
-SIGTERM, a second, SIGKILL, until none is left. They get no more time: nobody waits for an answer of
-a server that is gone.
+`server` and `strays` decide which processes are leftovers: those that main has recorded, their
+descendants, and those that bear the run's marker. They are killed as the watchdog does it
+(`tree.termination`): SIGTERM, one second, SIGKILL, until none is left.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ import os
 import select
 import time
 
-from .. import platform, state
+from .. import platform
 from ..model import kills
 from ..tree.termination import NEVER, Target, Terminator
-from . import discovery, statedir, strays
+from . import discovery, strays, tidying
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,16 +27,18 @@ if TYPE_CHECKING:
 
 
 class Leftover:
-    """What is left of one run.
+    """The leftovers of one run.
 
     Args:
-        belongs: what of a process table is of this run, each with the evidence for that.
+        run: the run.
+        directory: the working directory of its app.
+        belongs: finds the processes of the run in a process table, each with the evidence.
         names: what the log calls some of them.
-        helped: whether its watchdog lives, and does this itself.
+        helped: whether the run's watchdog lives, and kills them itself.
 
     Attributes:
         title: how the log calls the run.
-        uid: whose it was. Nobody else's process is ended for it.
+        uid: the user whose run it was. No process of another user is killed for it.
     """
 
     def __init__(
@@ -56,17 +57,24 @@ class Leftover:
         self._belongs = belongs
 
     def find(self, table: Mapping[int, Row]) -> dict[Identity, str]:
-        """Who is there now."""
+        """The leftovers that live now, each with the evidence, but not this process."""
         return _not_us(self._belongs(table), table)
 
     def name(self, row: Row) -> str:
+        """What the log calls a leftover."""
         return self.names.get(row.identity) or row.name
 
 
 def leftovers(
     servers: Iterable[Server], table: Mapping[int, Row], uids: Iterable[int]
 ) -> list[Leftover]:
-    """What is left of the runs of these users whose main is gone."""
+    """The runs that have leftovers: their main process has died.
+
+    Args:
+        servers: the runs with a state file.
+        table: the process table.
+        uids: the users whose other leftovers are searched, by their markers.
+    """
     servers = list(servers)
     found = [_of_server(server) for server in servers if server.is_gone]
     known = {(server.uid, server.run) for server in servers}
@@ -75,16 +83,16 @@ def leftovers(
 
 
 def _not_us(found: Mapping[Identity, str], table: Mapping[int, Row]) -> dict[Identity, str]:
-    """Without this process and those that it descends from.
+    """Leave out this process and its ancestors.
 
-    A server that a worker of an earlier one has started bears the earlier one's mark; so does
+    A server that a worker of an earlier run has started bears the earlier run's marker, and so does
     `sanic-reaper sweep` in a shell that a worker has started.
     """
-    line, pid = set(), os.getpid()
-    while pid in table and pid not in line:
-        line.add(pid)
+    ancestors, pid = set(), os.getpid()
+    while pid in table and pid not in ancestors:
+        ancestors.add(pid)
         pid = table[pid].ppid
-    return {identity: why for identity, why in found.items() if identity[0] not in line}
+    return {identity: why for identity, why in found.items() if identity[0] not in ancestors}
 
 
 def _of_server(server: Server) -> Leftover:
@@ -124,19 +132,23 @@ class _Sweep(Terminator):
             self._give_up(target, "runs as another user by now")
 
 
-def end(
+def kill(
     leftover: Leftover,
     say: Callable[[str, str], None],
     tell_of: Callable[[Identity, str, str], None],
 ) -> int:
-    """End it.
+    """Kill the leftovers of a run.
 
     Args:
-        say: where a line goes for each signal: its level, its text.
-        tell_of: told once of each that is ended: identity, name, evidence.
+        leftover: the run.
+        say: takes a line for each signal: its level, its text.
+        tell_of: called once for each process that is killed: identity, name, evidence.
 
     Returns:
-        How many were ended.
+        How many processes were killed.
+
+    Raises:
+        OSError: the process table can't be read.
     """
     began = time.monotonic()
 
@@ -159,24 +171,20 @@ def end(
         poll.poll(pause * 1000)
 
 
-def forget(path: str, run: str) -> None:
-    """Remove what a run has left in a directory of our own."""
-    statedir.remove(path, *(f"{run}{end}" for end in state.ALL))
-
-
 def sweep_for(
     app: str,
     directory: str,
     say: Callable[[str, str], None],
     tell_of: Callable[[Identity, str, str], None],
 ) -> None:
-    """Before this app starts again: end what is left of it, where nobody else does.
+    """Kill the leftovers of an app before it starts again, and remove files of old runs.
+
+    Leftovers of a run whose watchdog lives are left to that watchdog.
 
     Args:
-        app: its name,
-        directory: and that in which it runs. Both, or another program of the same user that has
-            the same name would be taken for it.
-        say, tell_of: as `end`.
+        app: name of the app.
+        directory: its working directory. Another program of the same user can have the same name.
+        say, tell_of: as `kill` has them.
     """
     uid = os.geteuid()
     unread: list[Unread] = []
@@ -184,100 +192,6 @@ def sweep_for(
     for leftover in leftovers(servers, platform.table(), [uid]):
         same = leftover.app == app and leftover.directory == directory
         if same and not leftover.helped:
-            end(leftover, say, tell_of)
-    _forget_old(app, directory, servers)
-    _forget_fragments(unread)
-
-
-KEPT_FOR = 7 * 86400.0
-"""Seconds for which the report of another app's last run is kept."""
-
-
-def _forget_old(app: str, directory: str, servers: Iterable[Server]) -> None:
-    """Of this app the last run is kept, for its report, until this one has something to tell."""
-    over = [server for server in servers if server.is_gone]
-    same = [
-        server
-        for server in over
-        if server.is_here and (server.app, server.fields["directory"]) == (app, directory)
-    ]
-    for server in over:
-        old = not server.is_here or time.monotonic() - server.began > KEPT_FOR
-        if old or server in same[:-1]:
-            forget(server.directory, server.run)
-
-
-FRAGMENT_KEPT_FOR = 60.0
-"""Seconds for which files without a state file are kept: its server may be about to write it. (And
-one that lives writes them anew.)"""
-
-
-def _forget_fragments(unread: Iterable[Unread]) -> None:
-    """What is left of runs that no state file tells of, since they were killed in their very first
-    moment; and of those whose file nobody has understood for a week."""
-    for one in unread:
-        if one.age is not None and one.age > KEPT_FOR:
-            path, name = os.path.split(one.path)
-            forget(path, name.removesuffix(state.STATE))
-    for path in statedir.places(os.geteuid()):
-        try:
-            directory = statedir.open_directory(path, os.geteuid())
-        except OSError:
-            continue
-        try:
-            for name in _fragments(directory, path):
-                os.unlink(name, dir_fd=directory)
-        except OSError:
-            pass
-        finally:
-            os.close(directory)
-
-
-def _fragments(directory: int, path: str) -> list[str]:
-    """The names of the files that tell nobody anything any more."""
-    names = sorted(os.listdir(directory))
-    told = {name.removesuffix(state.STATE) for name in names if name.endswith(state.STATE)}
-    runs: dict[str, list[str]] = {}
-    found = []
-    for name in names:
-        run, dot, end = name.rpartition(".")
-        if name.startswith("."):
-            if _is_draft(name) and _is_old(directory, name):
-                found.append(name)
-        elif dot + end in state.ALL and run not in told:
-            runs.setdefault(run, []).append(name)
-    for run, left in runs.items():
-        socket = run + state.SOCKET
-        refuses = socket in left and _refuses(path, socket)
-        if refuses or all(_is_old(directory, name) for name in left):
-            found += left
-    return found
-
-
-def _is_draft(name: str) -> bool:
-    """Of `statedir.write`: `.RUN.state.PID`."""
-    _, run, end, pid, *more = (*name.split("."), "", "", "")
-    return bool(run) and f".{end}" in state.ALL and pid.isdigit() and not any(more)
-
-
-def _is_old(directory: int, name: str) -> bool:
-    age = statedir.age_of(directory, name)
-    return age is not None and age > FRAGMENT_KEPT_FOR
-
-
-def _refuses(directory: str, name: str) -> bool:
-    """Whether a socket is nobody's any more."""
-    import socket  # here, as the commands do without
-
-    from .socket_path import short_path
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            with short_path(directory, name) as path:
-                probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            pass
-    return False
+            kill(leftover, say, tell_of)
+    tidying.remove_old(app, directory, servers)
+    tidying.remove_fragments(unread)

@@ -14,7 +14,7 @@ from support.programs import program
 from support.written import a_server
 
 from sanic_reaper import platform, state
-from sanic_reaper.state import discovery, server, statedir, sweeping
+from sanic_reaper.state import discovery, server, statedir, sweeping, tidying
 
 DAY = 86400.0
 WORKER = "Sanic-Server-0-0"
@@ -47,7 +47,7 @@ def leave(place: Path, run: str, app: str = "Shop", directory: str = "/srv", **f
 
 def forget(place: Path) -> set[str]:
     """Start the shop; return which runs are still told of."""
-    sweeping._forget_old("Shop", "/srv", discovery.servers([os.geteuid()]))
+    tidying.remove_old("Shop", "/srv", discovery.servers([os.geteuid()]))
     assert {path.stem for path in place.iterdir()} == {path.stem for path in place.glob("*.state")}
     return {path.stem for path in place.glob("*.state")}
 
@@ -123,7 +123,7 @@ def test_who_lives_is_not_touched(place):
 def test_what_is_not_understood_is_left_alone(place):
     leave(place, "newer", version=state.VERSION + 1)
     (place / "broken.state").write_text("server\tpid=none\n")
-    sweeping._forget_old("Shop", "/srv", discovery.servers([os.geteuid()]))
+    tidying.remove_old("Shop", "/srv", discovery.servers([os.geteuid()]))
     assert (place / "newer.state").exists()
     assert (place / "broken.state").exists()
 
@@ -162,7 +162,7 @@ def test_files_that_no_state_file_belongs_to(place, names, age, stay):
         (place / name).touch()
         if age:
             os.utime(place / name, (time.time() - age,) * 2)
-    sweeping._forget_fragments([])
+    tidying.remove_fragments([])
     assert [(place / name).exists() for name in names] == [stay] * len(names)
 
 
@@ -176,8 +176,8 @@ def test_whose_socket_refuses(tmp_path, length):
         listener.bind(f"/proc/self/fd/{here}/living.socket")
         listener.listen()
         gone.bind(f"/proc/self/fd/{here}/dead.socket")
-        assert sweeping._refuses(str(deep), "dead.socket")
-        assert not sweeping._refuses(str(deep), "living.socket")
+        assert tidying._refuses(str(deep), "dead.socket")
+        assert not tidying._refuses(str(deep), "living.socket")
     os.close(here)
 
 
@@ -191,7 +191,7 @@ def test_what_nobody_has_understood_for_long_goes(place):
     here = {server.directory for server in discovery.servers([os.geteuid()], unread)}
     assert str(place) not in here
     unread = [one for one in unread if Path(one.path).parent == place]
-    sweeping._forget_fragments(unread)
+    tidying.remove_fragments(unread)
     assert {path.stem for path in place.iterdir()} == {"newer"}
 
 
@@ -220,7 +220,7 @@ def leftover(orphan):
 def sweep(leftover):
     """How many were ended, and what was said of them."""
     lines = []
-    return sweeping.end(leftover, lambda *line: lines.append(line), lambda *_: None), lines
+    return sweeping.kill(leftover, lambda *line: lines.append(line), lambda *_: None), lines
 
 
 def test_what_is_left_is_ended(leftover, orphan):
