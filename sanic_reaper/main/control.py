@@ -27,7 +27,7 @@ MAX_CLIENTS = 8
 QUEUE = 128
 """Maximum number of clients in the socket's queue. A further one gets EAGAIN."""
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two checks that the socket still exists."""
 
 
@@ -48,7 +48,7 @@ class Control:
         """Device and inode of the socket's file."""
         self._mark: tuple[int, int] | None = None
         """Identity of the open socket, which tells whether its descriptor was reused."""
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._is_registered = False
         self._has_warned = False
         self._clients: list[Client] = []
@@ -80,7 +80,7 @@ class Control:
         Returns:
             The error if that failed, else `None`.
         """
-        self._next_look = time.monotonic() + LOOK_EVERY
+        self._next_check = time.monotonic() + CHECK_EVERY
         try:
             statedir.check_owner(self._directory, os.geteuid())  # `bind` would follow a link
             with short_path(self._directory, self._run + state.SOCKET) as path:
@@ -98,10 +98,10 @@ class Control:
     def _ensure_socket(self) -> None:
         """Create the socket again if somebody has removed it or closed its descriptor."""
         if self._listener is not None and not self._is_ours(self._listener):
-            self._listener, self._next_look = None, 0.0
+            self._listener, self._next_check = None, 0.0
             self._file = None
-        if self._directory and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_EVERY
+        if self._directory and time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + CHECK_EVERY
             found = statedir.file_id(self._directory, self._run + state.SOCKET)
             if found is None or found != self._file:
                 self._stop_listening()

@@ -100,7 +100,7 @@ class Heartbeat:
     def turns(self, now: float) -> bool:
         """Whether the latest heartbeat is recent.
 
-        `Stall` is no answer to that: it does not count time in which main has not looked. Here a
+        `Stall` is no answer to that: it does not count time in which main has not checked. Here a
         blocked loop must not be taken for one that turns, and the caller can wait for the next
         heartbeat.
 
@@ -109,7 +109,7 @@ class Heartbeat:
         """
         return now - self._beat_at < self._every + MAX_DELAY
 
-    def look(self, now: float, is_halted: Callable[[], bool]) -> bool:
+    def check(self, now: float, is_halted: Callable[[], bool]) -> bool:
         """Check whether the loop is blocked, and report that. Not for a worker that stops.
 
         Args:
@@ -121,7 +121,7 @@ class Heartbeat:
         """
         if self._link.is_deaf:
             return False  # its heartbeats can't arrive
-        self.blocked_for = self._stall.look(now)
+        self.blocked_for = self._stall.check(now)
         if self._is_hung:
             return False
         if self._timeout and self.blocked_for >= self._timeout:

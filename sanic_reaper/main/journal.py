@@ -204,7 +204,7 @@ class Journal:
     def _content(self, now: float) -> bytes:
         """The content of the state file: living processes first, then the latest of the past."""
         for identity, record in list(self._records.items()):
-            record.look(now)
+            record.update(now)
             if record.ended is not None:  # a helper, whose exit nobody reports
                 self._ended.append(self._records.pop(identity))
         living = list(self._records.values())

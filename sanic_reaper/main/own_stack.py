@@ -17,7 +17,7 @@ from ..model.questions import REQUEST
 from ..platform import mark_of
 from ..state import statedir
 
-LOOK_EVERY = 1.0
+CHECK_EVERY = 1.0
 """Seconds between two checks that the file still exists and is still open."""
 
 
@@ -36,7 +36,7 @@ class OwnStack:
         """Identity of the open file behind `_fd`, which tells whether the number was reused."""
         self._file: tuple[int, int] | None = None
         """Device and inode of the file that `faulthandler` writes to."""
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     def open(self, directory: str) -> None:
         """Create the file in this directory and register the signal. "" for neither."""
@@ -63,8 +63,8 @@ class OwnStack:
         Args:
             now: on the monotonic clock.
         """
-        if self._directory and now >= self._next_look:
-            self._next_look = now + LOOK_EVERY
+        if self._directory and now >= self._next_check:
+            self._next_check = now + CHECK_EVERY
             found = statedir.file_id(self._directory, self._name)
             is_open = self._fd >= 0 and mark_of(self._fd) == self._mark
             if not is_open or found is None or found != self._file:

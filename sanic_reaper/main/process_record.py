@@ -47,7 +47,7 @@ class ProcessRecord:
         """The process in the fleet, while it lives. `None` for a helper, and after the exit."""
         self._start: list[str] = []
 
-    def look(self, now: float) -> None:
+    def update(self, now: float) -> None:
         """Note the state of the process.
 
         Args:

@@ -96,7 +96,7 @@ class Shutdown:
 
     def _take_turn(self, wait: float) -> None:
         """Turn main's loop. If a turn fails, the next one may succeed."""
-        if not self._steps.attempt("look after its processes", lambda: self._parts.turn(wait)):
+        if not self._steps.attempt("take a turn of its loop", lambda: self._parts.turn(wait)):
             time.sleep(max(wait, 0.02))
 
     # -- in the last listener of `main_process_stop` ----------------------------------------------

@@ -200,7 +200,7 @@ class Worker(SupervisedProcess):
             return False
         if not heartbeat.has_beaten and self.startup.ready is None:
             return False  # a loop that has never turned could not send a heartbeat
-        hangs = heartbeat.look(now, self.is_halted)
+        hangs = heartbeat.check(now, self.is_halted)
         if heartbeat.blocked_for >= BLOCKED_AFTER and self.state not in BLOCKS:
             self.on(lifecycle.STALL)
         return hangs

@@ -34,7 +34,7 @@ class Retries:
         return pause
 
     def reset(self) -> None:
-        """Forget the failures: the worker is ready, or somebody has ordered a restart."""
+        """Forget the failures, because the worker is ready or a restart was ordered."""
         self._made = 0
 
 
@@ -71,5 +71,5 @@ class Respawns:
         return min(2.0 ** (len(recent) - 2), LONGEST_PAUSE) if recent else 0.0
 
     def reset(self) -> None:
-        """Forget the deaths: somebody has ordered a restart."""
+        """Forget the deaths, because a restart was ordered."""
         self._deaths = []

@@ -35,9 +35,9 @@ SERVING = "serving"
 BLOCKED = "blocked"
 """The worker's event loop has not turned for a second or longer. It has been serving."""
 BLOCKED_FINISHING = "blocked (finishing start)"
-"""The same of a worker that was finishing its start."""
+"""The event loop of a worker that was finishing its start has not turned for a second."""
 BLOCKED_BACKGROUND = "blocked (background)"
-"""The same of a worker whose `@background` work is not done."""
+"""The event loop of a worker whose `@background` work is not done has not turned for a second."""
 STOPPED = "stopped"
 """The kernel has stopped the process: SIGSTOP, or a debugger. Only a reader finds that out."""
 FAILED = "failed"
@@ -47,25 +47,25 @@ STOPPING = "stopping"
 ENDED = "ended"
 """The process has exited, or was killed."""
 ZOMBIE = "zombie"
-"""The process has ended, and its parent has not waited for it yet. Only a reader finds that out."""
+"""The process has exited, and its parent has not reaped it yet. Only a reader finds that out."""
 RUNNING = "running"
-"""A process that is no worker, and lives."""
+"""A living process that is no worker."""
 
 SHOWN: Mapping[State, State] = {BLOCKED_FINISHING: BLOCKED, BLOCKED_BACKGROUND: BLOCKED}
-"""The states that readers know by the name of another one: they don't ask what was before."""
+"""The states that are shown by the name of another one. Readers need not know what was before."""
 
 # -- the events -----------------------------------------------------------------------------------
 
 LISTENS = "listens"
-"""The worker listens on its port, by its own word or by Sanic's ack."""
+"""The worker listens on its port, as it reports itself or by Sanic's ack."""
 UP = "up"
-"""The worker's `after_server_start` handlers are through."""
+"""The worker's `after_server_start` handlers have returned."""
 OPEN = "open"
-"""What is left of the worker's `@background` work keeps no request from being answered."""
+"""The worker answers requests, although some of its `@background` work still runs."""
 READY = "ready"
-"""Nothing of the worker's start is left to do."""
+"""The start of the worker is complete."""
 FAIL = "fail"
-"""The worker has told why it can't start."""
+"""The worker has reported that it can't start, and why."""
 LATE = "late"
 """A deadline of the worker's start has passed."""
 STALL = "stall"
@@ -75,7 +75,7 @@ TURN = "turn"
 STOP = "stop"
 """The worker is told to stop, alone or with the server."""
 EXIT = "exit"
-"""The process has ended."""
+"""The process has exited, or was killed."""
 
 EVENTS = (LISTENS, UP, OPEN, READY, FAIL, LATE, STALL, TURN, STOP, EXIT)
 
@@ -116,7 +116,7 @@ _ROWS: Mapping[State, Mapping[LifecycleEvent, State]] = {
     # Sanic's ack may be read after the worker's own words, and `open` is told with each work done.
     SERVING: {LISTENS: SERVING, OPEN: SERVING, READY: SERVING, STALL: BLOCKED, **_ANY_TIME},
     BLOCKED: {LISTENS: BLOCKED, OPEN: BLOCKED, READY: BLOCKED, TURN: SERVING, **_ANY_TIME},
-    # What such a worker still tells of its start changes nothing.
+    # What such a worker still reports of its start changes nothing.
     FAILED: {**dict.fromkeys((LISTENS, UP, OPEN, READY), FAILED), **_ANY_TIME},
     STOPPING: {
         **dict.fromkeys((LISTENS, UP, OPEN, READY, FAIL, LATE, STOP), STOPPING),
@@ -147,10 +147,10 @@ STALLED = frozenset((BLOCKED, STOPPED))
 """The worker holds its requests without answering them, and may go on later."""
 
 GONE = frozenset((ENDED, ZOMBIE))
-"""There is nobody left to signal."""
+"""The process can't be signalled any more."""
 
 LEAVING = GONE | {STOPPING}
-"""The worker does not count among those that the server wants."""
+"""The worker does not count towards the configured number of workers."""
 
 FINISHES = frozenset((FINISHING_START, BLOCKED_FINISHING))
 """The worker's `after_server_start` handlers run."""

@@ -17,9 +17,9 @@ class Way(NamedTuple):
     """A way to recycle a worker."""
 
     cause: str
-    """Label in events and metrics."""
+    """Label of the way in events and metrics."""
     setting: str
-    """Attribute of `config.Settings` that holds the limit. 0: there is none."""
+    """Attribute of `config.Settings` that holds the limit. 0 in that attribute: no limit."""
     limit: Callable[[float], str]
     """Words for the limit, after "a worker is recycled after"."""
     reached: Callable[[float], str]
@@ -51,13 +51,13 @@ CAUSES = tuple(way.cause for way in WAYS)
 
 
 class Limits:
-    """The limits of one worker: the server's, each less a share that chance decides.
+    """The limits of one worker: each limit of the server, reduced by a random fraction.
 
-    A limit never grows: a limit of memory is one that must not be passed.
+    A limit never grows, because a worker must not pass a limit of memory.
 
     Args:
         settings: a `config.Settings`.
-        chance: gives each limit its own share of `recycle_jitter`.
+        chance: the random numbers. Each limit has a fraction of its own, up to `recycle_jitter`.
     """
 
     def __init__(self, settings: Any, chance: random.Random) -> None:

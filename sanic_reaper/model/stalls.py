@@ -5,8 +5,8 @@ from __future__ import annotations
 BLOCKED_AFTER = 1.0
 """Seconds without a turn after which an event loop counts as blocked."""
 
-LONGEST_LOOK = 1.0
-"""Upper bound, in seconds, on what one look adds to a stall, so that a suspended machine or a
+MAX_PER_CHECK = 1.0
+"""Upper bound, in seconds, on what one check adds to a stall, so that a suspended machine or a
 stopped main process is not counted as a stalled worker."""
 
 
@@ -20,19 +20,19 @@ class Stall:
     def __init__(self, every: float) -> None:
         self._every = every
         self._silent_for = 0.0
-        self._looked_at: float | None = None
+        self._checked_at: float | None = None
 
     def beat(self) -> None:
         """Note a heartbeat: the loop turns."""
         self._silent_for = 0.0
 
-    def look(self, now: float) -> float:
+    def check(self, now: float) -> float:
         """Seconds since the next heartbeat should have come.
 
         Args:
             now: monotonic time.
         """
-        if self._looked_at is not None:
-            self._silent_for += min(now - self._looked_at, LONGEST_LOOK)
-        self._looked_at = now
+        if self._checked_at is not None:
+            self._silent_for += min(now - self._checked_at, MAX_PER_CHECK)
+        self._checked_at = now
         return max(0.0, self._silent_for - self._every)

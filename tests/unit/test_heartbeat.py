@@ -47,7 +47,7 @@ class Watched:
         )
 
     def look(self, now: float, is_stopped=NEVER_STOPPED) -> None:
-        self.hung += self.heartbeat.look(now, is_stopped)
+        self.hung += self.heartbeat.check(now, is_stopped)
 
     def stand_still(self, seconds: float, is_stopped=NEVER_STOPPED) -> None:
         """Look ten times a second: the first second is no standstill."""

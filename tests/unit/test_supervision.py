@@ -19,7 +19,7 @@ from sanic_reaper.tree.deaths import cause
 
 
 def looks(stall: Stall, *moments: float) -> list[float]:
-    return [round(stall.look(moment), 3) for moment in moments]
+    return [round(stall.check(moment), 3) for moment in moments]
 
 
 def test_a_standstill_is_counted_from_the_beat_that_does_not_come():
