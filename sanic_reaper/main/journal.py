@@ -107,13 +107,13 @@ class Journal:
         record = ProcessRecord(process.identity, process.role, process.name, process.began)
         record.process = process
         self._records[process.identity] = record
-        self.hurry()
+        self.write_soon()
 
     def registered(self, identity: Identity, role: str, name: str) -> None:
         """Note a process of which main knows only that it exists: a helper, the watchdog."""
         if identity not in self._records:
             self._records[identity] = ProcessRecord(identity, role, name, time.monotonic())
-            self.hurry()
+            self.write_soon()
 
     def ended(self, process: SupervisedProcess) -> None:
         """Note that a process has exited."""
@@ -122,13 +122,13 @@ class Journal:
             record.end(time.monotonic())
             self._blocked_seconds += record.blocked_seconds
             self._ended.append(record)
-            self.hurry()
+            self.write_soon()
 
     def record(self, event: Event) -> None:
         """Note an event, which users' hooks receive too."""
         self._events.append((time.monotonic(), event))
         self._counts[Counted(event.name, self._role_of(event), event.cause)] += 1
-        self.hurry()
+        self.write_soon()
 
     def _role_of(self, event: Event) -> str:
         """The role of the process that an event is about. `worker.died` can be a user's process."""
@@ -139,7 +139,7 @@ class Journal:
 
     def on_report(self, *fields: object) -> None:
         """Write soon: a worker has reported something."""
-        self.hurry()
+        self.write_soon()
 
     def enter(self, phase: str) -> None:
         """Enter a phase of the server, unless it is the current one."""
@@ -149,7 +149,7 @@ class Journal:
             if phase == "stopping":
                 for record in list(self._records.values()):
                     record.ask(self._phase_since)
-            self.hurry()
+            self.write_soon()
 
     def on_terminate(self, process: SupervisedProcess) -> None:
         """Note that a process was told to stop while the server keeps running."""
@@ -174,7 +174,7 @@ class Journal:
 
     # -- writing it -------------------------------------------------------------------------------
 
-    def hurry(self) -> None:
+    def write_soon(self) -> None:
         """Write the next version soon, because something has changed."""
         self._next = 0.0
 
