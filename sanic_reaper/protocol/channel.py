@@ -44,7 +44,7 @@ class Channel:
         the midst of this can change the order of two messages, but not send one of them twice.
 
         Returns:
-            `False` where the peer is gone or has not read for so long that its buffer is full.
+            `False` if the peer has exited, or its buffer is full because it does not read.
         """
         line = "\t".join(str(word).replace("\t", " ").replace("\n", " ") for word in words)
         self._unsent.append(line.encode("utf-8", "backslashreplace") + b"\n")
@@ -89,7 +89,8 @@ class Channel:
             self._unsent.append(first)
 
     def receive(self) -> list[list[str]]:
-        """The messages that have arrived. After the last one of a peer that is gone, none."""
+        """Read the messages that have arrived, each as its words. Empty: there are none yet, or the
+        peer has exited and its last message has been read."""
         while self._is_ours():
             try:
                 chunk = os.read(self.fd, 65536)

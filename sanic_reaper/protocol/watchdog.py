@@ -146,7 +146,7 @@ TO_MAIN: Table = {
     EXPIRED: ("A registered process has missed its deadline.", _PROCESS),
     ZOMBIE: ("A zombie that the main process has adopted, and that nobody waits for.", _PROCESS),
     DONE: (
-        "Leftovers are gone: how many were killed, and why each survivor could not be killed.",
+        "Leftovers were killed: how many, and why each survivor could not be killed.",
         (("killed", "count"), ("survivors", "texts")),
     ),
     HANDED_OVER: ("All that the main process has started before is known.", ()),

@@ -1,6 +1,6 @@
-"""Why a process was ended or replaced, in one word: for counters and hooks, which need few of them.
+"""Why a process ended or was replaced, in one word, for counters and hooks. Pure.
 
-The log has more to say. Pure.
+`deaths` has the words for the log.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from ..model import recycling
 
 DEATHS = ("exit", "signal", "oom", "hung", "startup", "killed", "unknown")
-"""How a process ended: an exit code, a signal, the kernel's OOM killer; or a kill of the Reaper's,
-because its loop hung, its start failed, or for another reason of `kills.KILLS`. `unknown`:
-something else in main has reaped it."""
+"""How a process ended. `exit`: an exit code; `signal`: a signal; `oom`: the kernel's OOM killer;
+`hung`, `startup`: the Reaper killed it for that; `killed`: the Reaper killed it for another cause
+of `kills.KILLS`; `unknown`: other code in the main process has reaped it."""
 
 RESTARTS = (*DEATHS, "ordered", *recycling.CAUSES)
-"""What a worker was replaced for: the death of the one before, an order, or one of its limits."""
+"""Why a worker was replaced: the death of its predecessor, an order, or a recycling limit."""
 
 
 def of_death(exitcode: int | None, oom_kills: int | None = None, killed_for: str = "") -> str:

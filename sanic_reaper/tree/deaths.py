@@ -1,4 +1,4 @@
-"""Why a process has ended, in plain words. Pure."""
+"""Words for how a process ended. Pure."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _MEANINGS = {
 }
 
 
-def cause(exitcode: int | None, oom_kills: int | None = None, by_us: str | None = None) -> str:
-    """What has ended a process.
+def cause(exitcode: int | None, oom_kills: int | None = None, killed_for: str | None = None) -> str:
+    """How a process ended, in the words of the log.
 
     Args:
-        exitcode: as `multiprocessing` gives it: negative where a signal has ended it. `None`: the
-            process has ended, and nobody knows how.
-        oom_kills: how many more processes of this cgroup the kernel's OOM killer has ended since
-            the last death. `None`: not known.
-        by_us: why the watchdog has killed it, if it has.
+        exitcode: its exit code; negative if a signal killed it. `None`: unknown.
+        oom_kills: how many processes of this cgroup the kernel's OOM killer has killed since the
+            last death. `None`: unknown.
+        killed_for: why the watchdog killed the process, in the words of the log. `None`: it did
+            not.
     """
     if exitcode is None:
         unknown = "exit status unknown: something in main has reaped it"
-        return f"killed: {by_us} ({unknown})" if by_us is not None else unknown
+        return f"killed: {killed_for} ({unknown})" if killed_for is not None else unknown
     if exitcode >= 0:
         return f"exit code {exitcode}"
     name = _name(-exitcode)
-    if by_us is not None:
-        return f"killed by {name}: {by_us}"
+    if killed_for is not None:
+        return f"killed by {name}: {killed_for}"
     if name == "SIGKILL":
         if oom_kills:
             return "killed by SIGKILL, by the kernel's OOM killer (its cgroup counts one more)"

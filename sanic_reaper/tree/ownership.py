@@ -47,7 +47,7 @@ class Classification:
 
 
 class Questions:
-    """What the process table does not tell of a process. Each answer costs a look at another file.
+    """What the process table does not tell of a process. Each answer needs another file.
 
     Attributes:
         is_detached: whether the process bears the run's detached marker.

@@ -187,7 +187,7 @@ class Leftovers:
             progress.phase = GONE
             if not progress.is_orderly:
                 self._reporter.event("gone")
-        elif self._is_proven(now):
+        elif self._has_nothing_left(now):
             self._finish(now)
         else:
             self.next_scan = now + PROVE_AGAIN
@@ -202,7 +202,7 @@ class Leftovers:
         killed = self.terminator.exited - self._killed_before_stop
         self._channel.send(wire.DONE, killed, *survivors)
 
-    def _is_proven(self, now: float) -> bool:
+    def _has_nothing_left(self, now: float) -> bool:
         """Whether no process is left, as far as scans can tell, or there is no time for another."""
         self._is_unproven = not self.descendants.has_seen_every_child()
         if self._is_unproven and now >= self._progress.deadline - LEFTOVER_GRACE / 4:
