@@ -1,12 +1,13 @@
-"""`sanic-reaper demo`: hurt a real server, without and with the Reaper, and count what is left.
+"""`sanic-reaper demo`: sends signals to real servers, with and without the Reaper, and counts what
+is left.
 
 For each row of the table `examples/slow_start.py` runs twice: with the Reaper, and as plain Sanic.
-Both get the same signal in the same state. Then the processes that still live are counted: as soon
-as nobody lives any more, or when their time is over (`patience`). Whatever plain Sanic leaves is
-killed here, by process id and creation time, also when the demo itself is interrupted.
+Both get the same signal in the same state. The processes that still live are counted as soon as
+none lives, or when the limit is over (`patience`). Leftovers of plain Sanic are killed by pid and
+creation time, also when the demo itself is interrupted.
 
-The two servers of a row run one after the other: a plain main process that spins on a core must not
-disturb the Reaper's clock.
+The two servers of a row run one after the other: a main process of plain Sanic that spins on a core
+must not disturb the measurement of the Reaper.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ from .table import Style, render_end, render_head, render_json, render_row
 
 
 class Screen:
-    """The table on stdout, and on stderr what is being tried.
+    """Shows the table on stdout, and on stderr what the demo is doing.
 
-    On a terminal the table grows, with one line under it that says what is going on. In a log,
-    stderr gets a line for each row and stdout the whole table at the end: neither tears the other.
+    On a terminal the table grows, with one line below it that says what the demo is doing.
+    Otherwise stderr gets a line for each row, and stdout the whole table at the end.
+
+    Args:
+        rows: number of rows.
+        start_method: how Sanic starts its workers.
+        table: whether to show the table.
     """
 
     def __init__(self, rows: int, start_method: str, table: bool) -> None:
@@ -48,23 +54,26 @@ class Screen:
             self.print(render_head(self.start_method, self.style))
 
     def begin(self, row: Row) -> Callable[[str], None]:
+        """Announce a row. Returns a function that shows what is being done in it."""
         title = f"[{len(self.done) + 1}/{self.rows}] {row.event} {row.state}"
         if not self.live:
             print(title, file=sys.stderr, flush=True)
         return lambda doing: self.status(f"{title}: {doing}")
 
     def status(self, text: str) -> None:
-        """Replace the line that says what is going on."""
+        """Replace the line that says what the demo is doing."""
         if self.live:
             print(f"\r\x1b[K{text[: self.width - 1]}", end="", file=sys.stderr, flush=True)
 
     def add(self, result: Result) -> None:
+        """Show the result of a row."""
         self.done.append(result)
         self.status("")
         if self.grows:
             self.print([render_row(result, self.style)])
 
     def end(self) -> None:
+        """Show the end of the table and the verdicts."""
         if self.table and not self.grows:
             self.print(render_head(self.start_method, self.style))
             self.print([render_row(result, self.style) for result in self.done])
@@ -77,10 +86,14 @@ class Screen:
 
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    """Let the first Ctrl+C, SIGTERM or SIGHUP end the demo, and none after it disturb the clean-up.
+    """A context in which the first Ctrl+C, SIGTERM or SIGHUP stops the demo, and later ones are
+    ignored, so that they do not disturb the clean-up.
 
-    A signal that we were started to ignore (nohup, a shell's background job) stays without effect
-    on us, but gets a handler: exec resets a handler, while the servers would inherit the ignoring.
+    A signal that was ignored when the demo started (nohup, a background job) has no effect, but
+    gets a handler too: exec resets a handler, but the servers would inherit an ignored signal.
+
+    Raises:
+        KeyboardInterrupt: at the first signal.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
@@ -105,7 +118,7 @@ def run(rows: Sequence[Row], start_method: str, as_json: bool) -> int:
     """Play the rows and show them.
 
     Returns:
-        0 if the Reaper left nothing, 1 if it left something, 2 if that could not be measured.
+        The exit code. 0: the Reaper left nothing. 1: it left something. 2: not measured.
     """
     began = time.monotonic()
     stage = Stage(find_example(), start_method, marker=uuid4().hex)
@@ -115,7 +128,7 @@ def run(rows: Sequence[Row], start_method: str, as_json: bool) -> int:
             for row in rows:
                 screen.add(play(row, stage, screen.begin(row)))
         finally:
-            Family(stage.marker).kill()  # who an interrupt caught between its start and its `with`
+            Family(stage.marker).kill()  # also a server that an interrupt caught before its `with`
             screen.status("")
     screen.end()
     if as_json:
@@ -126,6 +139,7 @@ def run(rows: Sequence[Row], start_method: str, as_json: bool) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run the demo and return the exit code."""
     options = build_parser().parse_args(arguments)
     rows = [row for row in ROWS if not options.only or row.name in options.only]
     try:
@@ -141,8 +155,8 @@ def main(arguments: Sequence[str]) -> int:
 def build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sanic-reaper demo",
-        description="Hurt the main process of a real server, as plain Sanic and with the Reaper,\n"
-        "count what is left behind, and clean it up. Takes about a minute on an idle machine,\n"
+        description="Send signals to a real server, as plain Sanic and with the Reaper,\n"
+        "count what is left behind, and kill it. Takes about a minute on an idle machine,\n"
         "and several on a busy one.",
         epilog="rows: " + ", ".join(row.name for row in ROWS) + "\n\n"
         "exit codes: 0 the Reaper left nothing, 1 it left something, 2 the demo could not run\n"

@@ -1,4 +1,4 @@
-"""Who belongs to a server of the demo's, who of them still lives, and what each of them is."""
+"""The processes of one server of the demo: which ones live, and what each is."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ import psutil
 from .patience import Patience
 from .results import Leftover
 
-MARKER = "DEMO_SERVER"  # the environment variable that tells which server a process belongs to
-SPINS = 20.0  # per cent of a core above which a main process that only waits is busy for nothing
-WANTS = 60.0  # the same of what it used or would have used: on a busy machine it gets less
+MARKER = "DEMO_SERVER"
+"""Environment variable with the server that a process belongs to."""
+
+SPINS = 20.0
+"""Per cent of a core above which a main process that has nothing to do counts as spinning."""
+
+WANTS = 60.0
+"""The limit of `SPINS` for used and denied time together: a process on a busy machine gets less."""
 
 
 class Family:
-    """The processes of one server, each remembered from the moment it was first seen.
+    """The processes of one server, each from the first scan that has seen it.
 
-    A `psutil.Process` is a process id *and* a creation time, so a stranger who is given the number
-    of a dead member is neither counted nor killed.
+    A `psutil.Process` is a pid *and* a creation time. So a stranger with the pid of a dead member
+    is neither counted nor killed.
+
+    Args:
+        marker: value of the environment variable `MARKER` in each of its processes.
     """
 
     def __init__(self, marker: str) -> None:
@@ -30,9 +38,9 @@ class Family:
         self.members: set[psutil.Process] = set()
 
     def look(self) -> None:
-        """Take in the newcomers: who carries the marker, or has a living parent in the family.
+        """Scan for new members: processes with the marker, or with a living parent in the family.
 
-        An orphan is known by the first, a child with a cleaned environment by the second.
+        An orphan is found by the marker, a child without the environment variable by its parent.
         """
         parents = {process.pid for process in self.living()}
         for pid in psutil.pids():
@@ -48,18 +56,22 @@ class Family:
         return [process for process in self.members if is_alive(process)]
 
     def wait_until_gone(self, patience: Patience) -> float | None:
-        """Return after how many seconds nobody lived any more, or None if their time is over."""
+        """Wait until no process lives.
+
+        Returns:
+            Seconds until then. `None`: `patience` was over before.
+        """
         while not patience.is_over:
             if not self.living():
                 elapsed = patience.elapsed
-                self.look()  # one may have been born while the others died
+                self.look()  # one can have been started while the others exited
                 if not self.living():
                     return elapsed
             time.sleep(0.002)
         return None
 
     def kill(self) -> None:
-        """Kill everyone, and look again until nobody is left: the dying may still fork."""
+        """Kill all members, and scan again until none is left: a process can fork while it dies."""
         deadline = time.monotonic() + 30
         self.look()
         while (living := self.living()) and time.monotonic() < deadline:
@@ -71,7 +83,7 @@ class Family:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """A zombie does not live: it has no memory, no port and no code, only an unread exit status."""
+    """Whether a process lives. A zombie does not: all it has is an unread exit status."""
     try:
         return process.is_running() and process.status() not in DEFUNCT
     except psutil.NoSuchProcess:
@@ -83,6 +95,7 @@ LETTERS = {psutil.STATUS_RUNNING: "R", psutil.STATUS_STOPPED: "T"} | dict.fromke
 
 
 def state_of_main(left: Sequence[Leftover]) -> str:
+    """The state of the main process among leftovers: `gone`, `idle` or `spins`."""
     for process in left:
         if process.role == "main":
             spins = process.cpu > SPINS or process.cpu + process.starved > WANTS
@@ -91,15 +104,16 @@ def state_of_main(left: Sequence[Leftover]) -> str:
 
 
 def describe(process: psutil.Process, role: str, cpu: float, starved: float = 0.0) -> Leftover:
+    """A process as a row of the list of leftovers."""
     try:
         state, command = LETTERS.get(process.status(), "S"), command_of(process)
         return Leftover(process.pid, process.ppid(), state, cpu, role, command, starved)
-    except psutil.NoSuchProcess:  # it went while we looked
+    except psutil.NoSuchProcess:  # it has exited since the scan
         return Leftover(process.pid, 0, "Z", cpu, role, "<gone>")
 
 
 def command_of(process: psutil.Process) -> str:
-    """The command line, with paths cut to names: what matters must fit on a line."""
+    """The command line, with file names in the place of paths, so that it fits on a line."""
     with suppress(psutil.Error):
         words = [Path(word).name if os.path.isabs(word) else word for word in process.cmdline()]
         if words:
@@ -108,7 +122,7 @@ def command_of(process: psutil.Process) -> str:
 
 
 def role_of(process: psutil.Process) -> str:
-    """What a process is to its server, as far as that can be seen from outside."""
+    """The role of a process, as far as it can be seen from outside. `""`: not known."""
     with suppress(psutil.Error):
         command = " ".join(process.cmdline())
         if process.name() == "reaper-watchdog":
@@ -123,6 +137,7 @@ def role_of(process: psutil.Process) -> str:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
+    """Seconds of processor time of a process. 0: it has exited."""
     try:
         times = process.cpu_times()
     except psutil.Error:

@@ -1,8 +1,8 @@
-"""How long the demo waits, on a machine of whatever speed.
+"""How long the demo waits, on a fast machine and on a slow one.
 
-A wait ends as soon as the answer is there. A fixed limit would judge the machine: beside other work
-it calls a healthy server dead. So each limit grows with what this machine needed to start a server
-a moment ago, and a process that waits for a CPU does not use up its time.
+A wait ends as soon as the result is there. On a busy machine, a fixed limit would count a healthy
+server as dead. So each limit grows with the time that this machine has just needed to start a
+server. And time in which a process waits for a CPU does not count.
 """
 
 from __future__ import annotations
@@ -12,47 +12,52 @@ from collections.abc import Iterable
 from pathlib import Path
 
 START_LIMIT = 120.0
-"""Seconds until a server must be in the state that its row asks for."""
+"""Longest time in seconds until a server has reached the state of its row."""
 
 END_LIMIT = 30.0
-"""Seconds that the Reaper's server has to be gone. Its own limit for a stop is 20 s."""
+"""Longest time in seconds for the stop of the Reaper's server, whose own limit is 20 s."""
 
 SETTLE = 2.0
-"""Seconds at the least after which what still lives of plain Sanic counts as left behind."""
+"""Shortest time in seconds after which a process of plain Sanic counts as left behind."""
 
 ANSWER_LIMIT = 10.0
-"""Seconds at the least in which somebody must answer again when all workers were killed."""
+"""Shortest limit in seconds for an answer after all workers were killed."""
 
 LONGEST = 60.0
-"""Seconds after which no wait goes on, whatever the machine is busy with."""
+"""Longest wait in seconds, also on a busy machine."""
 
 SLOW_START = 8.0
-"""Seconds for a start above which the demo says that this machine is slow or busy. On an idle one
-of 2020 a start takes 1.5 s."""
+"""Seconds for a start above which the demo reports that this machine is slow or busy. A start takes
+1.5 s on an idle machine of 2020."""
 
 
 def to_settle(start: float, reaper: float) -> float:
-    """Seconds that plain Sanic has to be gone.
+    """Limit in seconds for the stop of plain Sanic.
 
     Args:
-        start: what its own start took on this machine.
-        reaper: what the Reaper's server took for the same.
+        start: seconds that its own start took.
+        reaper: seconds that the stop of the Reaper's server took.
     """
     return min(LONGEST, max(SETTLE, 1.5 * start, 3 * reaper))
 
 
 def to_answer(start: float, reaper: float = 0.0) -> float:
-    """Seconds that a server has to answer again. A new worker takes as long as a start."""
+    """Limit in seconds for an answer after the workers were killed.
+
+    Args:
+        start: seconds that the server's start took. A new worker takes as long.
+        reaper: seconds until the Reaper's server answered. 0: not known.
+    """
     return min(LONGEST, max(ANSWER_LIMIT, 3 * start, 3 * reaper))
 
 
 class Patience:
-    """The time of a server that was hurt.
+    """The time limit of a server after its signal.
 
-    It is over after `seconds`, if the server was able to run for `SETTLE` of them.
+    It is over after `seconds`, if the server had a CPU for `SETTLE` of them.
 
     Args:
-        seconds: on the clock on the wall.
+        seconds: limit in seconds.
         pids: the processes of the server.
     """
 
@@ -80,14 +85,14 @@ class Patience:
         return elapsed - self._lost >= min(SETTLE, self._seconds)
 
     def without_cpu(self, pid: int) -> float:
-        """Seconds since the beginning in which a process could have run and had no CPU."""
+        """Seconds since the beginning in which a process was ready to run and had no CPU."""
         if pid not in self._kept_waiting:
             return 0.0
         return max(0.0, seconds_without_cpu(pid) - self._kept_waiting[pid])
 
 
 def seconds_without_cpu(pid: int) -> float:
-    """Seconds of its life that a process waited for a CPU. 0 where the kernel does not count."""
+    """Seconds that a process has waited for a CPU. 0 if the kernel does not count them."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):

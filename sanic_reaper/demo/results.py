@@ -1,4 +1,4 @@
-"""What the demo tries, and what comes of it."""
+"""The rows of the demo, and the results of a row."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ WORKERS = 2  # as in slow_start.py
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: main gets this signal in this state."""
+    """One row of the table: the main process of a server gets a signal in a state."""
 
     name: str
+    """Its name for `--only`."""
     event: str
+    """What is done to the server, for the table."""
     state: str
-    signal: signal.Signals | None  # None: nothing is done to it
+    """The state in which it is done, for the table."""
+    signal: signal.Signals | None
+    """The signal. `None`: none is sent."""
     to_group: bool = False
-    to_workers: bool = False  # instead of main; what counts then is whether the port answers again
+    """Whether the signal goes to the process group of the main process."""
+    to_workers: bool = False
+    """Whether the signal goes to the workers. Then the demo waits for the next answer."""
     serving: bool = False
-    limit: float = 0.0  # seconds that the Reaper gives a handler; 0: no limit
+    """Whether the server serves by then. If not, it is starting."""
+    limit: float = 0.0
+    """Limit of a start handler in seconds, for the Reaper. 0: no limit."""
 
 
 STARTING, SERVING = "in start-up", "while serving"
@@ -41,38 +49,55 @@ class Leftover:
 
     pid: int
     ppid: int
-    state: str  # R running, S sleeping, T stopped, Z defunct
-    cpu: float  # per cent of a core since the signal
+    state: str
+    """`R`: running. `S`: sleeping. `T`: stopped. `Z`: zombie."""
+    cpu: float
+    """Per cent of a core that it has used since the signal."""
     role: str
     command: str
-    starved: float = 0.0  # per cent of that time in which it could have run and had no CPU
+    starved: float = 0.0
+    """Per cent of that time in which it was ready to run and had no CPU."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one server left behind."""
 
-    started: bool  # False: it never came to the state in which its row would hurt it
-    start: float = 0.0  # seconds until it came to that state, or was given up
-    waited: float = 0.0  # seconds from the signal until its processes were counted
-    left: int = 0  # processes that still live
+    started: bool
+    """Whether the server has reached the state of its row."""
+    start: float = 0.0
+    """Seconds until it has reached that state, or until the demo has stopped waiting."""
+    waited: float = 0.0
+    """Seconds from the signal until its processes were counted."""
+    left: int = 0
+    """Number of its processes that still live."""
     port_held: bool = False
-    main: str = "gone"  # or "spins", "idle"
-    cpu: float = 0.0  # per cent of a core that those left use up
-    gone_after: float | None = None  # seconds; None: not gone
-    is_to_answer: bool = False  # whether the server is not to end, but to go on
-    answers_after: float | None = None  # seconds; None: it does not
-    exit_code: int | None = None  # of main, negative for a signal; None: main still lives
-    processes: tuple[Leftover, ...] = ()  # those left, and the defunct among them
-    output: str = ""  # the last words of a server that did not start
+    """Whether its port is still in use."""
+    main: str = "gone"
+    """State of the main process: `gone`, `idle` or `spins`."""
+    cpu: float = 0.0
+    """Per cent of a core that the leftovers use."""
+    gone_after: float | None = None
+    """Seconds until no process lived. `None`: some still live."""
+    is_to_answer: bool = False
+    """Whether the server must go on serving in this row."""
+    answers_after: float | None = None
+    """Seconds until the server answered again. `None`: it did not."""
+    exit_code: int | None = None
+    """Exit code of the main process, negative for a signal. `None`: the process still lives."""
+    processes: tuple[Leftover, ...] = ()
+    """The leftovers, with the zombies among them."""
+    output: str = ""
+    """The end of the output of a server that did not start."""
 
     @property
     def measured(self) -> bool:
-        """Whether it came to be hurt, or failed by itself. If not, the machine was too busy."""
+        """Whether it has reached its state or failed by itself. If not, the machine is too busy."""
         return self.started or self.exit_code is not None
 
     @property
     def clean(self) -> bool:
+        """Whether nothing was left, or the server answers again if it must."""
         if self.is_to_answer:
             return self.started and self.answers_after is not None
         return self.started and not self.left and not self.port_held
@@ -80,6 +105,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
+    """The two outcomes of one row."""
+
     row: Row
     plain: Outcome
     reaper: Outcome

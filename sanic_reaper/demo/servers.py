@@ -1,4 +1,4 @@
-"""One server of the demo's, and one row of two servers."""
+"""One server of the demo, and one row with its two servers."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from .family import MARKER, Family, cpu_seconds, describe, role_of, state_of_mai
 from .patience import END_LIMIT, START_LIMIT, Patience, to_answer, to_settle
 from .results import WORKERS, Leftover, Outcome, Result, Row
 
-DELAY = 60  # seconds that a worker loads in the rows that hurt a start: none of them ends by itself
+DELAY = 60
+"""Seconds that a worker loads in rows about a start, so that the start does not end by itself."""
 
-# Main looks for its workers' acks ten times a second, and nothing tells from outside when it has
-# seen the last one. A server is past that when it has answered for this long, and main has slept
-# and woken up this often since: on a busy machine it is the second that takes longer.
+# The main process looks for the workers' acks ten times a second. It cannot be seen from outside
+# when it has seen the last one. So a server must answer for `ACK_TIME` seconds, and its main
+# process must wake up `ACK_TURNS` times meanwhile, which takes longer on a busy machine.
 ACK_TIME = 0.3
 ACK_TURNS = 5
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What all servers of one demo have in common."""
+    """The properties that all servers of one demo share."""
 
     program: Path
     start_method: str
@@ -43,7 +44,14 @@ class Stage:
 
 
 class Server:
-    """slow_start.py, in a session of its own, so that a Ctrl+C of the demo does not reach it."""
+    """A server that runs slow_start.py, in a session of its own so that no Ctrl+C reaches it.
+
+    Args:
+        row: its row.
+        stage: what all servers share.
+        reaper: whether it runs with the Reaper.
+        port: its port.
+    """
 
     def __init__(self, row: Row, stage: Stage, *, reaper: bool, port: int) -> None:
         self.row = row
@@ -83,7 +91,7 @@ class Server:
         self.output.close()
 
     def is_ready(self) -> bool:
-        """Whether the server is in the state in which its row hurts it."""
+        """Whether the server has reached the state of its row."""
         self.family.look()
         self.start = time.monotonic() - self.began
         if not self.row.serving:
@@ -93,27 +101,28 @@ class Server:
         if self.answers_since is None:
             self.answers_since, self.turns_before = time.monotonic(), self.turns()
         answering = time.monotonic() - self.answers_since
-        # Longer where the start took long: the other worker may not have got so far.
+        # Longer if the start took long: the other worker can be behind.
         turned = self.turns() - self.turns_before
         return turned >= ACK_TURNS and answering > max(ACK_TIME, self.start / 8)
 
     def turns(self) -> int:
-        """How often main has gone to sleep."""
+        """How often the main process has gone to sleep."""
         with suppress(psutil.Error):
             return int(psutil.Process(self.main.pid).num_ctx_switches().voluntary)
         return 0
 
     def said(self) -> str:
+        """The output of the server so far."""
         return os.pread(self.output.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def hurt_workers(self, reaper: float) -> Outcome:
-        """Kill all workers, and wait until somebody answers again or the time is over."""
+        """Kill all workers, and wait until the server answers again or the limit is over."""
         self.family.look()
-        # By what Sanic has logged: under fork a worker looks like main from outside.
+        # From Sanic's log: under fork a worker looks like the main process from outside.
         pids = {int(pid) for pid in re.findall(r"Starting worker \[(\d+)\]", self.said())}
-        struck = [process for process in self.family.living() if process.pid in pids]
+        killed = [process for process in self.family.living() if process.pid in pids]
         patience = Patience(to_answer(self.start, reaper), [self.main.pid])
-        for process in struck:
+        for process in killed:
             process.send_signal(signal.SIGKILL)
         answered = None
         while answered is None and not patience.is_over:
@@ -130,10 +139,10 @@ class Server:
         )
 
     def hurt(self, reaper: float = 0.0) -> Outcome:
-        """Send the signal, wait until all are gone or their time is over, and count.
+        """Send the signal, wait until no process lives or the limit is over, and count leftovers.
 
         Args:
-            reaper: seconds that the Reaper's server took for the same. 0: this is that server.
+            reaper: seconds that the Reaper's server took. 0: this is the Reaper's server.
         """
         if self.row.to_workers:
             return self.hurt_workers(reaper)
@@ -150,7 +159,7 @@ class Server:
         shown = self.leftovers(used, patience)
         left = [process for process in shown if process.state != "Z"]
         if gone is None and not left:
-            gone = waited  # in the moment in which they were counted
+            gone = waited  # the last one has exited while they were counted
         return Outcome(
             started=True,
             start=round(self.start, 3),
@@ -165,9 +174,9 @@ class Server:
         )
 
     def leftovers(self, used: dict[psutil.Process, float], patience: Patience) -> list[Leftover]:
-        """Who is left, in the order of their birth."""
+        """The leftovers, in the order of their creation."""
         elapsed = patience.elapsed
-        self.main.poll()  # waited for: a main that is gone shall not look defunct for our sake
+        self.main.poll()  # reaps it, or it would be counted as a zombie
         self.family.look()
         left = []
         for process in sorted(self.family.members, key=lambda one: (one.create_time(), one.pid)):
@@ -180,8 +189,15 @@ class Server:
 
 
 def play(row: Row, stage: Stage, say: Callable[[str], None]) -> Result:
-    """Run one row: with the Reaper, then as plain Sanic. One after the other, for each is measured,
-    and Sanic itself ends a start that takes half a minute."""
+    """Run one row: with the Reaper, and then as plain Sanic.
+
+    They run one after the other, so that they do not disturb each other's measurement.
+
+    Args:
+        row: the row.
+        stage: what all servers share.
+        say: called with what the demo is doing.
+    """
     first, second = free_ports(2)
     say("a server with the Reaper starts")
     with Server(row, stage, reaper=True, port=first) as server:
@@ -197,7 +213,7 @@ def play(row: Row, stage: Stage, say: Callable[[str], None]) -> Result:
 
 
 def wait_until_ready(servers: Sequence[Server]) -> list[Server]:
-    """Wait for all of them, and return those that did not make it."""
+    """Wait until servers are ready. Returns those that are not, after `START_LIMIT` seconds."""
     deadline = time.monotonic() + START_LIMIT
     late = list(servers)
     while late := [server for server in late if not server.is_ready()]:
@@ -208,6 +224,7 @@ def wait_until_ready(servers: Sequence[Server]) -> list[Server]:
 
 
 def did_not_start(server: Server) -> Outcome:
+    """The outcome of a server that has not reached the state of its row."""
     exit_code = server.main.poll()
     start = round(time.monotonic() - server.began, 3)
     return Outcome(started=False, start=start, exit_code=exit_code, output=server.said()[-2000:])
@@ -218,7 +235,11 @@ class CannotRun(Exception):
 
 
 def find_example() -> Path:
-    """slow_start.py lies in the package in an installed wheel, and next to it in a checkout."""
+    """The path of slow_start.py: in the package (an installed wheel) or next to it (a checkout).
+
+    Raises:
+        CannotRun: it is in neither place.
+    """
     package = Path(__file__).resolve().parents[1]
     places = [folder / "examples" / "slow_start.py" for folder in (package, package.parent)]
     for place in places:
@@ -228,7 +249,7 @@ def find_example() -> Path:
 
 
 def environment_without_sanic() -> dict[str, str]:
-    """Our environment without the settings of a server that the user may run from this shell."""
+    """Our environment without the settings of a server that the user runs from this shell."""
     return {key: value for key, value in os.environ.items() if not key.startswith("SANIC_")}
 
 
@@ -242,7 +263,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_held(port: int) -> bool:
-    """Whether the next server would find the port taken; it binds as Sanic does."""
+    """Whether the next server would find the port in use. The test binds it as Sanic does."""
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -253,6 +274,7 @@ def is_held(port: int) -> bool:
 
 
 def answers(port: int, timeout: float = 1.0) -> bool:
+    """Whether a request to the port is answered with status 200 within `timeout` seconds."""
     without_proxy = build_opener(ProxyHandler({}))
     try:
         with without_proxy.open(f"http://127.0.0.1:{port}/", timeout=timeout) as answer:

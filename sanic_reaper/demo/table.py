@@ -1,4 +1,4 @@
-"""The text of the demo: made from results, and from nothing else."""
+"""The output of the demo: text and JSON, made from results. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .results import WORKERS, Leftover, Outcome, Result, Row
 
 @dataclass(frozen=True)
 class Style:
-    """Colours, or none."""
+    """Colours text, or leaves it as it is."""
 
     colour: bool = False
 
@@ -84,12 +84,12 @@ def render_reaper(outcome: Outcome) -> str:
 
 
 def no_start(outcome: Outcome) -> str:
-    """The server failed, or was still on its way when its time was over."""
+    """Why a server has not started: it failed, or was too slow."""
     return "failed" if outcome.measured else "too slow"
 
 
 def time_of(outcome: Outcome, seconds: float | None) -> str:
-    """When it happened, or how long it was waited for in vain."""
+    """The seconds after which something happened, or for which the demo has waited in vain."""
     return f"> {outcome.waited:.0f} s" if seconds is None else f"{seconds:.2f} s"
 
 
@@ -101,11 +101,11 @@ Outcomes = Sequence[tuple[Row, Outcome]]
 
 
 def render_end(results: Sequence[Result], style: Style, width: int) -> list[str]:
-    """Below the table: what each side left, seen in one row as `ps` shows it, and the verdicts."""
+    """The lines below the table: for each side the leftovers of one row, and a verdict."""
     plain = [(result.row, result.plain) for result in results]
     reaper = [(result.row, result.reaper) for result in results]
     asked = any(result.row.to_workers for result in results)
-    note = "* all workers are killed; the time is that until somebody answers again"
+    note = "* all workers are killed; the time is that until the server answers again"
     said = [*speed(results), verdict("Plain Sanic", plain), verdict("The Reaper", reaper)]
     return [
         *([style.dim(note)] if asked else []),
@@ -117,7 +117,7 @@ def render_end(results: Sequence[Result], style: Style, width: int) -> list[str]
 
 
 def speed(results: Sequence[Result]) -> list[str]:
-    """A word on the machine, where it is busy or slow."""
+    """A sentence about the machine, if it is busy or slow."""
     outcomes = [outcome for result in results for outcome in (result.plain, result.reaper)]
     slowest = max((outcome.start for outcome in outcomes if outcome.started), default=0.0)
     said = []
@@ -136,7 +136,7 @@ def speed(results: Sequence[Result]) -> list[str]:
 
 
 def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> list[str]:
-    """The first row in which something was left, or in which the server did not even start."""
+    """The first row in which something was left or the server did not start."""
     for row, outcome in outcomes:
         if not outcome.started:
             said = [style.dim(line) for line in outcome.output.splitlines()]
@@ -148,7 +148,7 @@ def render_example(name: str, outcomes: Outcomes, style: Style, width: int) -> l
 
 
 def verdict(name: str, outcomes: Outcomes) -> str:
-    """What became of one side, in sentences. What was not measured says nothing of anybody."""
+    """The results of one side, in sentences. Rows that were not measured do not count."""
     measured = [outcome for _, outcome in outcomes if outcome.measured]
     if not measured:
         return f"{name} was not measured."
@@ -193,7 +193,7 @@ def render_tree(processes: Sequence[Leftover], style: Style, width: int) -> list
 def walk(
     processes: Sequence[Leftover], parent: int | None = None
 ) -> Iterator[tuple[int, Leftover]]:
-    """Each process with its depth, parents before children. Who has lost its parent is a root."""
+    """Each process with its depth, parents before children. A process without parent is a root."""
     pids = {process.pid for process in processes}
     for process in processes:
         if process.ppid == parent or (parent is None and process.ppid not in pids):
