@@ -162,7 +162,11 @@ def test_a_crash_loop_ends_the_server(launch, method):
     assert "Traceback" not in server.output()
     assert "Experienced exception" not in server.output()
     [pauses] = [
-        [line.split()[-2] for line in server.output().splitlines() if "replaced in" in line]
+        [
+            line.split()[-2]
+            for line in server.output().splitlines()
+            if "replacement starts in" in line
+        ]
     ]
     assert pauses == ["0.5"], "at once first, then later and later"
 
