@@ -146,21 +146,25 @@ def wait_until_free(address: Address, longest: float) -> bool:
     Returns:
         Whether the address is free now.
     """
-    began = time.monotonic()
-    while time.monotonic() < began + longest:
+    now = seen_at = time.monotonic()
+    until = now + longest
+    while now < until:
         if not is_taken(address):
             return True
-        pids = holders(address)
-        if pids and not _are_being_ended(pids):
-            return False
-        if not pids and (_strangers(address) or time.monotonic() > began + UNKNOWN):
+        if pids := holders(address):
+            if not _are_being_ended(pids):
+                return False
+            seen_at = now
+        elif _strangers(address) or now > seen_at + UNKNOWN:
             return False
         time.sleep(0.1)
+        now = time.monotonic()
     return not is_taken(address)
 
 
 UNKNOWN = 1.0
-"""Seconds to wait if the holder of the port can't be seen: the holder may be just exiting."""
+"""Seconds to wait if the holder of the port can't be seen, or no longer: it may be just exiting. An
+exiting process closes its descriptors one by one, and its socket may be released last."""
 
 
 def _strangers(address: Address) -> list[int]:
@@ -178,7 +182,8 @@ def _are_being_ended(pids: list[int]) -> bool:
         if not server.lives and server.watchdog_lives
         for identity in server.belongs(table)
     }
-    return set(pids) <= dying
+    living = {pid for pid in pids if pid in table and table[pid].alive}
+    return living <= dying  # one that has just exited is in no table, and in nobody's way
 
 
 def explain(address: Address) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from threading import Timer
 
 import pytest
@@ -110,6 +111,35 @@ def test_a_port_whose_holder_is_being_ended_becomes_free(address, holder, monkey
     monkeypatch.setattr(ports, "_are_being_ended", lambda pids: holder.pid in pids or not pids)
     Timer(0.2, holder.kill).start()
     assert ports.wait_until_free(address, 10.0)
+
+
+def test_a_holder_that_was_seen_is_waited_for_when_nobody_sees_it_any_more(
+    address, holder, monkeypatch
+):
+    """It exits: its descriptors are closed, and its port is not yet free."""
+    monkeypatch.setattr(ports, "UNKNOWN", 5.0)
+    monkeypatch.setattr(ports, "_are_being_ended", lambda pids: True)
+    hidden_at, hidden = time.monotonic() + 5.5, []
+
+    def holders(address):
+        if time.monotonic() < hidden_at:
+            return [holder.pid]
+        if not hidden:
+            Timer(0.2, holder.kill).start()
+        hidden.append(address)
+        return []
+
+    monkeypatch.setattr(ports, "holders", holders)
+    assert ports.wait_until_free(address, 60.0)
+    assert hidden
+
+
+def test_a_holder_that_has_exited_meanwhile_is_no_reason_to_give_up(holder, monkeypatch):
+    monkeypatch.setattr(ports.discovery, "servers", list)
+    assert not ports._are_being_ended([holder.pid])
+    holder.kill()
+    holder.wait()
+    assert ports._are_being_ended([holder.pid])
 
 
 OTHERS = Stray("other", (4712, 1), "Bakery", "/srv", os.geteuid())
