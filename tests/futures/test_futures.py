@@ -171,7 +171,13 @@ def test_a_stop_ends_a_start(begin, future, way):
     server.send(signal.SIGTERM)
     server.exit_code()
     server.wait_gone()
-    assert "Traceback" not in server.output()
+    shown = server.output().count("Traceback")
+    if future.is_vital and way == "spawn":
+        # Sanic's own manager stops workers by SIGINT (`WorkerManager.terminate`). A spawned worker
+        # that is still starting has Python's handler for it, which ends in a traceback.
+        assert shown == server.output().count("KeyboardInterrupt")
+    else:
+        assert not shown
 
 
 @each(is_plain=True)
