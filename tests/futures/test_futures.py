@@ -173,7 +173,7 @@ def test_a_stop_ends_a_start(begin, future, way):
     server.wait_gone()
     shown = server.output().count("Traceback")
     if future.is_vital and way == "spawn":
-        # Sanic's own manager stops workers by SIGINT (`WorkerManager.terminate`). A spawned worker
+        # Sanic's own manager stops workers by SIGINT (`WorkerProcess.terminate`). A spawned worker
         # that is still starting has Python's handler for it, which ends in a traceback.
         assert shown == server.output().count("KeyboardInterrupt")
     else:
