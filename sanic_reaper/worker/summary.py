@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..log import log
@@ -52,10 +52,22 @@ def log_cancelled(start: Startup, is_over: bool, error: BaseException | None) ->
         error: what they have raised.
     """
     if not is_over:
-        log.warning(*left_behind(*worker(), [run.place for run in start.running]))
+        places = ", ".join(str(run.place) for run in start.running)
+        log.warning(
+            "%s [%d] stops before its start is complete, and does not wait any longer for handlers "
+            "that still run %g s after they were cancelled: %s",
+            *(*worker(), CANCEL_GRACE, places),
+        )
     elif isinstance(error, asyncio.CancelledError):
-        records = [record for record in start.records if record.error is error]
-        log.info(*cancelled(*worker(), records))
+        places = ", ".join(
+            f"{Place(*one[:3])}, after {one.seconds:.2f} s"
+            for one in start.records
+            if one.error is error
+        )
+        log.info(
+            "%s [%d] stops before its start is complete; cancelled: %s",
+            *(*worker(), places or "its after_server_start listeners"),
+        )
     elif error is not None:
         from .explanations import explain_start
 
@@ -96,21 +108,3 @@ def time_parts(
         parts.append(f"extensions {extensions:.2f} s")
     parts.append(f"Sanic {max(rest, 0.0):.2f} s")
     return parts
-
-
-def left_behind(name: str, pid: int, places: Iterable[Place]) -> tuple[object, ...]:
-    """The log line about handlers that swallow their cancellation: its format and arguments."""
-    return (
-        "%s [%d] stops before its start is complete, and does not wait any longer for handlers "
-        "that still run %g s after they were cancelled: %s",
-        *(name, pid, CANCEL_GRACE, ", ".join(map(str, places))),
-    )
-
-
-def cancelled(name: str, pid: int, records: Iterable[Record]) -> tuple[object, ...]:
-    """The log line about handlers that a stop has cancelled: its format and arguments."""
-    places = ", ".join(f"{Place(*one[:3])}, after {one.seconds:.2f} s" for one in records)
-    return (
-        "%s [%d] stops before its start is complete; cancelled: %s",
-        *(name, pid, places or "its after_server_start listeners"),
-    )
