@@ -60,8 +60,8 @@ class Leftovers:
         terminator: kills them.
         helpers: SyncManagers, resource tracker and fork server, with their names. They are killed
             only once the main process has died.
-        services: those of them that exit when no process uses them any more.
-        trackers: the resource trackers among those.
+        services: the helpers that exit when no process uses them any more: tracker, fork server.
+        trackers: the resource trackers among the services.
         next_scan: when the process tree is scanned next.
     """
 

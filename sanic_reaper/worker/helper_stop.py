@@ -22,7 +22,7 @@ class HelperStop(ProcessStop):
         signal.signal(signal.SIGTERM, self._terminate)
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
-        if self._is_first(signum):
+        if self._begins_stop(signum):
             raise KeyboardInterrupt
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
@@ -30,7 +30,7 @@ class HelperStop(ProcessStop):
         if handler == self._interrupt:
             self._interrupt(signum, frame)
         elif callable(handler):
-            if self._is_first(signum):
+            if self._begins_stop(signum):
                 handler(signal.SIGINT, frame)
         else:  # SIGINT is ignored or has its default action, so SIGTERM gets its default action
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

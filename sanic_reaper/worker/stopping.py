@@ -55,27 +55,31 @@ class ProcessStop:
         self._config = config
         self._main = config.main_pid, config.main_start
         self.first_pdeathsig = config.pdeathsig
-        """The signal that the kernel sends when main dies before this process listens."""
+        """The signal that the kernel sends if main dies while this process starts."""
         self._pid = os.getpid()
         self._is_stopping = False
         self._is_orphaned = False
 
     def install(self) -> None:
-        """Take over the stop signals."""
+        """Take over the stop signals. A class that leaves them alone does nothing here."""
 
     def has_signals(self) -> bool:
         """Whether the stop signals are set up by now."""
         return True
 
-    def _is_first(self, signum: int) -> bool:
-        """Whether a stop signal is the first one, and meant for this process."""
+    def _begins_stop(self, signum: int) -> bool:
+        """Note a stop signal. Returns whether the stop of this process begins with the signal.
+
+        A forked child handles the signal as if nobody had installed this handler. If main has
+        died, the stop is limited here: nobody else may be left to do so.
+        """
         if os.getpid() != self._pid:  # in a child that this process has forked
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return False
         if not self._is_orphaned and not main_lives(*self._main):
-            # The watchdog can be dead too. So the kernel kills this process if its stop hangs.
-            # (Main can also have died after it sent this signal.)
+            # The watchdog can be dead too. So the kernel kills this process if its stop hangs. Main
+            # can also have died after it sent this signal.
             self._is_orphaned = True
             _end_in(self._config.orphan_grace + 1.0)
             # The garbage collections take 40 of the 50 ms of the interpreter's exit, to free
@@ -120,7 +124,8 @@ class ServerStop(ProcessStop):
 
     Args:
         config: what main tells this process.
-        timeout: seconds after which the kernel ends this process when it stops. `None`: no limit.
+        timeout: seconds that the stop may take. Then the kernel kills this process by SIGALRM.
+            `None`: no limit.
     """
 
     def __init__(self, config: ProcessConfig, timeout: float | None = None) -> None:
@@ -186,7 +191,7 @@ class ServerStop(ProcessStop):
         signal.pthread_sigmask(signal.SIG_SETMASK, set(before) - {signal.SIGTERM})
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if not self._is_first(signum) or self._loop is None:
+        if not self._begins_stop(signum) or self._loop is None:
             return
         if self._timeout is not None:
             _end_in(self._timeout)
