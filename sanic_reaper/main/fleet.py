@@ -234,12 +234,12 @@ class Fleet:
             self._send(wire.LATE, *identity)
             worker.on_late()
             if worker.link.can_be_asked:
-                worker.link.ask(partial(self._kill_late, worker), is_verdict=True)
+                worker.link.ask(partial(self._show_late, worker), is_verdict=True)
                 return
             log.info("%s has not started in time; this is its stack:", worker)
         self._send(wire.DUMP, *identity)
 
-    def _kill_late(self, worker: Worker, frames: list[Frame], how: str) -> None:
+    def _show_late(self, worker: Worker, frames: list[Frame], how: str) -> None:
         if how == EXITED:  # by itself, before the kill: its exit code tells more
             worker.startup.has_expired = False
             return

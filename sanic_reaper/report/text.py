@@ -189,7 +189,7 @@ class Text:
             found.insert(0, f"requests {served} (as far as workers have told)")
         still = report.counters.get("blocked_seconds", 0.0)
         if still >= 1:
-            found.append(f"event loops stood still {duration(still)}")
+            found.append(f"event loops were blocked for {duration(still)}")
         if not found and not any(one.was_hurt for one in report.processes):
             found.append("nothing died, nothing was killed")
         if found:

@@ -62,6 +62,6 @@ def _of_worker(process: Process) -> Iterator[Segment]:
         standstills.append((process.blocked_since, asked))
     for stood, went_on in standstills:
         if went_on > stood:
-            yield Segment("blocked", stood, min(went_on, last), "its event loop stands still")
+            yield Segment("blocked", stood, min(went_on, last), "its event loop is blocked")
     if process.asked is not None and last > asked:
         yield Segment("stopping", asked, last, "stopping")
