@@ -10,7 +10,7 @@ hook                  process  what happens
                                replaced
 `main_process_ready`  main     the helpers that exist by now are registered
 process start         main     each process is registered before it can do anything
-process start         worker   `worker.enter`
+process start         worker   `worker.entry.enter`
 `main_process_stop`   main     leftovers of the workers are killed and counted
 ====================  =======  ================================================================
 """

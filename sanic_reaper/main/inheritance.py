@@ -23,8 +23,9 @@ def quiet_start(method: str, tied: bool) -> Iterator[None]:
 
     A signal mask is inherited over fork and exec. Without this block, a Ctrl+C during the import of
     the user's module prints one traceback per worker, and under fork the main process's own handler
-    runs in the worker. Under fork SIGTERM is blocked too, until `worker.enter`. Under spawn it is
-    not: a worker imports the user's module before that, and SIGTERM must be able to kill it.
+    runs in the worker. Under fork SIGTERM is blocked too, until `worker.entry.enter`. Under spawn
+    SIGTERM is not: a worker imports the user's module before that, and SIGTERM must be able to kill
+    it.
 
     Args:
         method: the start method, as `multiprocessing` calls it.

@@ -22,7 +22,7 @@ class Reason(NamedTuple):
     words: str
     """The reason, in the words of the log."""
     cause: str
-    """The cause, one of `causes.RESTARTS`."""
+    """The cause, one of `tree.causes.RESTARTS`."""
 
 
 class Slot:

@@ -36,7 +36,7 @@ class ManagerTakeover:
     def __init__(self, parts: ServerParts, guards_only: bool) -> None:
         self._parts = parts
         self._guards_only = guards_only
-        self._replaced: Callable[..., Any] | None = None
+        self._sanics_own: Callable[..., Any] | None = None
         """Sanic's `WorkerManager`, while ours is in its place."""
         self._has_manager = False
         """Whether Sanic has constructed our manager."""
@@ -45,18 +45,21 @@ class ManagerTakeover:
     def substitute(self) -> None:
         """Have Sanic construct our manager in the place of its own."""
         if not self._guards_only:
-            self._replaced = sanic_main.substitute_worker_manager(self._make_manager)
+            self._sanics_own = sanic_main.substitute_worker_manager(self._make_manager)
 
     def restore(self) -> None:
         """Put Sanic's `WorkerManager` back."""
-        if self._replaced is not None:
-            sanic_main.substitute_worker_manager(self._replaced)
+        if self._sanics_own is not None:
+            sanic_main.substitute_worker_manager(self._sanics_own)
 
     def _make_manager(self, *args: Any, **kwargs: Any) -> Any:
-        """A process that was forked from main may serve an app that does not have the Reaper."""
-        assert self._replaced is not None
+        """Construct our manager; or Sanic's own, in a fork of main or where ours can't be.
+
+        A process that was forked from main may serve an app that does not have the Reaper.
+        """
+        assert self._sanics_own is not None
         if os.getpid() != self._parts.main[0]:
-            return self._replaced(*args, **kwargs)
+            return self._sanics_own(*args, **kwargs)
         from .manager import SupervisedManager  # here: it does not import where Sanic has changed
 
         try:
@@ -64,7 +67,7 @@ class ManagerTakeover:
         except (AttributeError, KeyError, TypeError) as error:
             log.error("%s (%r)", contracts.NOT_OURS, error)
             self._guards_only = True
-            return self._replaced(*args, **kwargs)
+            return self._sanics_own(*args, **kwargs)
         self._has_manager = True
         return manager
 
