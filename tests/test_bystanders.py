@@ -291,7 +291,7 @@ def test_a_child_whom_the_server_may_not_signal(launch, new_box, signum):
     assert holds(lambda: child.alive, 1.5), "the watchdog looks once a second"
     server.send(signum)
     wait_only(server, child)
-    assert server.output().count("may not signal") == 1
+    assert server.output().count("may not be signalled") == 1
     if signum == SIGTERM:
         last = server.wait_for_output("[reaper] stopped in")
         assert last.endswith("1 process could not be killed: runs as another user")
