@@ -172,7 +172,10 @@ def test_a_grace_without_end_has_one_for_us():
     settings = Settings.read(config)
     assert settings.shutdown_timeout == 86405.0
     [warning] = settings.warnings(config)
-    assert warning.startswith("GRACEFUL_SHUTDOWN_TIMEOUT = inf: a stop takes as long as a request")
+    assert warning == (
+        "GRACEFUL_SHUTDOWN_TIMEOUT = inf: a stop takes as long as a request does; set "
+        "REAPER_SHUTDOWN_TIMEOUT to give it a limit shorter than a day"
+    )
     limited = {**config, "REAPER_SHUTDOWN_TIMEOUT": 20}
     assert Settings.read(limited).shutdown_timeout == 20.0
     assert not list(Settings.read(limited).warnings(limited))
@@ -190,16 +193,37 @@ def test_nothing_is_no_endless_stop():
     """In other settings 0 means that there is no limit."""
     config = {"REAPER_SHUTDOWN_TIMEOUT": 0}
     [warning] = Settings.read(config).warnings(config)
-    assert "each stop kills all processes at once" in warning
+    assert warning == (
+        "REAPER_SHUTDOWN_TIMEOUT = 0 s: each stop kills all processes at once, and no request in "
+        "flight is answered; 0 does not mean that there is no limit"
+    )
 
 
-@pytest.mark.parametrize(("limit", "warned"), [(512, 1), ("0.5MiB", 1), ("1MiB", 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("limit", "warned"), [(1, 1), (512, 1), ("0.5MiB", 1), ("1MiB", 0), (0, 0)]
+)
 def test_a_limit_of_memory_without_its_unit(limit, warned):
     """Each worker would be recycled as soon as it serves, again and again."""
     config = {"REAPER_MAX_RSS": limit}
     warnings = list(Settings.read(config).warnings(config))
     assert len(warnings) == warned
-    assert all("each worker takes more" in one for one in warnings)
+    words = "each worker takes more, and is recycled as soon as it serves; a limit with a unit is"
+    assert all(one.endswith(f'{words} "512MiB", for example') for one in warnings)
+
+
+@pytest.mark.parametrize(("shortest", "unit"), [(0.5, "seconds"), (1, "second"), (2, "seconds")])
+def test_a_time_that_blames_a_healthy_worker(shortest, unit):
+    kind = values.stall(shortest, "warning")
+    assert (kind.convert(0), kind.convert(shortest)) == (0.0, shortest)
+    with pytest.raises(BadSetting, match="as a healthy worker may stand still"):
+        Settings.read({"REAPER_HEARTBEAT_TIMEOUT": 0.9})
+    with pytest.raises(ValueError, match=r"^$"):
+        kind.convert(shortest - 0.1)
+    assert kind.allowed == (
+        f"0 for no warning, or {shortest:g} {unit} or more, as a healthy worker may stand still "
+        "for a moment"
+    )
+    assert kind.column == f"seconds, `{shortest:g}` or more, or `0`"
 
 
 @pytest.mark.parametrize("key", ["REAPER_heartbeat_timeout", "REAPER_HEARTBEAT"])

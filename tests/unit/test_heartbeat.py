@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 
 import pytest
 
 from sanic_reaper.main.heartbeat import MAX_DELAY, MAX_KEPT_STALLS, REMEDY, Heartbeat
-from sanic_reaper.worker.explanations import BLOCKING
+from sanic_reaper.main.start_reports import stack_of
+from sanic_reaper.worker.explanations import AWAITING, BLOCKING, innermost
 
 EVERY = 1.0
 NEVER_STOPPED = bool
@@ -143,6 +145,50 @@ def test_a_stopped_one_is_not_asked_where_it_is():
     watched.stand_still(8, lambda: True)
     assert watched.line.asked == []
     assert watched.blocked == ["Sanic-Server-0-0 [7] is stopped, by SIGSTOP or by a debugger"]
+
+
+FRAMES = [(http.client.__file__, 7, "read"), ("/srv/shop/app.py", 40, "fetch")]
+"""Innermost first, as a worker shows them."""
+
+
+def test_a_report_says_where_the_loop_is_blocked_and_shows_the_stack():
+    watched = Watched(warning=5.0)
+    watched.stand_still(7)
+    [answer] = watched.line.asked
+    answer(FRAMES, f"{BLOCKING}, in C")
+    [text] = watched.blocked
+    first, *_ = lines = text.split("\n")
+    assert first.endswith("has been blocked for 6.0 s, in C")
+    assert "app.py:40" in text
+    assert lines[-2:] == stack_of(FRAMES)
+    assert watched.heartbeat.blocked_in == innermost(FRAMES, None)
+    watched.line.hears("beat", 1)
+    assert watched.heartbeat.blocked_in is None
+
+
+def test_the_words_of_the_end_name_the_line_too():
+    watched = Watched(timeout=3.0)
+    watched.stand_still(4.5)
+    assert "app.py:40" in watched.heartbeat.hung(FRAMES, BLOCKING)
+
+
+def test_a_start_handler_that_awaits_is_not_what_blocks():
+    """The stack that was shown with the answer is."""
+    watched = Watched(warning=5.0)
+    head = "Current thread 0x1 (most recent call first):"
+    watched.line.stack = f'{head}\n  File "/srv/shop/app.py", line 40 in fetch\n'
+    watched.stand_still(7)
+    watched.line.asked[0]([("/srv/shop/app.py", 12, "connect")], AWAITING)
+    [text] = watched.blocked
+    assert "app.py:40" in text
+    assert "app.py:12" not in text
+
+
+def test_a_worker_whose_heartbeats_cannot_arrive_is_not_blamed():
+    watched = Watched(warning=2.0, timeout=5.0)
+    watched.line.is_deaf = True
+    watched.stand_still(60)
+    assert (watched.blocked, watched.hung, watched.line.asked) == ([], 0, [])
 
 
 def test_it_is_ended_once(caplog):

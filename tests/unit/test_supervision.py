@@ -174,6 +174,11 @@ def test_each_limit_has_a_chance_of_its_own():
         ),
         ((-9, 1, "did not stop in time"), "killed by SIGKILL: did not stop in time"),
         ((-60,), "killed by signal 60"),
+        ((None,), "exit status unknown: something in main has reaped it"),
+        (
+            (None, 0, "did not stop in time"),
+            "killed: did not stop in time (exit status unknown: something in main has reaped it)",
+        ),
     ],
 )
 def test_a_cause(arguments, words):
