@@ -12,6 +12,12 @@ from collections import deque
 from ..platform.base import mark_of
 
 
+def _text(word: object) -> str:
+    # int: `str(signal.SIGTERM)` is "Signals.SIGTERM" before CPython 3.11.
+    text = str(int(word)) if isinstance(word, int) else str(word)
+    return text.replace("\t", " ").replace("\n", " ")
+
+
 class _Rest(bytes):
     """Of a message of which the peer has the beginning."""
 
@@ -46,7 +52,7 @@ class Channel:
         Returns:
             `False` if the peer has exited, or its buffer is full because it does not read.
         """
-        line = "\t".join(str(word).replace("\t", " ").replace("\n", " ") for word in words)
+        line = "\t".join(_text(word) for word in words)
         self._unsent.append(line.encode("utf-8", "backslashreplace") + b"\n")
         return self.flush()
 

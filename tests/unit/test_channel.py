@@ -42,6 +42,13 @@ def test_a_message_is_words(pair):
     assert far.receive() == []
 
 
+def test_a_signal_is_sent_as_its_number(pair):
+    """Before CPython 3.11 its name is what `str` makes of it, and that is not understood."""
+    near, far = pair
+    near.send("signalled", signal.SIGTERM, signal.NSIG)
+    assert far.receive() == [["signalled", "15", str(signal.NSIG)]]
+
+
 def test_what_would_break_the_form_is_replaced(pair):
     near, far = pair
     near.send("log", "a\tb\nc", "\udce4")
