@@ -144,6 +144,7 @@ PATH = 'a path such as "/__reaper__", without a slash at its end; or "" for none
         ("REAPER_RECYCLE_JITTER", 2, "a number from 0 to 1"),
         ("REAPER_MAX_RSS", "much", SIZE),
         ("REAPER_MAX_RSS", "512m", SIZE),
+        ("REAPER_MAX_RSS", "\u0663MiB", SIZE),  # an Arabic digit
         ("REAPER_HEARTBEAT_TIMEOUT", 0.01, HEARTBEAT),
         ("REAPER_HEARTBEAT_TIMEOUT", 0.999, HEARTBEAT),
         ("REAPER_BLOCKED_WARNING", 0.001, BLOCKED),

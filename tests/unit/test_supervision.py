@@ -99,6 +99,13 @@ def test_nothing_is_measured_that_has_no_limit():
             "it is 60 s old",
         ),
         (
+            {"max_lifetime": 0.5},
+            {"lifetime": 0.49},
+            {"lifetime": 0.5},
+            "lifetime",
+            "it is 0 s old",
+        ),
+        (
             {"max_requests": 100},
             {"requests": 99},
             {"requests": 100},
