@@ -10,6 +10,7 @@ from collections import deque
 
 from ..log import LEVELS, log
 from ..platform.base import Identity
+from ..protocol.channel import text_of
 from ..tree.process import Handle
 from ..watchdog.progress import FINISHED, GONE
 from ..watchdog.watch import Watch
@@ -35,7 +36,7 @@ class InlineWatch:
             self._inline = inline
 
         def send(self, *words: object) -> bool:
-            self._inline._outbox.append(list(map(str, words)))
+            self._inline._outbox.append(list(map(text_of, words)))
             return True
 
         def flush(self) -> bool:
@@ -49,7 +50,7 @@ class InlineWatch:
             pass
 
     def send(self, *words: object) -> bool:
-        self._inbox.append(list(map(str, words)))
+        self._inbox.append(list(map(text_of, words)))
         return True
 
     def receive(self) -> list[list[str]]:

@@ -12,10 +12,14 @@ from collections import deque
 from ..platform.base import mark_of
 
 
-def _text(word: object) -> str:
-    # int: `str(signal.SIGTERM)` is "Signals.SIGTERM" before CPython 3.11.
-    text = str(int(word)) if isinstance(word, int) else str(word)
-    return text.replace("\t", " ").replace("\n", " ")
+def text_of(field: object) -> str:
+    """A field of a message as text. A signal is its number: `str` makes its name of it before
+    CPython 3.11."""
+    return str(int(field)) if isinstance(field, int) else str(field)
+
+
+def _on_one_line(field: object) -> str:
+    return text_of(field).replace("\t", " ").replace("\n", " ")
 
 
 class _Rest(bytes):
@@ -52,7 +56,7 @@ class Channel:
         Returns:
             `False` if the peer has exited, or its buffer is full because it does not read.
         """
-        line = "\t".join(_text(word) for word in words)
+        line = "\t".join(map(_on_one_line, words))
         self._unsent.append(line.encode("utf-8", "backslashreplace") + b"\n")
         return self.flush()
 
