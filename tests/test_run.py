@@ -341,12 +341,15 @@ def test_hundreds_that_live(job):
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("grace", ["10", "0.3"])
+@pytest.mark.parametrize("grace", ["10", "2"])
 def test_more_than_there_are_descriptors(job, grace):
-    """Each that is to be ended takes one, as long as there are some."""
+    """Each that is to be ended takes one, as long as there are some.
+
+    The grace begins with the command's end, and a busy machine needs a part of it to find them.
+    """
     leave = "for i in $(seq 120); do (trap '' $0; exec sleep 600) & done; echo ready $$; wait"
     limited = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"]
-    ignored = "TERM" if grace == "0.3" else "HUP"
+    ignored = "TERM" if grace == "2" else "HUP"
     one = job(*limited, *RUN, "--grace", grace, "--", "sh", "-c", leave, ignored)
     command = one.wait_ready()
     wait_until(lambda: len(sleeps(one.box)) == 120, DONE, one.describe)
