@@ -175,6 +175,7 @@ def ticks_since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.every_method  # only after SIGKILL nothing but the mark's age protects it
 @signals(SIGTERM, SIGKILL)
 def test_somebody_who_was_there_before_and_bears_the_mark(launch, new_box, tmp_path, signum):
     """The mark proves nothing for a process that is older than the server."""
