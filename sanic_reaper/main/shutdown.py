@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .. import environment, platform
 from ..compat import sanic_app, services
 from ..log import log
-from ..model.kills import KILLS
+from ..model.kills import KILLS, STOP
 from ..protocol import watchdog as wire
 from . import aftermath
 from .goodbye import goodbye
@@ -79,7 +79,7 @@ class Shutdown:
                 # been replaced: a debugger has stopped it.
                 for process in set(alive) - killed:
                     killed.add(process)
-                    kills.kill(process.identity, process.role, process.name, KILLS["stop"])
+                    kills.kill(process.identity, process.role, process.name, KILLS[STOP])
         self._take_turn(0.0)
 
     def hand_over(self) -> None:

@@ -160,9 +160,8 @@ class Supervisor:
         self.watchdog.confirm()
         self.takeover.substitute()
         if app.config.INSPECTOR:
-            from ..worker.inspector import (
-                add_commands,  # here, for its size: most servers have no Inspector
-            )
+            # Here, for its size: most servers have no Inspector.
+            from ..worker.inspector import add_commands
 
             add_commands(app, self.journal.path, self._run)
         self.listeners.make_interruptible(app)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..compat import contracts, sanic_main
 from ..compat.sanic_app import App
 from ..log import log
-from ..model.kills import KILLS
+from ..model.kills import FORCED, KILLS, STOP
 from ..model.roles import WORKER
 from .guarding import Guard
 
@@ -104,7 +104,7 @@ class ManagerTakeover:
         stop, kills = self._parts.stop, self._parts.kills
         if not stop.has_begun or not (stop.is_forced or time.monotonic() >= stop.drain_by):
             return None
-        why = KILLS["forced" if stop.is_forced else "stop"]
+        why = KILLS[FORCED if stop.is_forced else STOP]
 
         def kill(identity: Identity) -> None:
             if kills.kill(identity, WORKER, "of Sanic's manager", why):

@@ -13,13 +13,14 @@ process drops the words and the fields that it does not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ..model.questions import VERSION as VERSION
 from ..untrusted import FARTHEST, MOST
 from .watchdog import NotUnderstood
 
-Row: TypeAlias = "tuple[str, tuple[tuple[str, str], ...]]"
+if TYPE_CHECKING:
+    from .watchdog import Table
 
 HELLO = "hello"
 IMPORTED = "imported"
@@ -48,7 +49,7 @@ _BEGIN = (
     ("began", "moment"),
 )
 
-WORDS: Mapping[str, Row] = {
+WORDS: Table = {
     HELLO: (
         "The first message. The worker can be asked where it is, by this signal; 0: by none.",
         (("version", "whole"), ("signal", "whole")),
