@@ -31,7 +31,6 @@ from .compat.sanic_app import App
 from .handle import ReaperHandle, check_hook
 from .log import log
 from .marks import MAIN, RUN
-from .model.roles import FIRST_WORKER
 from .tree.process import children_of
 from .worker import hooks, starts
 
@@ -280,8 +279,7 @@ class _AppHooks(ReaperHandle):
 
     def before_server_start(self, app: App, *_: Any) -> None:
         """Log that this process is not supervised, if it is not."""
-        name = os.environ.get("SANIC_WORKER_NAME")
-        if name is None:
+        if not sanic_app.worker_name():
             log.debug("this server has no main process: nothing is supervised")
             if app.config.get("REAPER_ENDPOINT"):
                 log.info("this server has no main process: REAPER_ENDPOINT has no effect")
@@ -290,7 +288,8 @@ class _AppHooks(ReaperHandle):
         if not is_supervised and _arm_unsupervised_worker(app):
             return  # main has logged why it does not supervise
         primary = sanic_app.primary_name()
-        if not is_supervised and primary not in (None, app.name) and name.endswith(FIRST_WORKER):
+        is_other = primary not in (None, app.name)
+        if not is_supervised and is_other and sanic_app.is_first_worker():
             log.warning(
                 "the workers are not supervised: extend %s with the Reaper, which is the app that "
                 "main serves first, and not only %s",

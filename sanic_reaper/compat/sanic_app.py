@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -10,6 +11,8 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from sanic import Sanic
+
+from ..model.roles import FIRST_WORKER
 
 App: TypeAlias = "Sanic[Any, Any]"
 """An app with any class of config and of context."""
@@ -23,6 +26,19 @@ def primary_name() -> str | None:
     kwargs = getattr(multiprocessing.current_process(), "_kwargs", {})
     name: str | None = kwargs.get("app_name")
     return name
+
+
+def worker_name() -> str:
+    """The name of this worker, such as `Sanic-Server-0-0`. "": this process is not a worker.
+
+    `WorkerProcess.start` sets it in the environment that the new process inherits.
+    """
+    return os.environ.get("SANIC_WORKER_NAME", "")
+
+
+def is_first_worker() -> bool:
+    """Whether this process is the worker that alone logs what each worker would log alike."""
+    return worker_name().endswith(FIRST_WORKER)
 
 
 def apps() -> list[App]:

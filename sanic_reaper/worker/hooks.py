@@ -6,13 +6,11 @@ app is not extended if `app.extend` runs in the main process alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 
 from ..compat import sanic_app, sanic_listeners
 from ..compat.sanic_app import App
 from ..log import log
-from ..model.roles import FIRST_WORKER
 from . import starts
 
 
@@ -42,8 +40,8 @@ async def _before_stop(app: App, run_listeners: Callable[[], Awaitable[None]]) -
 
 def _warn_if_not_extended(app: App) -> None:
     """Warn in worker 0 if the app is extended in main, and not in the worker."""
-    is_first = os.environ.get("SANIC_WORKER_NAME", "").endswith(FIRST_WORKER)
-    if is_first and app.name == sanic_app.primary_name() and starts.starts_of(app) is None:
+    is_primary = app.name == sanic_app.primary_name()
+    if is_primary and sanic_app.is_first_worker() and starts.starts_of(app) is None:
         log.warning(
             "%s is extended with the Reaper in the main process, and not in its workers: the line "
             'stands under `if __name__ == "__main__":`, which a worker does not run. The workers '

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from ..compat import sanic_app
 from ..compat.sanic_app import App
 from ..log import log
-from ..model.roles import FIRST_WORKER
 from . import summary
 from .finishing import FinishingStart
 from .handler_runner import AFTER, BEFORE, HandlerRunner, Record
@@ -254,7 +252,7 @@ class Startup:
         Sanic registers a `before_server_start` listener of its own in each worker, so there must
         have been one to wrap.
         """
-        if os.environ.get("SANIC_WORKER_NAME", "").endswith(FIRST_WORKER):
+        if sanic_app.is_first_worker():
             if not self._handlers.has_wrapped:
                 self.send("lacks", "start handlers")
             if not self.has_signals():

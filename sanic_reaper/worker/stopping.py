@@ -21,6 +21,7 @@ from .draining import Draining
 from .finishing import CANCEL_GRACE
 from .guard import alarm_in, arm, main_lives
 from .startup import Startup
+from .summary import worker
 
 if TYPE_CHECKING:
     from .entry import ProcessConfig
@@ -105,8 +106,7 @@ class ProcessStop:
         names = sorted(f"the thread {one.name}" for one in threads if not one.daemon)
         log.warning(
             "%s [%d] exits before its start is complete, and does not wait for %s",
-            os.environ.get("SANIC_WORKER_NAME", "server"),
-            self._pid,
+            *worker(),
             ", ".join(names) or "a child process",
         )
         os._exit(0)

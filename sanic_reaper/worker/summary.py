@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..compat import sanic_app
 from ..log import log
 from .finishing import CANCEL_GRACE
 from .handlers import Place
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def worker() -> tuple[str, int]:
     """Name and pid of this worker. A process without a main process is called `server`."""
-    return os.environ.get("SANIC_WORKER_NAME", "server"), os.getpid()
+    return sanic_app.worker_name() or "server", os.getpid()
 
 
 def log_up(start: Startup, moment: float, extensions: float) -> None:
