@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from signal import SIGINT, SIGKILL, SIGTERM
+from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM
 
 import pytest
 from support.census import holds, wait_until
@@ -307,14 +307,18 @@ def test_main_is_killed_meanwhile(launch, kind):
 
 
 def test_a_replacement_that_hangs_is_limited_too(launch):
-    """Its predecessor is dead; the other one serves."""
+    """Its predecessor is dead; the other one serves. Main is slow: it reads at once that the
+    predecessor was ready, and that it is dead."""
     subject = SUPERVISED.with_(
-        method="fork", listeners={"after_server_start": "async-later"}
-    ).with_config(REAPER_HANDLER_TIMEOUT=1.0, REAPER_RESPAWN_LIMIT=1)
+        method="fork", listeners={"after_server_start": "async-longer-later:1"}
+    ).with_config(REAPER_HANDLER_TIMEOUT=3.0, REAPER_RESPAWN_LIMIT=1)
     server = launch(subject)
-    server.wait_serving()
+    server.wait_for("all acked")
+    server.main.freeze()
     wait_until(lambda: server.output().count("is up after") == 2, START, server.describe)
+    time.sleep(0.5)  # they tell main after the line, before anything else
     server.workers[0].send(SIGKILL)
+    server.main.send(SIGCONT)
     server.wait_for_output("did not start: its after_server_start handler listen took longer")
     # The one that is being killed listens too, and takes what it has accepted with it.
     wait_until(lambda: server.get()[0] == 200, START, server.describe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
@@ -16,6 +17,7 @@ from support.marks import methods
 from support.server import (
     ORPHAN_GRACE,
     PLAIN,
+    SHUTDOWN_TIMEOUT,
     SLACK,
     STARTUP_TIMEOUT,
     SUPERVISED,
@@ -23,6 +25,8 @@ from support.server import (
     Subject,
     holding_its_sync_manager,
 )
+
+from sanic_reaper.main.signals import DEBOUNCE
 
 EVENTS = {"SIGTERM": SIGTERM, "SIGKILL": SIGKILL, "Ctrl+C": SIGINT}
 
@@ -270,6 +274,45 @@ def test_a_sync_manager_that_does_not_shut_down_is_killed_and_named(launch):
     line = server.wait_for_output("SIGKILL to helper SyncManager-1")
     assert f"[{manager_pid}]: started by main" in line
     assert "s after the stop" in line
+
+
+@pytest.fixture
+def forked_by_a_server(launch):
+    """A server that has reached its `main_process_stop`, and its fork server."""
+    subject = SUPERVISED.with_(method="forkserver", listeners={"main_process_stop": "block:0.3"})
+    server = launch(subject)
+    worker, _ = server.wait_serving()
+    row = worker.look()
+    assert row is not None
+    fork_server = next(r.process for r in server.box.rows() if r.pid == row.ppid)
+    server.send(SIGTERM)
+    server.wait_for("holding")
+    return server, fork_server
+
+
+def test_a_fork_server_that_is_stopped_meanwhile_exits(forked_by_a_server):
+    server, fork_server = forked_by_a_server
+    fork_server.freeze()
+    assert server.exit_code() == 0, server.output()
+    assert "SIGKILL" not in server.output()
+    server.wait_gone()
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_a_fork_server_that_stays_stopped_does_not_hold_main(forked_by_a_server, is_forced):
+    """It reports the exits of its children no more, that of the SyncManager too."""
+    server, fork_server = forked_by_a_server
+    if is_forced:
+        time.sleep(2 * DEBOUNCE)
+        server.send(SIGTERM)
+    deadline = time.monotonic() + SHUTDOWN_TIMEOUT + SLACK
+    while server.main.alive and time.monotonic() < deadline:
+        fork_server.send(SIGSTOP)
+        time.sleep(0.01)
+    assert server.exit_code() == 0, server.output()
+    assert "stopped cleanly" in server.output()
+    fork_server.send(SIGCONT)
+    server.wait_gone()
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -5,8 +5,10 @@ They outlive the workers, and the watchdog knows them by name.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ..compat import sanic_main, services
@@ -14,15 +16,18 @@ from ..log import log
 from ..model.roles import HELPER, SERVICE
 from ..platform.base import Identity
 from ..protocol import watchdog as wire
+from ..tree.process import send_to
 from .journal import Journal
 from .own_kills import OwnKills
 from .signals import StopRequested, StopSignals
 from .sync_manager import guarded_manager, shut_down
 
-SHUTDOWN_TIMEOUT = 1.0
-"""Seconds that a SyncManager may take to shut down before it is killed.
+SHUTDOWN_TIMEOUT = 3.0
+"""Seconds that a SyncManager may take to shut down before it is killed, if the deadline of the stop
+allows that."""
 
-It gets up to three times as long if the deadline of the stop allows that."""
+KILL_TIMEOUT = 0.25
+"""Seconds of the stop that are kept for the end of a SyncManager that had to be killed."""
 
 
 class Helpers:
@@ -97,6 +102,17 @@ class Helpers:
                 self._send(word, *identity, name)
                 self._journal.registered(identity, role, name)
 
+    def wake(self) -> None:
+        """Have stopped services continue, so that they report exits, and exit after main.
+
+        The watchdog has done that when the stop began. Somebody may have stopped one since.
+        """
+        for pid, _name in (*services.resource_tracker(), *services.fork_server()):
+            identity = services.identity_of(pid)
+            if identity is not None:
+                with suppress(PermissionError):  # main runs as another user now
+                    send_to(identity, signal.SIGCONT)
+
     def shut_down(self, deadline: float) -> None:
         """Shut each SyncManager down in the time that is left, and kill one that does not exit.
 
@@ -105,14 +121,20 @@ class Helpers:
         """
         sanic_main.skip_state_query()
         for manager in self._managers:
-            left = deadline - time.monotonic()
-            seconds = min(3 * SHUTDOWN_TIMEOUT, max(SHUTDOWN_TIMEOUT, left / 2))
-            if not shut_down(manager, seconds):
-                process = getattr(manager, "_process", None)
-                if process is None:
-                    continue  # the watchdog knows it as a child of main, and kills it
-                identity = (process.pid, process._popen.start)
-                if self._kills.kill(identity, HELPER, process.name, "does not shut down"):
-                    self._kills.by_us.append(HELPER)
-                process.join(SHUTDOWN_TIMEOUT)
+            left = max(0.0, deadline - time.monotonic())
+            if not shut_down(manager, min(SHUTDOWN_TIMEOUT, max(left / 2, left - KILL_TIMEOUT))):
+                self._kill(manager)
         self._managers.clear()
+
+    def _kill(self, manager: Any) -> None:
+        process = getattr(manager, "_process", None)
+        if process is None:
+            return  # the watchdog knows it as a child of main, and kills it
+        identity = (process.pid, process._popen.start)
+        if self._kills.kill(identity, HELPER, process.name, "does not shut down"):
+            self._kills.by_us.append(HELPER)
+        process.join(KILL_TIMEOUT)
+        if process.is_alive():
+            # Its fork server is stopped and does not report the exit, or the kernel holds it. The
+            # exit of the interpreter would wait for it without a limit.
+            process._popen.lose()

@@ -51,6 +51,11 @@ class _SignalsNobodyElse(popen_fork.Popen):
         if self.poll() is None:
             send_to((self.pid, self.start), signum)
 
+    def lose(self) -> None:
+        """Note that the process has exited with an unknown status, or is waited for no more."""
+        self.is_lost = True
+        self.returncode = LOST
+
 
 class _KeepsStatus(_SignalsNobodyElse):
     """Reads the exit status, keeps it, and reaps after that, so that no interrupt loses the status.
@@ -91,8 +96,3 @@ class _KeepsStatus(_SignalsNobodyElse):
             self.returncode = seen.si_status if has_exited else -seen.si_status
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)
-
-    def lose(self) -> None:
-        """Note that the process has exited, and that something else has reaped it."""
-        self.is_lost = True
-        self.returncode = LOST

@@ -113,6 +113,7 @@ class Shutdown:
             ("tell the watchdog of the stop", self._stop.begin),
             ("tell the watchdog of the helpers", parts.helpers.register),
             ("have leftover processes killed", self._clear_leftovers),
+            ("wake the helpers", parts.helpers.wake),
             ("shut the SyncManagers down", lambda: parts.helpers.shut_down(self._stop.deadline)),
             ("log how the stop went", self._say_goodbye),
             ("write down that the server has stopped", self._write_last),
@@ -165,6 +166,7 @@ class Shutdown:
         if not self._is_finished:  # a listener of the user's has raised, so Sanic did not call ours
             self.finish()
         for purpose, step in (
+            ("wake the helpers", self._parts.helpers.wake),
             ("dismiss the watchdog", self._let_watchdog_go),
             ("restore the signals", self._parts.signals.restore),
             ("adopt no more orphans", platform.become_no_subreaper),

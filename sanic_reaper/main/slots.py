@@ -118,17 +118,20 @@ class Slots:
         elif worker.startup.ready is None:
             if why := self._why_it_failed(worker):
                 self._on_failed_start(slot, worker, why)
-        elif worker.exitcode is not None:
-            self._on_exit(slot, worker)
-        elif not worker.ready_is_handled:
-            worker.ready_is_handled = True
-            self._on_ready(slot, worker, worker.startup.ready)
+        else:
+            if not worker.ready_is_handled:
+                worker.ready_is_handled = True
+                self._on_ready(slot, worker, worker.startup.ready)
+            if worker.exitcode is not None:
+                self._on_exit(slot, worker)
 
     def _on_ready(self, slot: Slot, worker: Worker, ready: float) -> None:
-        """The current worker serves, so the worker that it replaces can stop."""
+        """The current worker was ready. If it still is, the worker that it replaces can stop."""
         slot.retries.reset()
         slot.is_initial = False
         self._emit("worker.ready", slot.name, worker.pid, seconds=ready - worker.began)
+        if worker.exitcode is not None:
+            return
         outgoing = slot.take_outgoing()
         if outgoing is not None:
             outgoing.terminate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ..protocol import watchdog as wire
 from .fleet import Fleet
 from .journal import Journal
 from .watchdog_link import WatchdogLink
@@ -29,6 +30,7 @@ class Stop:
     ) -> None:
         self.began_at: float | None = None
         self.is_forced = False
+        self._forced_deadline = float("inf")
         self._timeout = timeout
         self._fleet = fleet
         self._watchdog = watchdog
@@ -48,7 +50,7 @@ class Stop:
     def deadline(self) -> float:
         """Monotonic time at which the watchdog kills the main process. The stop must have begun."""
         assert self.began_at is not None
-        return self.began_at + self._timeout
+        return min(self.began_at + self._timeout, self._forced_deadline)
 
     @property
     def drain_by(self) -> float:
@@ -81,4 +83,6 @@ class Stop:
         """
         self.is_forced = True
         self.begin()
+        # The watchdog has the same deadline, a moment later: when it has read this.
+        self._forced_deadline = min(self._forced_deadline, time.monotonic() + wire.FORCED_STOP)
         self._watchdog.kill()

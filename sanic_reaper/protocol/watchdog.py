@@ -26,6 +26,9 @@ VERSION = 1
 different releases: a watchdog that is started while a server runs is the one that is installed
 then."""
 
+FORCED_STOP = 1.0
+"""Seconds after `KILL` at which the watchdog kills a main process that has not exited."""
+
 HELLO = "hello"
 
 REGISTER = "register"

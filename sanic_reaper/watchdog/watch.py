@@ -163,7 +163,8 @@ class Watch:
     def kill(self) -> None:
         """Kill all registered processes and all leftovers now, without a grace period."""
         self.progress.is_forced = True
-        self.stop(0.0, time.monotonic() + LEFTOVER_GRACE)
+        self.stop(0.0, time.monotonic() + wire.FORCED_STOP)
+        self._wake_helpers()
 
     def finish(self) -> None:
         """Kill what the workers have left behind. They have exited."""

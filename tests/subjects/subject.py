@@ -253,6 +253,12 @@ async def sleep_later(seconds: str) -> None:
         await sleep_in_loop(seconds)
 
 
+async def sleep_longer_later(seconds: str) -> None:
+    """So long at first, and for good when all have been up."""
+    await sleep_later("")
+    await sleep_in_loop(seconds)
+
+
 def block_in(name: str) -> None:
     """For good, in the process of that name alone."""
     if multiprocessing.current_process().name.startswith(name):
@@ -409,6 +415,7 @@ ACTIONS: dict[str, Callable[[str], Awaitable[None] | None]] = {
     "async": sleep_in_loop,
     "async-in": sleep_in,
     "async-later": sleep_later,
+    "async-longer-later": sleep_longer_later,
     "block": block,
     "block-in": block_in,
     "block-first": block_first,
