@@ -37,6 +37,10 @@ COMMANDS = {
         "sanic_reaper.commands.dump",
         "the Python stacks of a worker, even if C code holds the GIL",
     ),
+    "requests": Command(
+        "sanic_reaper.commands.requests",
+        "the requests in flight of a worker or of all, and the line in which each waits",
+    ),
     "sweep": Command(
         "sanic_reaper.commands.sweep", "list and kill leftover processes of servers that have died"
     ),

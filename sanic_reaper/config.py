@@ -171,6 +171,18 @@ class Settings:
         "Time after which a stalled event loop is reported with its stack, once for each stall. "
         "`0`: never.",
     )
+    slow_request: float = _row(
+        SECONDS,
+        0.0,
+        "Time after which a request that is still in flight is reported, once, with the line in "
+        "which it waits. WebSockets are not. `0`: never.",
+    )
+    request_paths: bool = _row(
+        SWITCH,
+        True,
+        "Whether the log and the command show the path of a request in flight. `False`: only the "
+        "name of its route.",
+    )
     max_lifetime: float = _row(SECONDS, 0.0, "Age at which a worker is recycled. `0`: never.")
     max_requests: int = _row(
         COUNT,

@@ -16,6 +16,7 @@ NAMES = (
     "worker.ready",
     "worker.slow",
     "worker.blocked",
+    "request.slow",
     "worker.died",
     "worker.killed",
     "worker.replaced",

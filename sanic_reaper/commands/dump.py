@@ -7,7 +7,9 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from functools import partial
 
+from ..model.questions import EVERY_TASK
 from ..model.roles import MAIN
 from ..model.stacks import described, frames_of
 from ..state import control
@@ -34,34 +36,55 @@ def main(arguments: Sequence[str]) -> int:
         help=f"a worker, as `sanic-reaper ps` names it, or `{MAIN}`; without: list the names",
     )
     parser.add_argument("--app", help="ask the server of this app")
+    parser.add_argument(
+        "--tasks", action="store_true", help="show the tasks of a worker's event loop too"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON (docs/commands.md)")
     options = parser.parse_args(arguments)
     known = elsewhere.servers()
-    servers = [
-        server
-        for server in known
-        if server.lives and not server.is_over and options.app in (None, server.app)
-    ]
+    server, code = choose(known, options.process, options.app, "dump")
+    if server is None:
+        return code
+    return _show(server, options.process, options.json, options.tasks)
+
+
+def choose(
+    known: list[Server], wanted: str | None, app: str | None, command: str
+) -> tuple[Server | None, int]:
+    """The one server that has the wanted process.
+
+    Args:
+        known: the servers that were found.
+        wanted: the name or the pid of the process, or `main`. `None`: the user has named none.
+        app: the name of the server's app. `None`: any.
+        command: the command that asks, for the messages.
+
+    Returns:
+        The server and 0, or `None` and an exit code: a message has said why.
+    """
+    servers = [one for one in known if one.lives and not one.is_over and app in (None, one.app)]
     # For root: our own servers come first, whatever the files of other users say.
     own = [server for server in servers if server.uid == os.geteuid()]
-    if options.process is None:
-        return _fail_with_names("name a process:", own or servers, known, USAGE)
-    found = _having(own, options.process) or _having(servers, options.process)
+    fail = partial(_fail_with_names, command, own or servers, known)
+    if wanted is None:
+        return None, fail("name a process:", USAGE)
+    found = _having(own, wanted) or _having(servers, wanted)
     if not found:
-        why = f"no running server has a worker {options.process};"
-        return _fail_with_names(why, own or servers, known, NOTHING_FOUND)
+        return None, fail(f"no running server has a worker {wanted};", NOTHING_FOUND)
     if len(found) > 1:
         names = ", ".join(f"{server.app} [{server.main[0]}]" for server in found)
-        why = f"several servers have {options.process}: {names}"
-        return _fail(f"{why}; choose one with --app, or give a pid", USAGE)
-    return _show(found[0], options.process, options.json)
+        why = f"several servers have {wanted}: {names}"
+        return None, _fail(f"{why}; choose one with --app, or give a pid", USAGE, command)
+    return found[0], 0
 
 
-def _fail_with_names(why: str, servers: list[Server], known: list[Server], code: int) -> int:
+def _fail_with_names(
+    command: str, servers: list[Server], known: list[Server], why: str, code: int
+) -> int:
     """Fail, and list the processes that can be asked, or else the searched directories."""
-    _fail(f"{why} {_names(servers)}", code)
+    _fail(f"{why} {_names(servers)}", code, command)
     if not servers:
-        elsewhere.complain_of_unseen(known, "sanic-reaper dump ...")
+        elsewhere.complain_of_unseen(known, f"sanic-reaper {command} ...")
     return code
 
 
@@ -90,12 +113,13 @@ def _names(servers: list[Server]) -> str:
     return "; ".join(of_each)
 
 
-def _show(server: Server, wanted: str, as_json: bool) -> int:
+def _show(server: Server, wanted: str, as_json: bool, with_tasks: bool) -> int:
     try:
         if _is_main(server, wanted):
             text = _of_main(server)
         else:
-            text = control.ask_for_stack(server.directory, server.run, wanted)
+            what = EVERY_TASK if with_tasks else ""
+            text = control.ask_for_stack(server.directory, server.run, wanted, what)
     except (OSError, LookupError) as error:
         return _fail(f"{wanted} of {server.app}: {error}", NOTHING_FOUND)
     if as_json:
@@ -117,6 +141,6 @@ def _of_main(server: Server) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fail(why: str, code: int) -> int:
-    print(f"sanic-reaper dump: {printable(why)}", file=sys.stderr)
+def _fail(why: str, code: int, command: str = "dump") -> int:
+    print(f"sanic-reaper {command}: {printable(why)}", file=sys.stderr)
     return code

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from .. import platform
+from ..model.questions import EVERY_REQUEST, EVERY_TASK
+from ..model.requests import of_requests, of_tasks
 from ..model.stacks import described
 from ..worker.explanations import BLOCKING, EXITED, Frame
 from .worker import SupervisedProcess
@@ -20,8 +22,8 @@ from .worker_link import WorkerLink
 QUESTION_TIMEOUT = 1.0
 """Seconds that a client may take to send its question. `dump` sends it at once."""
 
-WORKER_TIMEOUT = 3.0
-"""Seconds that a client waits for the worker's answer. `WorkerLink` needs 1.6 at most."""
+WORKER_TIMEOUT = 5.0
+"""Seconds that a client waits for the worker's answer. `WorkerLink` needs 4 at most."""
 
 SEND_TIMEOUT = 2.0
 """Seconds that a client may take to read the answer. A stack can be larger than its buffer."""
@@ -84,7 +86,8 @@ class Client:
             self.answer("error", f"the worker has not answered within {WORKER_TIMEOUT:g} s")
         self.close()
 
-    def _ask(self, wanted: str) -> None:
+    def _ask(self, question: str) -> None:
+        wanted, _, what = question.partition("\t")
         process = next((one for one in self._processes if wanted in (one.name, str(one.pid))), None)
         if process is None or process.link is None:
             self.answer("unknown", f"no worker of this server is called {wanted}")
@@ -97,17 +100,28 @@ class Client:
         elif not process.link.can_be_asked:
             self.answer("error", "its code handles each signal by which it could be asked")
         else:
-            process.link.ask(partial(self._reply, process, process.link))
+            reply = partial(self._reply, process, process.link, what)
+            process.link.ask(reply, want=what if what in (EVERY_REQUEST, EVERY_TASK) else "")
 
     def _reply(
-        self, process: SupervisedProcess, link: WorkerLink, frames: list[Frame], how: str
+        self,
+        process: SupervisedProcess,
+        link: WorkerLink,
+        what: str,
+        frames: list[Frame],
+        how: str,
     ) -> None:
         if how == EXITED:
             self.answer("error", f"it {how}")
             return
         if _turns(process, frames, how):
             how = "its event loop turns"  # the stack below shows this one moment
+        if what == EVERY_REQUEST:
+            self.answer("ok", of_requests(how, link.in_flight))
+            return
         lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, link.stack)]
+        if what == EVERY_TASK:
+            lines += of_tasks(link.tasks)
         self.answer("ok", "\n".join(lines) + "\n")
 
     def answer(self, word: str, text: str) -> None:

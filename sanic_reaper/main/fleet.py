@@ -23,6 +23,7 @@ from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..protocol import worker as words
 from ..worker.explanations import EXITED, Frame
+from . import slow_requests
 from .heartbeat import Heartbeat
 from .slow import SlowHandlers
 from .startup import StartupTracker
@@ -51,6 +52,8 @@ class Fleet:
         """The processes whose exit was not handled yet."""
         self.on_start: list[Callable[[SupervisedProcess], None]] = []
         """Each is called with each process that was started."""
+        self.on_kill: list[Callable[[Worker], None]] = []
+        """Each is called with each worker that the watchdog has killed, or is about to."""
         self.stopping = False
         """Whether the server stops. Then no worker has a deadline of its own."""
         self._settings = settings
@@ -111,6 +114,8 @@ class Fleet:
         news = words.WORDS.keys() - {words.BEAT}
         link.listen(dict.fromkeys(news, self._journal.on_report))
         link.listen({words.HELLO: partial(self._check_version, title)})
+        on_slow_request = partial(slow_requests.report, title, settings.slow_request, emit)
+        link.listen({words.SLOW: on_slow_request})
         emit("worker.started")
         return worker
 
@@ -128,8 +133,10 @@ class Fleet:
                 words.VERSION,
             )
 
-    def _emit(self, name: str, pid: int, event: str, reason: str = "") -> None:
-        self._hooks.emit(event, name, pid, reason)
+    def _emit(
+        self, name: str, pid: int, event: str, reason: str = "", seconds: float | None = None
+    ) -> None:
+        self._hooks.emit(event, name, pid, reason, seconds=seconds)
 
     def register(self, process: SupervisedProcess) -> None:
         """Tell the watchdog of a process, and of the deadline of its start."""
@@ -169,9 +176,10 @@ class Fleet:
         if process is None:
             return
         process.on(lifecycle.STOP)
-        self._send(
-            wire.REPLACED, *process.identity, time.monotonic() + self._settings.shutdown_timeout
-        )
+        stop_by = time.monotonic() + self._settings.shutdown_timeout
+        if isinstance(process, Worker):
+            process.stop_by = stop_by
+        self._send(wire.REPLACED, *process.identity, stop_by)
         if not was_asked:
             self._send(wire.TERMINATE, *process.identity)
         self._journal.on_terminate(process)
@@ -212,6 +220,9 @@ class Fleet:
         reason = KILLS.get(cause, evidence)
         if process is not None and cause:
             process.kill_cause = cause
+            if isinstance(process, Worker):
+                for listener in self.on_kill:
+                    listener(process)
             self._hooks.emit("worker.killed", name, pid, reason, cause=cause)
         else:
             self._hooks.emit("orphan.killed", name, pid, reason)

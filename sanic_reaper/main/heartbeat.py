@@ -54,6 +54,10 @@ class Heartbeat:
         """Whether the worker has ever sent a heartbeat."""
         self.requests = 0
         """Number of requests that the worker has served, as of its last heartbeat."""
+        self.in_flight = 0
+        """Number of requests in flight, as of the last heartbeat."""
+        self.oldest_began: float | None = None
+        """Monotonic time at which the oldest of them began. `None`: there was none."""
         self._every = every
         self._beat_at = float("-inf")
         self._title = title
@@ -80,9 +84,11 @@ class Heartbeat:
     def _on_ready(self, ready: float) -> None:
         self._beat_at = time.monotonic()  # this message comes from the loop too
 
-    def _on_beat(self, requests: int) -> None:
+    def _on_beat(self, requests: int, in_flight: int, oldest: float) -> None:
         self._beat_at = time.monotonic()
         self.has_beaten, self.requests = True, requests
+        self.in_flight = in_flight
+        self.oldest_began = self._beat_at - oldest if in_flight else None
         if self._is_reported and not self._is_hung:
             log.info("%s has recovered: its event loop turns again", self._title)
         elif self._is_asked and not self._is_hung:
@@ -141,8 +147,14 @@ class Heartbeat:
         frames, how = self._what_blocks(frames, how)
         self.blocked_in = innermost(frames, None)
         what = self._blocked()
-        text = report(f"{what}{_manner(how)}", None, self.blocked_for, how, frames, REMEDY)
+        what, request = f"{what}{_manner(how)}", self._request()
+        text = report(what, None, self.blocked_for, how, frames, REMEDY, request)
         self._report("\n".join([text, *stack_of(frames)]))
+
+    def _request(self) -> str:
+        """The request that blocks the loop. "": it is none, or the worker could not tell."""
+        request = self._link.in_flight.running
+        return "" if request is None else f"{request.title}, for {request.seconds:.1f} s"
 
     def _what_blocks(self, frames: list[Frame], how: str) -> tuple[list[Frame], str]:
         """The frames that block the loop. A start handler that awaits something does not."""
@@ -165,7 +177,7 @@ class Heartbeat:
             f"its event loop has been blocked for {self.blocked_for:.1f} s{_manner(how)} "
             f"(REAPER_HEARTBEAT_TIMEOUT = {self._timeout:g})"
         )
-        text = report(what, None, self.blocked_for, how, frames, REMEDY)
+        text = report(what, None, self.blocked_for, how, frames, REMEDY, self._request())
         return with_threads(text, frames, self._link.stack)
 
 

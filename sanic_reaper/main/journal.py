@@ -163,6 +163,13 @@ class Journal:
             if identity[0] == pid:
                 record.killed, record.killer = why, MAIN
 
+    def lost(self, identity: Identity, lines: list[str]) -> None:
+        """Note the requests that a process had in flight when it was killed, in words."""
+        record = self._records.get(identity)
+        if record is not None:
+            record.lost = lines
+            self.write_soon()
+
     def conclude(self, code: int, words: str) -> None:
         """Note the exit code of the server, and the reason in words."""
         self._outcome = (code, words[:LONGEST])

@@ -63,7 +63,7 @@ class Launcher:
     def starting(self, handle: WatchedProcess) -> Iterator[ProcessConfig]:
         """The context in which a process is started, which yields the process's configuration."""
         began = now()
-        reports, report = Pipe(duplex=False) if handle.is_server else (None, None)
+        reports, report = Pipe() if handle.is_server else (None, None)
         is_added = False
         try:
             with self._without_hooks(handle), self._signals.held_back():
@@ -112,4 +112,6 @@ class Launcher:
             endpoint=self._settings.endpoint if handle.is_server else "",
             state_directory=self._journal.path,
             run_id=self._run,
+            shows_paths=self._settings.request_paths,
+            slow_request=self._settings.slow_request,
         )

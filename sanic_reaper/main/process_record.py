@@ -41,6 +41,12 @@ class ProcessRecord:
         self.state = ""
         self.since = began
         self.requests: int | None = None
+        self.in_flight: int | None = None
+        """Number of requests in flight. `None`: no heartbeat has told."""
+        self.oldest: float | None = None
+        """Time at which the oldest request in flight began. `None`: there is none."""
+        self.lost: list[str] = []
+        """The requests that were lost when the process was killed, each in a line of words."""
         self.blocked_seconds = 0.0
         """Seconds for which the worker's event loop was blocked, in all."""
         self.process: SupervisedProcess | None = None
@@ -71,6 +77,8 @@ class ProcessRecord:
         if process.heartbeat is not None:
             heartbeat = process.heartbeat
             self.requests = heartbeat.requests
+            self.in_flight = heartbeat.in_flight if heartbeat.has_beaten else None
+            self.oldest = heartbeat.oldest_began
             self.blocked_seconds = heartbeat.blocked_before + heartbeat.blocked_for
             self.stalls = list(heartbeat.stalls)
         if process.startup is not None:
@@ -118,6 +126,8 @@ class ProcessRecord:
             killer=self.killer,
             failure=self.failure and self.failure[:LONGEST],
             requests=self.requests,
+            in_flight=self.in_flight,
+            oldest=self.oldest,
             stood_still=self.blocked_seconds or None,
             **doing,
         )
@@ -128,6 +138,8 @@ class ProcessRecord:
         yield from self._start or self.lines_of_its_start()
         for began, ended in [*self.stalls, *self._cut_off]:
             yield state.line("standstill", pid=pid, start=start, began=began, ended=ended)
+        for words in self.lost:
+            yield state.line("lost", pid=pid, start=start, text=words[:LONGEST])
 
     def lines_of_its_start(self, with_unfinished: bool = False) -> list[str]:
         """The lines of the worker's start.

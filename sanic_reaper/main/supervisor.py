@@ -27,6 +27,7 @@ from .control import Control
 from .fleet import Fleet
 from .helpers import Helpers
 from .journal import Journal
+from .last_requests import LastRequests
 from .launcher import Launcher
 from .listeners import MainListeners
 from .own_kills import OwnKills
@@ -82,6 +83,8 @@ class Supervisor:
         self.stop = Stop(settings.shutdown_timeout, self.fleet, self.watchdog, journal)
         self.signals = StopSignals(self._on_first_signal, self._on_second_signal)
         self.kills = OwnKills(self._send, journal, self.stop)
+        self._last_requests = LastRequests(self.fleet.living, self.stop, journal)
+        self.fleet.on_kill.append(self._last_requests.on_killed)
         self.control = Control(run, self.fleet.living)
         self.own_stack = OwnStack(run)
         self.launcher = self._make_launcher()
@@ -223,6 +226,7 @@ class Supervisor:
         self.receive()
         now = time.monotonic()
         self.fleet.turn(now)
+        self._last_requests.turn(now)
         if now >= self._next_check:
             self._next_check = now + CHECK_EVERY
             self.handle_exits()

@@ -163,6 +163,8 @@ class Worker(SupervisedProcess):
         self.limits = limits
         self.deadline_sent = 0.0
         """The deadline of the start that was sent to the watchdog last, in monotonic time."""
+        self.stop_by = float("inf")
+        """Monotonic time by which the worker must have exited. Infinite: nobody has told it to."""
         self.ready_is_handled = False
         """Whether the slot has acted on the worker being ready."""
         link.listen({words.BEAT: self._on_beat})
@@ -215,7 +217,7 @@ class Worker(SupervisedProcess):
         self.startup.expire()
         self.on(lifecycle.LATE)
 
-    def _on_beat(self, requests: int) -> None:
+    def _on_beat(self, *fields: object) -> None:
         if self.state in BLOCKS:
             self.on(lifecycle.TURN)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from ..log import log
 from ..model.questions import REQUEST, REQUESTS
+from ..model.requests import InFlight, Request, Task
 from ..model.roles import MAIN
 from ..model.stacks import frames_of
 from ..platform import Identity, mark_of
@@ -33,6 +34,10 @@ STACK = 0.8
 LATEST = 0.9
 """Seconds from the question to the end of the answer. The watchdog waits for a second (its own
 `ANSWER`) before it asks by itself."""
+
+LISTING = 3.0
+"""Seconds from the question to the end of an answer that has every request or every task. (The
+worker itself gives up after 2.)"""
 
 LONGEST_STACK = 1_000_000
 """The last characters of what was written besides messages that are kept as the stack."""
@@ -65,6 +70,9 @@ class WorkerLink:
             imports under spawn or forkserver it handles none, and the signal would kill it.
         version: the version of the protocol that the worker speaks, as its `hello` says.
         stack: the stacks that the worker has written since it was last asked.
+        in_flight: its requests in flight, as the last question was answered. None are known while
+            an answer is awaited, or if C code holds the GIL.
+        tasks: the tasks of its event loop, if the last question was for them.
     """
 
     def __init__(self, identity: Identity, connection: Connection, name: str) -> None:
@@ -75,22 +83,34 @@ class WorkerLink:
         self.can_be_asked = False
         self.version = words.VERSION
         self.stack = ""
+        self.in_flight = InFlight()
+        self.tasks: list[Task] = []
+        self._requests: list[Request] = []
         self._stack_at: float | None = None
         """Monotonic time at which the beginning of the stack was read."""
         self._handle = Handle.open(*identity)
         self._mark = None if self._handle is None else _mark_of(self._handle)
         self._reader = Reader(connection)
         self._asked: float | None = None
+        self._wanted = ""
+        """What was asked for besides the stack: `EVERY_REQUEST`, `EVERY_TASK`, or nothing."""
         self._replies: list[Reply] = []
         """The replies that share the answer which is awaited."""
-        self._waiting: list[Reply] = []
-        """The replies that wait for the next question."""
+        self._waiting: list[tuple[Reply, str]] = []
+        """The replies that wait for a later question, and what each wants."""
         self._where: tuple[bool, list[Frame]] | None = None
         self._request = REQUEST
         self._is_closed = False
         self._has_complained = self._is_told_deaf = False
         self._deaf_since: float | None = None
-        self.listen({words.HELLO: self._on_hello, words.WHERE: self._on_where})
+        self.listen(
+            {
+                words.HELLO: self._on_hello,
+                words.REQUEST: self._on_request,
+                words.TASK: self._on_task,
+                words.WHERE: self._on_where,
+            }
+        )
 
     def listen(self, handlers: Mapping[str, Callable[..., None]]) -> None:
         """Call these handlers from now on, each with the fields of every message of its word.
@@ -110,6 +130,8 @@ class WorkerLink:
         until = self._asked + STACK
         if self._stack_at is not None:  # on a busy machine that alone may have taken `ANSWER`
             until = min(self._stack_at + ANSWER, self._asked + LATEST)
+        if self._wanted:
+            until = self._asked + LISTING
         if self._where is not None or time.monotonic() >= until:
             self._answer()
 
@@ -138,9 +160,18 @@ class WorkerLink:
         self._request = signum if signum in REQUESTS else 0
         self.can_be_asked = bool(self._request)
 
-    def _on_where(self, awaits: bool, frames: list[list[Any]]) -> None:
+    def _on_request(self, *fields: Any) -> None:
         if self._asked is not None:
-            self._where = (awaits, [(file, line, name) for file, line, name in frames])
+            self._requests.append(Request.of(fields))
+
+    def _on_task(self, name: str, coroutine: str, runs: bool, frames: list[list[Any]]) -> None:
+        if self._asked is not None:
+            self.tasks.append(Task(name, coroutine, runs, _frames(frames)))
+
+    def _on_where(self, awaits: bool, frames: list[list[Any]], in_flight: int) -> None:
+        if self._asked is not None:
+            self._where = (awaits, _frames(frames))
+            self.in_flight = InFlight(in_flight, self._requests)
 
     @property
     def is_deaf(self) -> bool:
@@ -170,26 +201,30 @@ class WorkerLink:
                 self.identity[0],
             )
 
-    def ask(self, reply: Reply, is_verdict: bool = False) -> None:
-        """Ask the worker for its stack.
+    def ask(self, reply: Reply, is_verdict: bool = False, want: str = "") -> None:
+        """Ask the worker for its stack, and for the requests in flight that it deems foremost.
 
         Args:
             reply: is called with the answer, exactly once.
             is_verdict: whether the watchdog waits for the answer before it kills the worker. Then
                 a stack that has been read already is accepted. It is `ANSWER` seconds old at most.
+            want: `EVERY_REQUEST` or `EVERY_TASK`, to ask for all of them too.
         """
         if self._is_closed:
             reply([], EXITED)
         elif self._asked is None:
-            self._put([reply])
-        elif is_verdict or not self.stack:  # otherwise the stack is older than the question
+            self._put([reply], want)
+        elif is_verdict or (want in ("", self._wanted) and not self.stack):
             self._replies.append(reply)
-        else:
-            self._waiting.append(reply)
+        else:  # the stack is older than the question
+            self._waiting.append((reply, want))
 
-    def _put(self, replies: list[Reply]) -> None:
-        self._asked, self._replies = time.monotonic(), replies
+    def _put(self, replies: list[Reply], want: str) -> None:
+        self._asked, self._replies, self._wanted = time.monotonic(), replies, want
         self.stack, self._stack_at, self._where = "", None, None
+        self._requests, self.tasks, self.in_flight = [], [], InFlight()
+        if want:
+            self._reader.write(f"{want}\n".encode())
         if self._handle is not None:
             self._check_handle(self._handle)
             with suppress(PermissionError):  # main has become another user
@@ -209,8 +244,10 @@ class WorkerLink:
         for reply in replies:
             reply(frames, how)
         if self._waiting and self._asked is None:
-            waiting, self._waiting = self._waiting, []
-            self._put(waiting)
+            want = self._waiting[0][1]
+            now = [reply for reply, wanted in self._waiting if wanted == want]
+            self._waiting = [one for one in self._waiting if one[1] != want]
+            self._put(now, want)
 
     def _check_handle(self, handle: Handle) -> None:
         """Forget the pidfd if user code has closed it. Its number can be another file's by now.
@@ -232,7 +269,7 @@ class WorkerLink:
         self._is_closed = True
         self._reader.close()
         self._handlers.clear()
-        replies, self._asked = [*self._replies, *self._waiting], None
+        replies, self._asked = [*self._replies, *(reply for reply, _ in self._waiting)], None
         self._replies, self._waiting = [], []
         if self._handle is not None:
             self._check_handle(self._handle)
@@ -240,6 +277,10 @@ class WorkerLink:
             self._handle = None
         for reply in replies:
             reply([], EXITED)
+
+
+def _frames(fields: list[list[Any]]) -> list[Frame]:
+    return [(file, line, name) for file, line, name in fields]
 
 
 def _mark_of(handle: Handle) -> tuple[int, int] | None:

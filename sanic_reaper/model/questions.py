@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-VERSION = 1
+VERSION = 2
 """The version of what a worker says to the main process (`protocol/worker.py`), and is told by it.
 
 To be raised when a word is added, or gets more fields."""
@@ -20,6 +20,12 @@ REQUESTS: tuple[int, ...] = (
 )
 """The signals by which the main process can ask a worker for its stack. A worker takes the first
 one that the user's code does not handle. `tree/birthmark.py` uses SIGRTMAX-5 to -7."""
+
+EVERY_REQUEST = "requests"
+"""Written into the worker's pipe before the signal: describe every request in flight."""
+
+EVERY_TASK = "tasks"
+"""The same: describe every task of the event loop."""
 
 REQUEST = REQUESTS[0]
 """The signal that asks the main process for its own stack."""

@@ -34,6 +34,9 @@ UP = "up"
 OPEN = "open"
 READY = "ready"
 BEAT = "beat"
+REQUEST = "request"
+SLOW = "slow"
+TASK = "task"
 WHERE = "where"
 
 _TIME = (("time", "moment"),)
@@ -47,6 +50,18 @@ _BEGIN = (
     ("thread", "whole"),
     ("event", "text"),
     ("began", "moment"),
+)
+
+_REQUEST = (
+    ("method", "text"),
+    ("path", "text"),
+    ("route", "text"),
+    ("id", "text"),
+    ("stage", "text"),
+    ("seconds", "seconds"),
+    ("connection", "text"),
+    ("runs", "flag"),
+    ("frames", "frames"),
 )
 
 WORDS: Table = {
@@ -70,10 +85,25 @@ WORDS: Table = {
     UP: ("The start is over.", _TIME),
     OPEN: ("Requests are answered, although background work is not done.", ()),
     READY: ("All is done that the worker was started for.", _TIME),
-    BEAT: ("The event loop turns. So many requests were served.", (("requests", "whole"),)),
+    BEAT: (
+        "The event loop turns. So many requests were served, so many are in flight, and the oldest "
+        "of them for so long.",
+        (("requests", "whole"), ("in_flight", "whole"), ("oldest", "seconds")),
+    ),
+    REQUEST: (
+        "A request in flight: a part of the answer to the main process's signal. `runs`: the event "
+        "loop runs it in this moment.",
+        _REQUEST,
+    ),
+    SLOW: ("A request has been in flight for longer than `REAPER_SLOW_REQUEST`.", _REQUEST),
+    TASK: (
+        "A task of the event loop: a part of the answer, if tasks were asked for.",
+        (("name", "text"), ("coroutine", "text"), ("runs", "flag"), ("frames", "frames")),
+    ),
     WHERE: (
-        "The answer to the main process's signal: whether the worker awaits something, and frames.",
-        (("awaits", "flag"), ("frames", "frames")),
+        "The last part of the answer: whether a start handler awaits something, its frames, and "
+        "the number of requests in flight.",
+        (("awaits", "flag"), ("frames", "frames"), ("in_flight", "whole")),
     ),
 }
 """What a worker may say: each word with one sentence, and with its fields and their types."""
@@ -83,6 +113,10 @@ SIGNALS: Mapping[str, str] = {
         "Show where you are. `faulthandler` writes the stack of each thread into the pipe, also "
         "while C code holds the GIL, and `where` follows. A worker takes the first of these "
         "signals that the user's code does not handle, and `hello` says which."
+    ),
+    "`requests`, `tasks`, each with a line's end": (
+        "Written into the worker's end of the pipe before the signal: the answer is to have every "
+        "request in flight, not ten at most, and every task."
     ),
     "SIGCONT": "Follows each such question: a worker that is stopped must run to answer.",
 }

@@ -21,13 +21,15 @@ LONGEST_ANSWER = 4 * 1024 * 1024
 """Maximum length of an answer, in bytes. The stacks of a thousand threads take one MiB."""
 
 
-def ask_for_stack(directory: str, run: str, wanted: str) -> str:
-    """Ask for every thread's stack of a worker.
+def ask_for_stack(directory: str, run: str, wanted: str, what: str = "") -> str:
+    """Ask for every thread's stack of a worker, or for more.
 
     Args:
         directory: the directory of the run's files.
         run: the id of the run.
         wanted: the name or the pid of the worker.
+        what: `EVERY_TASK`: the tasks of its event loop follow. `EVERY_REQUEST`: its requests in
+            flight, as JSON, in the place of the stacks. "": the stacks alone.
 
     Returns:
         The stacks, the innermost line first.
@@ -44,7 +46,8 @@ def ask_for_stack(directory: str, run: str, wanted: str) -> str:
         try:
             with short_path(directory, run + state.SOCKET) as path:
                 _connect(connection, path, until)
-            connection.sendall(wanted.encode("utf-8", "replace") + b"\n")
+            question = f"{wanted}\t{what}" if what else wanted
+            connection.sendall(question.encode("utf-8", "replace") + b"\n")
             content = _answer(connection, until)
         except TimeoutError:
             raise TimeoutError(f"main has not answered within {PATIENCE:g} s") from None

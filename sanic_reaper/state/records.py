@@ -42,7 +42,7 @@ def _word(text: str) -> str:
     return text
 
 
-_WHOLE = ("start", "line", "requests", "wanted", "uid", "beside", "failed", "version")
+_WHOLE = ("start", "line", "requests", "in_flight", "wanted", "uid", "beside", "failed", "version")
 _SIGNED = ("code", "exit_code")
 _NUMBERS = (
     "asked",
@@ -51,6 +51,7 @@ _NUMBERS = (
     "doing_since",
     "ended",
     "imported",
+    "oldest",
     "ready",
     "seconds",
     "since",
@@ -74,6 +75,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "start": ("pid", "start"),
     "handler": ("pid", "start", "began"),
     "standstill": ("pid", "start", "began", "ended"),
+    "lost": ("pid", "start", "text"),
     "event": ("time", "name", "pid"),
     "counter": ("name", "value"),
     "kin": ("pid", "start"),

@@ -18,13 +18,14 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeVar
 
 from .. import marks
-from ..compat import sanic_server
+from ..compat import sanic_requests, sanic_server
 from ..log import log
 from ..model.roles import INSPECTOR, WORKER
 from ..tree import birthmark
 from ..tree.process import start_of
 from . import hooks, starts
 from .guard import TERMINAL_SIGNALS, arm, main_lives
+from .in_flight import InFlight
 from .reports import Reports
 from .startup import Startup
 from .stopping import ProcessStop, ServerStop, ignore_signal
@@ -76,6 +77,10 @@ class ProcessConfig(NamedTuple):
     """Directory in which main writes the state of the server. "": there is none."""
     run_id: str
     """Id of the server's run."""
+    shows_paths: bool = True
+    """Whether the path of a request in flight is shown (`REAPER_REQUEST_PATHS`)."""
+    slow_request: float = 0.0
+    """Seconds after which a request that is still in flight is reported. 0: never."""
 
 
 def enter(config: ProcessConfig, arguments: dict[str, Any]) -> Callable[[], None]:
@@ -105,12 +110,16 @@ def enter(config: ProcessConfig, arguments: dict[str, Any]) -> Callable[[], None
         os._exit(0)  # main died before the kernel was asked for a signal
     _show_stack_on_abort()
     if config.report_pipe is not None:
-        stop.start, reports = _report_to_main(config.report_pipe, config)
+        connections = _attempt("find its requests", sanic_requests.share_connections, arguments)
+        in_flight = InFlight(connections or [], config.shows_paths)
+        stop.start, reports = _report_to_main(config.report_pipe, config, in_flight)
         stop.start.has_signals = stop.has_signals
         hooks.instrument()
         if config.heartbeat_interval:
             counted = _attempt("count requests", sanic_server.count_requests, arguments)
-            stop.heartbeat = partial(reports.beat, counted or {}, config.heartbeat_interval)
+            stop.on_loop.append(partial(reports.beat, counted or {}, config.heartbeat_interval))
+        if config.slow_request:
+            _attempt("watch slow requests", _watch_requests, stop, in_flight, reports, config)
     if config.endpoint:
         _attempt("answer at REAPER_ENDPOINT", _install_endpoint, config)
     # Also the signals that a launcher may have blocked.
@@ -128,15 +137,25 @@ def _attempt(what: str, function: Callable[..., T], *arguments: object) -> T | N
         return None
 
 
+def _watch_requests(
+    stop: ProcessStop, in_flight: InFlight, reports: Reports, config: ProcessConfig
+) -> None:
+    from .slow_requests import SlowRequests  # most servers have no such limit
+
+    stop.on_loop.append(SlowRequests(in_flight, config.slow_request, reports.send).check)
+
+
 def _install_endpoint(config: ProcessConfig) -> None:
     from .endpoint import install  # most servers have none
 
     install(config.endpoint, config.state_directory, config.run_id)
 
 
-def _report_to_main(connection: Connection, config: ProcessConfig) -> tuple[Startup, Reports]:
+def _report_to_main(
+    connection: Connection, config: ProcessConfig, in_flight: InFlight
+) -> tuple[Startup, Reports]:
     start = Startup(config.handler_timeout, config.started_at)
-    reports = Reports(connection, start.where)
+    reports = Reports(connection, start.where, in_flight)
     start.send = reports.send
     starts.take_over(start)
     _attempt("say why its app fails to load", sanic_server.on_early_end, start.fail_early)

@@ -112,6 +112,7 @@ def report(
     how: str,
     frames: Sequence[Frame],
     remedy: str,
+    request: str = "",
 ) -> str:
     """The report on something that has failed, is slow or hangs.
 
@@ -122,13 +123,16 @@ def report(
         how: what it does, such as `BLOCKING`.
         frames: the frames of the thread or the coroutine, innermost first.
         remedy: what to do about it.
+        request: the request that is answered. "": none.
     """
     lines = [what]
+    if request:
+        lines.append(f"    request  {request}")
     if place is not None:
         lines.append(f"    handler  {place}, for {seconds:.2f} s, {how}")
     sits = innermost(frames, place)
     if sits is not None:
-        lines.append(f"    sits in  {sits[0]}:{sits[1]} in {sits[2]}{_source(sits[0], sits[1])}")
+        lines.append(f"    sits in  {sits[0]}:{sits[1]} in {sits[2]}{source_of(sits[0], sits[1])}")
     lines.append(f"    remedy   {remedy}")
     return "\n".join(lines)
 
@@ -147,7 +151,8 @@ def innermost(frames: Sequence[Frame], place: Place | None) -> Frame | None:
     return next((frame for frame in frames if not is_ours(frame[0])), None)
 
 
-def _source(file: str, line: int) -> str:
+def source_of(file: str, line: int) -> str:
+    """The text of a line, after a colon. "": the file can't be read."""
     import linecache
 
     text = linecache.getline(file, line).strip()

@@ -74,6 +74,23 @@ def _startup_seconds(server: Server, now: float) -> list[Sample]:
     return [({"worker": name}, seconds) for name, seconds in found.items()]
 
 
+def _of_each(server: Server, field: str) -> list[Sample]:
+    """A number of each worker that has told it, by name: the later worker counts."""
+    found = {}
+    for worker in sorted(_workers(server), key=lambda worker: worker.moment("began") or 0.0):
+        if (number := worker.moment(field)) is not None:
+            found[worker.name] = number
+    return [({"worker": name}, number) for name, number in found.items()]
+
+
+def _oldest(server: Server, now: float) -> list[Sample]:
+    began = {labels["worker"]: at for labels, at in _of_each(server, "oldest")}
+    return [
+        (labels, max(0.0, now - began[labels["worker"]]) if labels["worker"] in began else 0.0)
+        for labels, _ in _of_each(server, "in_flight")
+    ]
+
+
 def _restarts(server: Server, now: float) -> list[Sample]:
     return _by_cause(server, ("worker.replaced", "worker.recycled"), causes.RESTARTS)
 
@@ -127,6 +144,16 @@ _FAMILIES: tuple[tuple[str, str, Measure], ...] = (
         "worker_startup_seconds",
         "Seconds that the latest worker of each name took to start, without background work.",
         _startup_seconds,
+    ),
+    (
+        "requests_in_flight",
+        "Requests that the worker of each name has in flight, as of its last heartbeat.",
+        lambda server, now: _of_each(server, "in_flight"),
+    ),
+    (
+        "oldest_request_seconds",
+        "Seconds for which the oldest of them has been in flight. 0: there is none.",
+        _oldest,
     ),
     (
         "worker_starts_total",

@@ -10,18 +10,27 @@ import asyncio
 import faulthandler
 import json
 import os
+import select
 import signal
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from ..model.questions import REQUESTS, VERSION
+from ..model.questions import EVERY_REQUEST, EVERY_TASK, REQUESTS, VERSION
 from ..platform import mark_of
+from .in_flight import InFlight
 
 PREFIX = b"\x1e"
 """The first byte of each message."""
+
+SHOWN_UNASKED = 10
+"""Maximum number of requests that each answer has. Every one is there if that was asked."""
+
+LONGEST_ANSWER = 2.0
+"""Seconds for which an answer waits for the main process to read, in all."""
 
 
 class Reports:
@@ -30,11 +39,18 @@ class Reports:
     Args:
         connection: the writing end of the pipe. It stays open for as long as the worker lives.
         where: is called when main asks for the stack. It returns the fields of `where`.
+        in_flight: the requests in flight of this worker.
     """
 
-    def __init__(self, connection: Connection, where: Callable[[FrameType | None], Any]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        where: Callable[[FrameType | None], Any],
+        in_flight: InFlight,
+    ) -> None:
         self._connection = connection
         self._where = where
+        self._in_flight = in_flight
         self._pid = os.getpid()
         self._file = mark_of(connection.fileno())
         """What the descriptor of the pipe refers to. `None`: no longer to the pipe."""
@@ -77,7 +93,7 @@ class Reports:
         if mark_of(self._connection.fileno()) != self._file:
             self._give_up()
             return False
-        message = PREFIX + json.dumps(words, default=str).encode() + b"\n"
+        message = _encoded(words)
         try:
             return os.write(self._connection.fileno(), message) == len(message)
         except OSError:
@@ -103,8 +119,59 @@ class Reports:
             every: seconds between two heartbeats.
             loop: the event loop. A loop that is blocked sends none.
         """
-        self.send("beat", served.get("requests_count", 0))
+        self.send("beat", served.get("requests_count", 0), *self._in_flight.count())
         loop.call_later(every, self.beat, served, every, loop)
 
     def _answer(self, signum: int, frame: FrameType | None) -> None:
-        self.send("where", *self._where(frame))
+        """Send the requests in flight, the tasks if that was asked, and `where` as the last one."""
+        until = time.monotonic() + LONGEST_ANSWER
+        asked = self._asked()
+        found = self._in_flight.found()
+        shown = found if EVERY_REQUEST in asked else self._in_flight.foremost(found, SHOWN_UNASKED)
+        for request in shown:
+            if not self._send_patiently(
+                until, "request", *self._in_flight.described(request, frame)
+            ):
+                break
+        if EVERY_TASK in asked:
+            from .tasks import described  # a worker that nobody asks has no use for it
+
+            for fields in described(frame):
+                if not self._send_patiently(until, "task", *fields):
+                    break
+        self._send_patiently(until, "where", *self._where(frame), len(found))
+
+    def _asked(self) -> list[str]:
+        """What main wants to know besides the stack. It has written that before the signal."""
+        try:
+            return os.read(self._connection.fileno(), 1024).decode("ascii", "replace").split()
+        except OSError:
+            return []  # nothing, or the main process is of an earlier release: its pipe has one way
+
+    def _send_patiently(self, until: float, *words: object) -> bool:
+        """Send a message, and wait for room while main reads the ones before.
+
+        Args:
+            until: monotonic time at which the rest is dropped.
+        """
+        fd = self._connection.fileno()
+        if mark_of(fd) != self._file:
+            self._give_up()
+            return False
+        rest = _encoded(words)
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        while rest:
+            try:
+                rest = rest[os.write(fd, rest) :]
+            except BlockingIOError:
+                left = until - time.monotonic()
+                if left <= 0.0 or not poll.poll(left * 1000):
+                    return False
+            except OSError:
+                return False
+        return True
+
+
+def _encoded(words: Sequence[object]) -> bytes:
+    return PREFIX + json.dumps(words, default=str).encode() + b"\n"

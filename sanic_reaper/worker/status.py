@@ -51,6 +51,7 @@ def document(server: Server, now: float) -> dict[str, object]:
         },
         "watchdog": {"up": server.watchdog_lives},
         "workers_wanted": server.wanted,
+        "requests_in_flight": _in_flight(server),
         "processes": [
             _process(member, now, clock)
             for member in server.members.values()
@@ -78,6 +79,13 @@ def _answer(reason: str) -> dict[str, object]:
     return {"ok": not reason, "reason": reason}
 
 
+def _in_flight(server: Server) -> int | None:
+    """The requests in flight of all workers. `None`: no worker has told (heartbeats are off)."""
+    told = [member.moment("in_flight") for member in server.members.values()]
+    known = [int(number) for number in told if number is not None]
+    return sum(known) if known else None
+
+
 def _process(member: Member, now: float, clock: float) -> dict[str, object]:
     began, since = member.moment("began"), member.moment("since")
     found: dict[str, object] = {
@@ -97,8 +105,11 @@ def _process(member: Member, now: float, clock: float) -> dict[str, object]:
 def _worker(member: Member, began: float | None, now: float) -> Mapping[str, object]:
     """The fields that only a worker has."""
     doing_since, requests = member.moment("doing_since"), member.moment("requests")
+    in_flight, oldest = member.moment("in_flight"), member.moment("oldest")
     return {
         "requests": None if requests is None else int(requests),
+        "requests_in_flight": None if in_flight is None else int(in_flight),
+        "oldest_request_seconds": None if oldest is None else _rounded(now - oldest),
         "blocked_seconds": member.moment("stood_still") or 0.0,
         "startup_seconds": _between(began, member.up),
         "ready_seconds": _between(began, member.ready),

@@ -47,12 +47,12 @@ class ProcessStop:
         config: what main tells this process.
     """
 
-    heartbeat: Callable[[asyncio.AbstractEventLoop], None] | None = None
-    """Sends the heartbeats of a worker, from the event loop. `None`: none are sent."""
     start: Startup | None = None
     """The start of a worker. `None`: this process is no worker."""
 
     def __init__(self, config: ProcessConfig) -> None:
+        self.on_loop: list[Callable[[asyncio.AbstractEventLoop], None]] = []
+        """What a worker begins to do in the event loop: send heartbeats, look for slow requests."""
         self._config = config
         self._main = config.main_pid, config.main_start
         self.first_pdeathsig = config.pdeathsig
@@ -157,8 +157,8 @@ class ServerStop(ProcessStop):
         # The worker listens: there are requests to answer from here on, so SIGTERM must arrive.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         arm(self._config.main_pid, self._config.pdeathsig)
-        if self.heartbeat is not None:
-            loop.call_soon(self.heartbeat, loop)  # the first one in the first turn of the loop
+        for function in self.on_loop:
+            loop.call_soon(function, loop)  # in the first turn of the loop
 
     def _serve(self, cleanup: Callable[[], None] | None, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is None:

@@ -1,0 +1,90 @@
+"""The connections of a worker and their requests, read from Sanic's protocol objects.
+
+Nothing is kept about a request: each question looks at what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from sanic.http import Stage
+
+from .sanic_server import is_websocket
+
+STAGES = {
+    Stage.HANDLER: "handler",
+    Stage.RESPONSE: "response",
+    Stage.FAILED: "error handler",
+    Stage.IDLE: "after the response",
+}
+"""How the stages of `sanic.http.Http` are called, once the request has arrived."""
+
+
+WEBSOCKET = "WebSocket"
+"""A connection that has become one."""
+
+
+class Found(NamedTuple):
+    """One request in flight.
+
+    Attributes:
+        request: Sanic's request.
+        task: the task of its connection.
+        began: `time.perf_counter` when its handler, or a middleware before that, began.
+        stage: what is done with it, one of `STAGES`.
+        connection: `HTTP`, `streaming` or `WebSocket`.
+    """
+
+    request: Any
+    task: asyncio.Task[Any] | None
+    began: float
+    stage: str
+    connection: str
+
+
+def share_connections(arguments: dict[str, Any]) -> list[set[Any]]:
+    """Have each server of a worker keep its connections in a set that the caller knows too.
+
+    Args:
+        arguments: the keyword arguments of `worker_serve`, which are changed.
+
+    Returns:
+        The sets: that of the primary app, and those of the secondary apps. None if Sanic takes no
+        such set.
+    """
+    from sanic.worker.serve import worker_serve
+
+    if "connections" not in worker_serve.__code__.co_varnames:
+        return []
+    if arguments.get("connections") is None:
+        arguments["connections"] = set()
+    shared = [arguments["connections"]]
+    with suppress(Exception):  # those of secondary apps where they can be had
+        for infos in (arguments.get("server_info") or {}).values():
+            for info in infos:
+                shared.append(info.settings.setdefault("connections", set()))
+    return shared
+
+
+def in_flight(connections: list[set[Any]]) -> Iterator[Found]:
+    """The requests that have arrived, and whose handlers have not returned.
+
+    Args:
+        connections: of the servers of this worker.
+
+    Raises:
+        AttributeError: Sanic's protocol has other attributes.
+    """
+    for protocols in connections:
+        for protocol in list(protocols):
+            http = protocol.http
+            if http is None or http.perft0 is None or http.request is None:
+                continue
+            kind = "streaming" if http.stage is Stage.RESPONSE else "HTTP"
+            if is_websocket(protocol):
+                kind = WEBSOCKET
+            stage = STAGES.get(http.stage, "")
+            yield Found(http.request, protocol._task, http.perft0, stage, kind)

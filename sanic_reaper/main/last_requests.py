@@ -1,0 +1,93 @@
+"""Asks workers that stop for their requests in flight: the log says what a stop waits for, and
+which requests were lost with a worker that had to be killed.
+
+The watchdog kills, at a deadline that main knows too. So main asks each worker a moment before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from ..log import log
+from ..model.requests import InFlight, lost, waiting_for
+from ..platform.base import Identity
+from .journal import Journal
+from .request_words import waits
+from .stop import Stop
+from .worker import SupervisedProcess, Worker
+
+TELL_AFTER = 2.0
+"""Seconds of a stop after which the log says what it waits for."""
+
+ASK_BEFORE = 1.0
+"""Seconds before a worker's deadline at which it is asked. Its answer takes `LATEST` at most."""
+
+
+class LastRequests:
+    """The requests of the workers that stop.
+
+    Args:
+        living: the living processes that main has started.
+        stop: the server's stop.
+        journal: keeps the lines for the report of the run.
+    """
+
+    def __init__(self, living: Iterable[SupervisedProcess], stop: Stop, journal: Journal) -> None:
+        self._living = living
+        self._stop = stop
+        self._journal = journal
+        self._asked: set[Identity] = set()
+        """The workers that were asked before their deadline."""
+        self._has_told = False
+        self._unanswered: set[Identity] = set()
+        self._answers: list[InFlight] = []
+
+    def turn(self, now: float) -> None:
+        """Ask the workers whose deadline is near, and all of them once when a stop takes long.
+
+        Args:
+            now: monotonic time.
+        """
+        for worker in self._workers():
+            if now >= self._ask_at(worker) and worker.identity not in self._asked:
+                self._asked.add(worker.identity)
+                worker.link.ask(_nothing)
+        if self._stop.has_begun and not self._has_told and self._stop.seconds >= TELL_AFTER:
+            self._has_told = True
+            self._ask_all()
+
+    def _workers(self) -> list[Worker]:
+        return [one for one in self._living if isinstance(one, Worker) and one.link.can_be_asked]
+
+    def _ask_at(self, worker: Worker) -> float:
+        """Monotonic time at which the worker is asked. With a short limit it is asked at once."""
+        if self._stop.has_begun:
+            worker.stop_by = min(worker.stop_by, self._stop.drain_by)
+        return worker.stop_by - ASK_BEFORE
+
+    def _ask_all(self) -> None:
+        workers = self._workers()
+        self._unanswered = {worker.identity for worker in workers}
+        for worker in workers:
+            worker.link.ask(partial(self._on_answer, worker))
+
+    def _on_answer(self, worker: Worker, *_: object) -> None:
+        self._unanswered.discard(worker.identity)
+        self._answers.append(worker.link.in_flight)
+        if not self._unanswered and (words := waiting_for(self._answers)):
+            log.info("%s", words)
+
+    def on_killed(self, worker: Worker) -> None:
+        """Log the requests that are lost with a worker that is killed now."""
+        in_flight, heartbeat = worker.link.in_flight, worker.heartbeat
+        if not in_flight.total and heartbeat is not None:
+            in_flight = InFlight(heartbeat.in_flight)
+        lines = lost(in_flight, waits)
+        for line in lines:
+            log.error("%s: %s", worker, line)
+        self._journal.lost(worker.identity, lines)
+
+
+def _nothing(*_: object) -> None:
+    """The answer is kept by the worker's link."""

@@ -1,0 +1,153 @@
+"""Requests in flight and tasks, as the main process knows them, and the words for them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .stacks import Frame
+
+MOST_LOST = 10
+"""Maximum number of lost requests that one kill logs, each in a line."""
+
+
+HANDLES = "handle_request"
+"""The method of Sanic's app that calls middlewares and handlers."""
+
+
+class Request(NamedTuple):
+    """A request in flight.
+
+    Attributes:
+        method: such as `GET`.
+        path: without the query string. "": it is not shown (`REAPER_REQUEST_PATHS`).
+        route: the name of its route. "": it has none yet.
+        id: its id, as `request.id` has it.
+        stage: `handler`, `response`, `error handler`, or `after the response`.
+        seconds: seconds since its handler, or a middleware before that, began.
+        connection: `HTTP`, `streaming` or `WebSocket`.
+        runs: whether the event loop runs it in this moment. Otherwise it waits.
+        frames: the lines in which it waits or runs, innermost first.
+    """
+
+    method: str
+    path: str
+    route: str
+    id: str
+    stage: str
+    seconds: float
+    connection: str
+    runs: bool
+    frames: list[Frame]
+
+    @classmethod
+    def of(cls, fields: Sequence[Any]) -> Request:
+        """The request of a message, whose fields have their types."""
+        frames = [(file, line, name) for file, line, name in fields[-1]]
+        return cls._make([*fields[:-1], frames])
+
+    @property
+    def title(self) -> str:
+        """Method and path, or else the route: `GET /export`."""
+        what = self.path or self.route or "(its route is not known yet)"
+        return f"{self.method} {what}"
+
+    @property
+    def handler_frames(self) -> list[Frame]:
+        """The frames down to Sanic's call of the handler. Below are Sanic's alone."""
+        names = [frame[2] for frame in self.frames]
+        end = names.index(HANDLES) if HANDLES in names else len(names)
+        return self.frames[:end] or self.frames
+
+
+class Task(NamedTuple):
+    """A task of an event loop.
+
+    Attributes:
+        name: as `Task.get_name` has it.
+        coroutine: name of its coroutine function.
+        runs: whether it runs in this moment.
+        frames: the lines in which it waits or runs, innermost first.
+    """
+
+    name: str
+    coroutine: str
+    runs: bool
+    frames: list[Frame]
+
+
+class InFlight(NamedTuple):
+    """What a worker has answered of its requests.
+
+    Attributes:
+        total: number of requests in flight.
+        requests: those that it has described: the one that runs, and the oldest.
+    """
+
+    total: int = 0
+    requests: Sequence[Request] = ()
+
+    @property
+    def running(self) -> Request | None:
+        """The request that the event loop runs. `None`: it runs none."""
+        return next((request for request in self.requests if request.runs), None)
+
+
+def lost(in_flight: InFlight, waits: Callable[[Request], str]) -> list[str]:
+    """The lines on the requests that a killed worker has lost, `MOST_LOST` at most and one more.
+
+    Args:
+        in_flight: what the worker had in flight when it was asked last.
+        waits: says what a request does, and in which line: `awaits db.py:40 in fetch`.
+    """
+    if in_flight.total and not in_flight.requests:
+        noun = "request" if in_flight.total == 1 else "requests"
+        return [f"lost: {in_flight.total} {noun}, of which it could not tell more"]
+    lines = [
+        f"lost: {request.title} ({request.seconds:.0f} s), {waits(request)}"
+        for request in in_flight.requests[:MOST_LOST]
+    ]
+    more = in_flight.total - len(lines)
+    return [*lines, f"lost: {more} more"] if more > 0 else lines
+
+
+def waiting_for(in_flight: Sequence[InFlight]) -> str:
+    """What a stop waits for: `waits for 3 requests, the oldest GET /export, 41 s`. "": nothing.
+
+    Args:
+        in_flight: the answer of each worker that still lives.
+    """
+    count = sum(one.total for one in in_flight)
+    if not count:
+        return ""
+    noun = "request" if count == 1 else "requests"
+    known = [request for one in in_flight for request in one.requests]
+    if not known:
+        return f"waits for {count} {noun}"
+    oldest = max(known, key=lambda request: request.seconds)
+    which = f"the oldest {oldest.title}" if count > 1 else oldest.title
+    return f"waits for {count} {noun}, {which}, {oldest.seconds:.0f} s"
+
+
+def of_requests(how: str, in_flight: InFlight) -> str:
+    """The answer to a client of the control socket, as JSON.
+
+    Args:
+        how: what the worker does, in words.
+        in_flight: what it has answered.
+    """
+    found = [
+        {**request._asdict(), "frames": [list(frame) for frame in request.handler_frames]}
+        for request in in_flight.requests
+    ]
+    return json.dumps({"how": how, "count": in_flight.total, "requests": found})
+
+
+def of_tasks(tasks: Sequence[Task]) -> list[str]:
+    """The lines on the tasks of an event loop, each followed by its chain, innermost first."""
+    lines = ["", f"{len(tasks)} task{'' if len(tasks) == 1 else 's'} in its event loop"]
+    for task in tasks:
+        lines += ["", f"{task.name}: {task.coroutine}, {'runs' if task.runs else 'awaits'}"]
+        lines += [f'  File "{file}", line {line} in {name}' for file, line, name in task.frames]
+    return lines

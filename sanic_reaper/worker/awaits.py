@@ -1,0 +1,103 @@
+"""Where a task waits: the lines in which it, and what it awaits, is suspended. Changes nothing.
+
+Safe in a signal handler, also while the event loop is blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from types import FrameType
+from typing import Any
+
+from ..model.stacks import Frame
+
+MOST = 100
+"""Maximum number of frames of one task."""
+
+_KINDS = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_yieldfrom"))
+"""Attributes of coroutines, of asynchronous generators, and of generators (`inspect`): the frame,
+and what it awaits. (`ag_running` is true as long as a step of it is awaited, also while that is
+suspended.)"""
+
+
+def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[list[Frame], bool]:
+    """The lines in which a task, and what it awaits, is suspended.
+
+    Args:
+        task: of the event loop of this thread.
+        running: the frame that this thread runs now, in a signal handler. `None`: the caller is no
+            signal handler, and no task runs but the caller's own.
+
+    Returns:
+        The frames, innermost first, and whether the task runs now: then they are its stack.
+    """
+    found: list[FrameType] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None and len(found) < MOST:
+        attributes = next((kind for kind in _KINDS if hasattr(awaited, kind[0])), None)
+        if attributes is None:
+            awaited = _behind(awaited) or _kept_by(found[-1] if found else None)
+            continue
+        frame, following = (getattr(awaited, name) for name in attributes)
+        if frame is None:
+            break  # it has ended
+        if running is not None and getattr(awaited, "cr_running", False):
+            return _stack(running, frame), True
+        found.append(frame)
+        awaited = following
+    return [_line(frame) for frame in reversed(found)], False
+
+
+def is_running(task: asyncio.Task[Any] | None) -> bool:
+    """Whether a task runs in this moment. Its own coroutine tells, not one that it awaits."""
+    return task is not None and bool(getattr(task.get_coro(), "cr_running", False))
+
+
+def _line(frame: FrameType) -> Frame:
+    return frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name
+
+
+def _stack(innermost: FrameType, outermost: FrameType) -> list[Frame]:
+    found: list[Frame] = []
+    frame: FrameType | None = innermost
+    while frame is not None and len(found) < MOST:
+        found.append(_line(frame))
+        if frame is outermost:
+            break
+        frame = frame.f_back
+    return found
+
+
+def _behind(awaited: Any) -> Any:
+    """The coroutine or generator behind an object that has no frame. `None`: there is none.
+
+    Such an object is the iterator of a future, or a step of an asynchronous generator (`asend`). It
+    has no attribute that names its owner, but the garbage collector knows it.
+    """
+    future = awaited
+    if not asyncio.isfuture(awaited):
+        owners = gc.get_referents(awaited)
+        for owner in owners:
+            if any(hasattr(owner, kind[0]) for kind in _KINDS):
+                return owner
+        future = next(filter(asyncio.isfuture, owners), None)
+    if isinstance(future, asyncio.Task):
+        return future.get_coro()
+    return _first_pending(getattr(future, "_children", None))  # `gather` waits for several
+
+
+def _kept_by(frame: FrameType | None) -> Any:
+    """The task that a function of asyncio waits for by a future of its own. `None`: there is none.
+
+    `wait` does that, and `wait_for` before CPython 3.12.
+    """
+    if frame is None or frame.f_code.co_filename != asyncio.tasks.__file__:
+        return None
+    known = frame.f_locals
+    return _first_pending([known.get("fut"), *(known.get("fs") or ())])
+
+
+def _first_pending(futures: Any) -> Any:
+    pending = (one for one in futures or () if isinstance(one, asyncio.Task) and not one.done())
+    return next(pending, None)
