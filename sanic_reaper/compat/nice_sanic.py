@@ -321,6 +321,18 @@ SANIC = (
         "app.stop() in an after_server_start listener stops only that worker.",
     ),
     Contract(
+        "requests in flight",
+        "`worker_serve` takes the set in which a server keeps its connections. A connection has "
+        "`http` and `_task`; its `http` has `request`, `stage`, and in `perft0` the time at "
+        "which the handler began.",
+        (
+            accepts("sanic.worker.serve:worker_serve", "connections"),
+            has(f"{PROTOCOL}.http", f"{PROTOCOL}._task"),
+            has(f"{HTTP}.request", f"{HTTP}.stage", f"{HTTP}.perft0"),
+        ),
+        "no request in flight is known, by the log and by `sanic-reaper requests`.",
+    ),
+    Contract(
         "kill by the manager",
         "`app.manager` is the manager of the workers, which ends a failed start by `kill`.",
         (has(f"{APP}.manager", f"{MANAGER}.kill"),),

@@ -80,6 +80,8 @@ class Process:
         self.ready = member.ready
         self.handlers = [_handler(one) for one in member.handlers]
         self.standstills = [_span(one) for one in member.standstills]
+        self.lost = [words.removeprefix("lost: ") for words in member.lost]
+        """The requests that it had in flight when it was killed, each in words."""
         self.before: Process | None = None
         """The process of the same name that this one replaced."""
         self.cause = ""

@@ -77,6 +77,7 @@ def _process(process: Process, at: Callable[[float | None], float | None]) -> di
         "end": fate(process) or None,
         "requests": process.requests,
         "stood_still_seconds": _rounded(process.stood_still),
+        "lost": process.lost,
         "standstills": [{"began": at(a), "ended": at(b)} for a, b in process.standstills],
         "handlers": [
             {

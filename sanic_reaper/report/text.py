@@ -65,7 +65,14 @@ class Text:
         self._full = full
 
     def __str__(self) -> str:
-        sections = [self._header(), self._start(), self._between(), self._stop(), self._counts()]
+        sections = [
+            self._header(),
+            self._start(),
+            self._between(),
+            self._stop(),
+            self._lost(),
+            self._counts(),
+        ]
         return "\n\n".join("\n".join(section) for section in map(list, sections) if section) + "\n"
 
     # -- sections ---------------------------------------------------------------------------------
@@ -180,6 +187,17 @@ class Text:
             after = "+" + duration(max(0.0, line.time - report.died))
             is_bad = line.level in ("WARNING", "ERROR")
             yield f"  {after:>11}  {self._red(self._words(line.words), is_bad)}"
+
+    def _lost(self) -> Iterator[str]:
+        """The requests that were lost with workers that were killed."""
+        lines = [
+            f"  {_one_line(process.title)}  {self._words(words)}"
+            for process in self._account.workers
+            for words in process.lost
+        ]
+        if lines:
+            yield self._title("LOST REQUESTS", "")
+            yield from lines
 
     def _counts(self) -> Iterator[str]:
         report = self._account

@@ -46,6 +46,7 @@ class Member:
         ready: when its background work was done too, in monotonic seconds.
         handlers: the fields of its `handler` records.
         standstills: the fields of its `standstill` records.
+        lost: the requests that it had in flight when it was killed, each in words.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -59,6 +60,7 @@ class Member:
         self.ready: float | None = None
         self.handlers: list[Fields] = []
         self.standstills: list[Fields] = []
+        self.lost: list[str] = []
 
     def moment(self, key: str) -> float | None:
         """A field that is a moment in monotonic seconds, or a duration. `None`: it is missing."""
@@ -146,7 +148,7 @@ class Server:
             name, value = fields["name"], float(fields["value"])
             self.counters[name] = self.counters.get(name, 0.0) + value
             self.counts[name, fields.get("role", ""), fields.get("cause", "")] = value
-        elif kind in ("start", "handler", "standstill"):
+        elif kind in ("start", "handler", "standstill", "lost"):
             owner = self.members.get(records.identity_of(fields))
             if owner is None:
                 return
@@ -154,6 +156,8 @@ class Server:
                 owner.handlers.append(fields)
             elif kind == "standstill":
                 owner.standstills.append(fields)
+            elif kind == "lost":
+                owner.lost.append(fields["text"])
             else:
                 owner.imported = float(fields["imported"]) if "imported" in fields else None
                 owner.ready = float(fields["ready"]) if "ready" in fields else None

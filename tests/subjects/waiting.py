@@ -1,0 +1,201 @@
+"""An app whose requests wait, each in a line of its own, which a comment names.
+
+The variable WAITING has the keys `method`, `config`, and `uvloop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from events import emit
+from sanic import Blueprint, HTTPResponse, Request, Sanic, Websocket
+from sanic.response import text
+
+from sanic_reaper import Reaper
+
+HOW: dict[str, Any] = json.loads(os.environ["WAITING"])
+
+Sanic.start_method = HOW["method"]
+app: Sanic = Sanic("Waiting")
+app.config.update(HOW["config"])
+app.config.RESPONSE_TIMEOUT = 600
+app.config.USE_UVLOOP = HOW["uvloop"]
+app.extend(extensions=[Reaper])
+other: Sanic = Sanic("Other")
+other.config.USE_UVLOOP = HOW["uvloop"]
+
+
+@app.main_process_start
+async def start(app: Sanic) -> None:
+    emit("main_process_start")
+
+
+@app.after_server_start
+async def up(app: Sanic) -> None:
+    app.add_task(tick(), name="ticker")
+    emit("serving")
+
+
+async def tick() -> None:
+    while True:
+        await asyncio.sleep(3600)  # in tick
+
+
+@app.get("/await/<secret>")
+async def waits(request: Request, secret: str) -> HTTPResponse:
+    await asyncio.Event().wait()  # in await
+    return text("never")
+
+
+@app.post("/body")
+async def reads(request: Request) -> HTTPResponse:
+    await asyncio.Event().wait()  # in body
+    return text("never")
+
+
+@app.get("/task")
+async def waits_for_a_task(request: Request) -> HTTPResponse:
+    await asyncio.create_task(forever_in_a_task())
+    return text("never")
+
+
+async def forever_in_a_task() -> None:
+    await asyncio.sleep(3600)  # in task
+
+
+@app.get("/limited")
+async def waits_with_a_limit(request: Request) -> HTTPResponse:
+    await asyncio.wait_for(forever_with_a_limit(), 3600)
+    return text("never")
+
+
+async def forever_with_a_limit() -> None:
+    await asyncio.sleep(3600)  # in limited
+
+
+@app.get("/several")
+async def waits_for_several(request: Request) -> HTTPResponse:
+    await asyncio.gather(one_of_several(), one_of_several())
+    return text("never")
+
+
+async def one_of_several() -> None:
+    await asyncio.sleep(3600)  # in several
+
+
+@app.get("/generator")
+async def waits_for_a_generator(request: Request) -> HTTPResponse:
+    async for _ in generated():
+        pass
+    return text("never")
+
+
+async def generated() -> AsyncIterator[int]:
+    yield 1
+    await asyncio.sleep(3600)  # in generator
+
+
+@app.get("/thread")
+async def waits_for_a_thread(request: Request) -> HTTPResponse:
+    await asyncio.to_thread(time.sleep, 600)  # in thread
+    return text("never")
+
+
+@app.get("/stream")
+async def streams(request: Request) -> None:
+    response = await request.respond()
+    await response.send("a part")
+    await asyncio.Event().wait()  # in stream
+
+
+@app.get("/answered")
+async def goes_on(request: Request) -> None:
+    response = await request.respond(text("all of it"))
+    await response.eof()
+    await asyncio.Event().wait()  # in answered
+
+
+@app.websocket("/socket")
+async def talks(request: Request, ws: Websocket) -> None:
+    await ws.recv()  # in socket
+
+
+@app.get("/fails")
+async def fails(request: Request) -> HTTPResponse:
+    raise ZeroDivisionError
+
+
+@app.exception(ZeroDivisionError)
+async def explains(request: Request, error: Exception) -> HTTPResponse:
+    await asyncio.Event().wait()  # in fails
+    return text("never")
+
+
+blueprint = Blueprint("shop", url_prefix="/shop", version=2)
+
+
+@blueprint.middleware("request")
+async def looks_first(request: Request) -> None:
+    if request.path.endswith("middleware"):
+        await asyncio.Event().wait()  # in middleware
+
+
+@blueprint.get("/middleware")
+async def never(request: Request) -> HTTPResponse:
+    return text("never")
+
+
+@blueprint.get("/cart")
+async def cart(request: Request) -> HTTPResponse:
+    await asyncio.Event().wait()  # in cart
+    return text("never")
+
+
+app.blueprint(blueprint)
+
+
+@app.get("/block/<seconds:float>")
+async def blocks(request: Request, seconds: float) -> HTTPResponse:
+    emit("blocking")
+    time.sleep(seconds)  # in block
+    return text("done")
+
+
+@app.get("/gil")
+async def holds_the_gil(request: Request) -> HTTPResponse:
+    libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(128)
+    emit("blocking")
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+    return text("never")
+
+
+@app.get("/quick")
+async def quick(request: Request) -> HTTPResponse:
+    return text("done")
+
+
+@app.get("/replace")
+async def replace(request: Request) -> HTTPResponse:
+    app.m.restart(all_workers=True)
+    return text("done")
+
+
+@other.get("/elsewhere")
+async def waits_elsewhere(request: Request) -> HTTPResponse:
+    await asyncio.Event().wait()  # in elsewhere
+    return text("never")
+
+
+if __name__ == "__main__":
+    listens = {"host": "127.0.0.1", "access_log": False, "motd": False, "workers": 1}
+    app.prepare(port=int(os.environ["PORT"]), **listens)
+    if HOW.get("second"):
+        other.prepare(port=HOW["second"], **listens)
+    Sanic.serve(primary=app)

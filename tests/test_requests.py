@@ -1,0 +1,294 @@
+"""Which request hangs, and in which line: on demand, and in every verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from signal import SIGTERM
+from typing import Any
+
+import pytest
+from support.census import wait_until
+from support.http import Exchange, KeptAlive
+from support.marks import methods
+from support.server import LIMITS, START, SUBJECTS, SUPERVISED, Server
+
+APP = SUBJECTS / "waiting.py"
+WORKER = "Sanic-Server-Waiting-0-0"
+
+Begin = Callable[..., Server]
+
+
+def line_of(name: str) -> int:
+    """The line that waits, by its comment."""
+    lines = APP.read_text().splitlines()
+    return next(at for at, line in enumerate(lines, 1) if line.endswith(f"# in {name}"))
+
+
+@pytest.fixture
+def begin(launch) -> Begin:
+    """Start `subjects/waiting.py`, and wait until it serves."""
+
+    def start(method: str = "fork", uvloop: bool = False, second: int = 0, **config: Any) -> Server:
+        how = {"method": method, "uvloop": uvloop, "second": second}
+        how["config"] = {**LIMITS, **config}
+        server = launch(
+            SUPERVISED, argv=[sys.executable, str(APP)], env={"WAITING": json.dumps(how)}
+        )
+        server.wait_for("serving")
+        wait_until(lambda: server.get("/quick")[0] == 200, START, server.describe)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def open_() -> Any:
+    """Sends a request, and closes the connection at the end of the test."""
+    with ExitStack() as connections:
+
+        def send(server: Server, path: str) -> Exchange:
+            exchange = Exchange(server.port, path, timeout=60)
+            connections.callback(exchange.close)
+            return exchange
+
+        yield send
+
+
+def asked(server: Server, *arguments: str) -> list[dict[str, Any]]:
+    """The requests in flight of all workers, as the command tells."""
+    said = server.ask("requests", *arguments, "--json")
+    assert said.code == 0, said.text
+    return [request for worker in said.data["workers"] for request in worker["requests"]]
+
+
+def wait_for_requests(server: Server, count: int) -> list[dict[str, Any]]:
+    def enough() -> list[dict[str, Any]]:
+        found = asked(server)
+        return found if len(found) >= count else []
+
+    return wait_until(enough, START, lambda: f"{count} requests\n{server.describe()}")
+
+
+def own_lines(request: dict[str, Any]) -> list[int]:
+    return [line for file, line, _ in request["frames"] if file == str(APP)]
+
+
+STATES = {
+    "/await/1": ("await", "Waiting.waits", "handler", "HTTP"),
+    "/task": ("task", "Waiting.waits_for_a_task", "handler", "HTTP"),
+    "/limited": ("limited", "Waiting.waits_with_a_limit", "handler", "HTTP"),
+    "/several": ("several", "Waiting.waits_for_several", "handler", "HTTP"),
+    "/generator": ("generator", "Waiting.waits_for_a_generator", "handler", "HTTP"),
+    "/thread": ("thread", "Waiting.waits_for_a_thread", "handler", "HTTP"),
+    "/stream": ("stream", "Waiting.streams", "response", "streaming"),
+    "/answered": ("answered", "Waiting.goes_on", "after the response", "HTTP"),
+    "/fails": ("fails", "Waiting.fails", "handler", "HTTP"),
+    "/v2/shop/middleware": ("middleware", "Waiting.shop.never", "handler", "HTTP"),
+    "/v2/shop/cart": ("cart", "Waiting.shop.cart", "handler", "HTTP"),
+}
+"""Each path: the comment of the line that it waits in, its route, its stage, its connection."""
+
+
+@pytest.mark.parametrize("uvloop", [False, True])
+@methods
+def test_each_request_is_named_with_its_line(begin, open_, method, uvloop):
+    server = begin(method, uvloop)
+    for path in STATES:
+        open_(server, f"{path}?token=secret")
+    found = {request["path"]: request for request in wait_for_requests(server, len(STATES))}
+    assert found.keys() == STATES.keys()
+    for path, (comment, route, stage, connection) in STATES.items():
+        request = found[path]
+        assert (request["route"], request["stage"]) == (route, stage)
+        assert (request["method"], request["connection"]) == ("GET", connection)
+        assert own_lines(request)[0] == line_of(comment), request
+        assert 0.0 <= request["seconds"] < START
+        assert request["id"]
+    assert "secret" not in server.ask("requests").text
+    assert "ticker" not in json.dumps(found)
+    server.send(SIGTERM)
+    server.wait_gone()
+
+
+def test_a_websocket(begin):
+    server = begin()
+    connection = KeptAlive(server.port)
+    connection.send(
+        "GET /socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    [request] = wait_for_requests(server, 1)
+    assert request["connection"] == "WebSocket"
+    assert line_of("socket") in own_lines(request)
+
+
+def test_requests_that_were_sent_ahead_wait_unnamed(begin):
+    """The one that is answered is in flight. Of the next ones nobody has read a line."""
+    server = begin()
+    connection = KeptAlive(server.port)
+    connection.ask("/quick", "/await/1", "/await/2")
+    [request] = wait_for_requests(server, 1)
+    assert request["path"] == "/await/1"
+
+
+def test_a_connection_that_is_kept_alive_has_none(begin):
+    server = begin()
+    connection = KeptAlive(server.port)
+    connection.ask("/quick")
+    connection.answer()
+    assert asked(server) == []
+    assert "no requests in flight; its event loop turns" in server.ask("requests").text
+
+
+def test_another_app_of_the_same_server(begin, ports):
+    second = ports.take()
+    server = begin(second=second)
+    exchange = wait_until(lambda: _connected(second), START, server.describe)
+    [request] = wait_for_requests(server, 1)
+    assert request["path"] == "/elsewhere"
+    assert own_lines(request)[0] == line_of("elsewhere")
+    exchange.close()
+
+
+def _connected(port: int) -> Exchange | None:
+    try:
+        return Exchange(port, "/elsewhere")
+    except ConnectionRefusedError:
+        return None
+
+
+def test_a_blocked_loop_is_no_obstacle(begin, open_):
+    server = begin(REAPER_BLOCKED_WARNING=1.0)
+    open_(server, "/await/1")
+    wait_for_requests(server, 1)
+    open_(server, "/block/8")
+    server.wait_for("blocking")
+    running, waiting = sorted(asked(server), key=lambda request: not request["runs"])
+    assert (running["path"], running["runs"]) == ("/block/8.0".removesuffix(".0"), True)
+    assert own_lines(running)[0] == line_of("block")
+    assert (waiting["path"], waiting["runs"]) == ("/await/1", False)
+    assert own_lines(waiting)[0] == line_of("await")
+    server.wait_for_output("request  GET /block/8, for")
+
+
+def test_the_gil_in_c_leaves_the_stacks(begin, open_):
+    server = begin()
+    open_(server, "/gil")
+    server.wait_for("blocking")
+    said = server.ask("requests", "--json").data["workers"][0]
+    assert said["how"] == "blocking the event loop, in C code that holds the GIL"
+    assert said["requests"] == []
+
+
+def test_tasks(begin):
+    server = begin()
+    said = server.ask("dump", "main", "--tasks")
+    assert said.code == 0
+    [worker] = [name for name in server.ask("ps").text.split() if name.startswith("Sanic-Server")]
+    said = server.ask("dump", worker, "--tasks")
+    assert re.search(
+        r"^ticker: .*, awaits\n(  File .*\n)*  File .*waiting.py\", line \d+ in tick",
+        said.text,
+        re.M,
+    )
+
+
+# -- verdicts -------------------------------------------------------------------------------------
+
+
+def lost(server: Server) -> list[str]:
+    return re.findall(r"lost: (.*)", server.output())
+
+
+def test_what_a_stop_waits_for_and_loses(begin, open_):
+    server = begin(GRACEFUL_SHUTDOWN_TIMEOUT=60, REAPER_SHUTDOWN_TIMEOUT=5.0)
+    for number in range(12):
+        open_(server, f"/await/{number}?secret")
+    wait_for_requests(server, 12)
+    server.send(SIGTERM)
+    server.wait_gone()
+    output = server.output()
+    assert re.search(r"waits for 12 requests, the oldest GET /await/\d+, \d+ s$", output, re.M)
+    assert output.count("waits for") == 1
+    told = lost(server)
+    assert len(told) == 11
+    assert told[-1] == "2 more"
+    where = f"waiting.py:{line_of('await')} in waits"
+    assert all(
+        re.fullmatch(rf"GET /await/\d+ \(\d+ s\), awaits {where}", one) for one in told[:-1]
+    ), told
+    assert "secret" not in output
+    report = server.ask("report", "--json").data
+    assert "GET /await/" in json.dumps(report)
+
+
+def test_a_hung_worker_tells_what_it_loses(begin, open_):
+    server = begin(REAPER_HEARTBEAT_TIMEOUT=2.0)
+    open_(server, "/await/1")
+    wait_for_requests(server, 1)
+    open_(server, "/block/600")
+    server.wait_for_output("a replacement starts")
+    told = lost(server)
+    assert any(one.startswith("GET /block/600") and "runs in waiting.py" in one for one in told), (
+        told
+    )
+    assert any(one.startswith("GET /await/1") for one in told)
+
+
+def test_a_replaced_worker_tells_what_it_loses(begin, open_):
+    server = begin(GRACEFUL_SHUTDOWN_TIMEOUT=60, REAPER_SHUTDOWN_TIMEOUT=4.0)
+    open_(server, "/await/1")
+    wait_for_requests(server, 1)
+    assert server.get("/replace")[0] == 200
+    server.wait_for_output("lost: GET /await/1")
+
+
+def test_without_paths(begin, open_):
+    server = begin(REAPER_REQUEST_PATHS=False, REAPER_SLOW_REQUEST=1.0)
+    open_(server, "/await/private")
+    wait_for_requests(server, 1)
+    server.wait_for_output("GET Waiting.waits has been in flight")
+    said = server.ask("requests")
+    assert "GET Waiting.waits " in said.text
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert "private" not in said.text + server.output()
+
+
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_a_slow_request_is_reported_once(begin, open_, uvloop):
+    server = begin(uvloop=uvloop, REAPER_SLOW_REQUEST=1.0)
+    open_(server, "/await/1?secret")
+    line = server.wait_for_output("has been in flight for")
+    assert re.search(
+        r"GET /await/1 has been in flight for \d\.\d s \(REAPER_SLOW_REQUEST = 1 s\)", line
+    )
+    where = server.wait_for_output("it awaits")
+    assert f"waiting.py:{line_of('await')} in waits" in where
+    open_(server, "/task")
+    server.wait_for_output("GET /task has been in flight")
+    assert server.output().count("/await/1 has been in flight") == 1
+    assert "secret" not in server.output()
+
+
+def test_counts_for_everybody_who_reaches_the_port(begin, open_):
+    server = begin(REAPER_ENDPOINT="/-")
+    open_(server, "/await/private")
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(server.get("/-/status")[1])
+        return found
+
+    wait_until(lambda: (status()["requests_in_flight"] or 0) >= 1, START, server.describe)
+    document = status()
+    worker = next(one for one in document["processes"] if one["role"] == "worker")
+    assert worker["requests_in_flight"] >= 1
+    assert worker["oldest_request_seconds"] > 0.0
+    assert "private" not in json.dumps(document)
+    metrics = server.get("/-/metrics")[1]
+    assert re.search(r'^sanic_reaper_requests_in_flight\{worker="[^"]+"\} [1-9]', metrics, re.M)
+    assert re.search(r'^sanic_reaper_oldest_request_seconds\{worker="[^"]+"\} \d', metrics, re.M)
