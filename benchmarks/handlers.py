@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.report import Section, Table, spread, verdict
 from sanic_reaper.worker.handlers import describe
+from sanic_reaper.worker.in_flight import InFlight
 from sanic_reaper.worker.reports import Reports
 from sanic_reaper.worker.startup import Startup
 from sanic_reaper.worker.stepping import call_with
@@ -46,7 +47,7 @@ async def compare(handler: Callable[..., Any], limit: float, rounds: int) -> lis
     """The seconds of a call without and with us, in turn."""
     receiver, sender = Pipe(duplex=False)
     start = Startup(0.0, time.monotonic())
-    start.send = Reports(sender, start.where).send
+    start.send = Reports(sender, start.where, InFlight([])).send
     place = describe(handler)
     found: list[list[float]] = [[], []]
     for _ in range(rounds):

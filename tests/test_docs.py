@@ -92,5 +92,5 @@ def test_the_architecture_names_each_module():
 
 
 def test_each_event_is_documented():
-    named = re.findall(r"^\| `((?:worker|orphan)\.\w+)` \|", SUPERVISION, re.MULTILINE)
+    named = re.findall(r"^\| `((?:worker|request|orphan)\.\w+)` \|", SUPERVISION, re.MULTILINE)
     assert tuple(named) == NAMES

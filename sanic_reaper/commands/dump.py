@@ -18,6 +18,8 @@ from ..state.server import Server
 from . import elsewhere
 from .terminal import NOTHING_FOUND, USAGE, print_json, printable, seconds
 
+NO_TASKS = "\nmain runs no event loop, and has no tasks\n"
+
 
 def main(arguments: Sequence[str]) -> int:
     """Show the stacks of one process and return the exit code."""
@@ -93,7 +95,7 @@ def _having(servers: list[Server], wanted: str) -> list[Server]:
         server
         for server in servers
         if _is_main(server, wanted)
-        or any(wanted in (one.name, str(one.identity[0])) for one in server.workers)
+        or any(wanted in (one.name, str(one.identity[0])) for one in server.living_workers)
     ]
 
 
@@ -116,7 +118,7 @@ def _names(servers: list[Server]) -> str:
 def _show(server: Server, wanted: str, as_json: bool, with_tasks: bool) -> int:
     try:
         if _is_main(server, wanted):
-            text = _of_main(server)
+            text = _of_main(server) + (NO_TASKS if with_tasks else "")
         else:
             what = EVERY_TASK if with_tasks else ""
             text = control.ask_for_stack(server.directory, server.run, wanted, what)

@@ -6,22 +6,29 @@ Nothing is kept about a request: each question looks at what is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sanic.http import Stage
 
+from ..model.questions import RECEIVING
 from .sanic_server import is_websocket
 
+if TYPE_CHECKING:
+    from ..model.stacks import Frame
+
+HANDLER = "handler"
 STAGES = {
-    Stage.HANDLER: "handler",
+    Stage.HANDLER: HANDLER,
     Stage.RESPONSE: "response",
     Stage.FAILED: "error handler",
     Stage.IDLE: "after the response",
 }
-"""How the stages of `sanic.http.Http` are called, once the request has arrived."""
+"""How the stages of `sanic.http.Http` are called, once the header of the request has arrived."""
 
+RECEIVES = "receive_more"
+"""The method of Sanic's protocol in which a request waits for the rest of its body."""
 
 WEBSOCKET = "WebSocket"
 """A connection that has become one."""
@@ -69,8 +76,20 @@ def share_connections(arguments: dict[str, Any]) -> list[set[Any]]:
     return shared
 
 
+def stage_of(found: Found, frames: Sequence[Frame]) -> str:
+    """The stage of a request, also whether its body is still being received.
+
+    Args:
+        found: one of `in_flight`.
+        frames: the lines in which it waits, innermost first.
+    """
+    if found.stage == HANDLER and any(frame[2] == RECEIVES for frame in frames[:3]):
+        return RECEIVING
+    return found.stage
+
+
 def in_flight(connections: list[set[Any]]) -> Iterator[Found]:
-    """The requests that have arrived, and whose handlers have not returned.
+    """The requests whose header has arrived, and whose handlers have not returned.
 
     Args:
         connections: of the servers of this worker.

@@ -22,8 +22,8 @@ from .worker_link import WorkerLink
 QUESTION_TIMEOUT = 1.0
 """Seconds that a client may take to send its question. `dump` sends it at once."""
 
-WORKER_TIMEOUT = 5.0
-"""Seconds that a client waits for the worker's answer. `WorkerLink` needs 4 at most."""
+WORKER_TIMEOUT = 7.0
+"""Seconds that a client waits for the worker's answer: what `WorkerLink` needs at most."""
 
 SEND_TIMEOUT = 2.0
 """Seconds that a client may take to read the answer. A stack can be larger than its buffer."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import Settings
 from ..events import Hooks
@@ -33,6 +33,15 @@ from .worker_link import WorkerLink
 if TYPE_CHECKING:
     from .journal import Journal
     from .processes import WatchedProcess
+
+
+class Pipes(NamedTuple):
+    """One process's ends of the two pipes between the main process and a worker."""
+
+    reports: Connection
+    """What the worker reports, and its stacks."""
+    questions: Connection | None = None
+    """What the main process's questions are for. `None`: for nothing but stacks."""
 
 
 class Fleet:
@@ -75,7 +84,7 @@ class Fleet:
         handle: WatchedProcess,
         identity: Identity,
         began: float,
-        reports: Connection | None = None,
+        pipes: Pipes | None = None,
         beat_every: float = 0.0,
     ) -> None:
         """Add a process that has just been started.
@@ -84,13 +93,13 @@ class Fleet:
             handle: the `multiprocessing` process.
             identity: its pid and creation time.
             began: monotonic time at which it was started.
-            reports: main's end of a worker's pipe. `None`: the process is no worker.
+            pipes: main's ends of a worker's pipes. `None`: the process is no worker.
             beat_every: seconds between two heartbeats of the worker. 0: it sends none.
         """
-        if reports is None:
+        if pipes is None:
             process = SupervisedProcess(handle, identity, began)
         else:
-            link = WorkerLink(identity, reports, handle.name)
+            link = WorkerLink(identity, pipes.reports, handle.name, pipes.questions)
             process = self._worker(handle, link, began, beat_every)
         self.living.append(process)
         self.register(process)

@@ -6,12 +6,14 @@ The watchdog kills, at a deadline that main knows too. So main asks each worker 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import partial
 
 from ..log import log
 from ..model.requests import InFlight, lost, waiting_for
 from ..platform.base import Identity
+from ..worker.explanations import EXITED
 from .journal import Journal
 from .request_words import waits
 from .stop import Stop
@@ -19,6 +21,9 @@ from .worker import SupervisedProcess, Worker
 
 TELL_AFTER = 2.0
 """Seconds of a stop after which the log says what it waits for."""
+
+RECENT = 5.0
+"""Seconds for which an answer is good. Later, the requests that it names may be answered."""
 
 ASK_BEFORE = 1.0
 """Seconds before a worker's deadline at which it is asked. Its answer takes `LATEST` at most."""
@@ -72,21 +77,27 @@ class LastRequests:
         for worker in workers:
             worker.link.ask(partial(self._on_answer, worker))
 
-    def _on_answer(self, worker: Worker, *_: object) -> None:
+    def _on_answer(self, worker: Worker, frames: object, how: str) -> None:
         self._unanswered.discard(worker.identity)
-        self._answers.append(worker.link.in_flight)
+        if how != EXITED:
+            self._answers.append(_in_flight(worker, time.monotonic()))
         if not self._unanswered and (words := waiting_for(self._answers)):
             log.info("%s", words)
 
     def on_killed(self, worker: Worker) -> None:
         """Log the requests that are lost with a worker that is killed now."""
-        in_flight, heartbeat = worker.link.in_flight, worker.heartbeat
-        if not in_flight.total and heartbeat is not None:
-            in_flight = InFlight(heartbeat.in_flight)
-        lines = lost(in_flight, waits)
+        lines = lost(_in_flight(worker, time.monotonic()), waits)
         for line in lines:
             log.error("%s: %s", worker, line)
         self._journal.lost(worker.identity, lines)
+
+
+def _in_flight(worker: Worker, now: float) -> InFlight:
+    """The requests of a worker by its latest answer. If that is old, only their number is known."""
+    link, heartbeat = worker.link, worker.heartbeat
+    if link.answered_at is not None and now - link.answered_at <= RECENT:
+        return link.in_flight
+    return InFlight(0 if heartbeat is None else heartbeat.in_flight)
 
 
 def _nothing(*_: object) -> None:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from ..config import Settings
@@ -19,7 +18,7 @@ from ..worker.entry import ProcessConfig
 from ..worker.guard import TERMINAL_SIGNALS
 from ..worker.startup import now
 from . import inheritance
-from .fleet import Fleet
+from .fleet import Fleet, Pipes
 from .processes import WatchedProcess
 from .signals import StopSignals
 
@@ -63,21 +62,20 @@ class Launcher:
     def starting(self, handle: WatchedProcess) -> Iterator[ProcessConfig]:
         """The context in which a process is started, which yields the process's configuration."""
         began = now()
-        reports, report = Pipe() if handle.is_server else (None, None)
+        ours, theirs = _pipes() if handle.is_server else (None, None)
         is_added = False
         try:
             with self._without_hooks(handle), self._signals.held_back():
-                config = self._process_config(handle, report, began)
+                config = self._process_config(handle, theirs, began)
                 with inheritance.quiet_start(handle.method, config.pdeathsig != 0):
                     yield config
                 assert handle.pid is not None
                 identity = handle.pid, self._identify(handle.pid)
-                self._fleet.add(handle, identity, began, reports, config.heartbeat_interval)
+                self._fleet.add(handle, identity, began, ours, config.heartbeat_interval)
                 is_added = True
         finally:
-            for end in (None if is_added else reports, report):
-                if end is not None:
-                    end.close()
+            for end in (*((not is_added and ours) or ()), *(theirs or ())):
+                end.close()
 
     def on_terminate(self, handle: WatchedProcess, was_asked: bool) -> None:
         """Note that a process was told to stop, and whether main could signal it."""
@@ -92,7 +90,7 @@ class Launcher:
         return self._hooks.parked() if handle.method == "fork" else nullcontext()
 
     def _process_config(
-        self, handle: WatchedProcess, report: Connection | None, began: float
+        self, handle: WatchedProcess, pipes: Pipes | None, began: float
     ) -> ProcessConfig:
         return ProcessConfig(
             role=handle.reaper_role,
@@ -104,7 +102,7 @@ class Launcher:
             import_variables=tuple(
                 name for name in inheritance.IMPORT_VARIABLES if name not in os.environ
             ),
-            report_pipe=report,
+            report_pipe=None if pipes is None else pipes.reports,
             handler_timeout=self._settings.handler_timeout,
             heartbeat_interval=self._beat_every(),
             started_at=began,
@@ -114,4 +112,11 @@ class Launcher:
             run_id=self._run,
             shows_paths=self._settings.request_paths,
             slow_request=self._settings.slow_request,
+            question_pipe=None if pipes is None else pipes.questions,
         )
+
+
+def _pipes() -> tuple[Pipes, Pipes]:
+    """The ends of a worker's two pipes: those of the main process, and those of the worker."""
+    (reports, its_reports), (its_questions, questions) = Pipe(duplex=False), Pipe(duplex=False)
+    return Pipes(reports, questions), Pipes(its_reports, its_questions)

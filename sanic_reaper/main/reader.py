@@ -71,11 +71,11 @@ class Reader:
             data += chunk
         return data
 
-    def write(self, question: bytes) -> None:
-        """Write a question for the worker, which it reads when it gets the signal. Never waits."""
-        if self._fd >= 0 and mark_of(self._fd) == self._mark:
-            with suppress(OSError):
-                os.write(self._fd, question)
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptor to wait for, if it is still that of the pipe and no end is closed."""
+        is_open = not self.is_lost and mark_of(self._fd) == self._mark
+        return [self._fd] if is_open else []
 
     def close(self) -> None:
         if self._fd >= 0 and mark_of(self._fd) == self._mark:

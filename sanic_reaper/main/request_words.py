@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..model.questions import RECEIVING
 from ..model.requests import Request
 from ..worker.explanations import innermost, source_of
 
@@ -13,6 +14,8 @@ def waits(request: Request, with_source: bool = False) -> str:
         request: the request.
         with_source: whether the text of the line follows, and the file has its directory.
     """
+    if request.stage == RECEIVING:
+        return "waits for the rest of its body"
     frame = innermost(request.handler_frames, None)
     verb = "runs in" if request.runs else "awaits"
     if frame is None:

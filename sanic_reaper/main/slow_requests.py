@@ -21,15 +21,15 @@ def report(title: str, limit: float, emit: Callable[..., None], *fields: Any) ->
         fields: those of the message `slow`.
     """
     request = Request.of(fields)
-    text = described(title, limit, request)
-    log.warning("%s", text)
+    text = described(limit, request)
+    log.warning("%s: %s", title, text)
     emit("request.slow", text, seconds=request.seconds)
 
 
-def described(title: str, limit: float, request: Request) -> str:
+def described(limit: float, request: Request) -> str:
     """The report: which request, since when, in which line, and the lines that lead there."""
     lines = [
-        f"{title}: {request.title} has been in flight for {request.seconds:.1f} s "
+        f"{request.title} has been in flight for {request.seconds:.1f} s "
         f"(REAPER_SLOW_REQUEST = {limit:g} s)",
         f"    request  route {request.route or '(none)'}, id {request.id}, {request.stage}, "
         f"{request.connection}",

@@ -267,8 +267,12 @@ class Supervisor:
 
     @property
     def questions(self) -> list[int]:
-        """Descriptors that become readable when a client of the control socket needs main."""
-        return self.control.news
+        """Descriptors that become readable when a client of the control socket needs main, or when
+        a worker goes on with a long answer."""
+        return [
+            *self.control.news,
+            *(fd for one in self.fleet.living if one.link is not None for fd in one.link.news),
+        ]
 
     def handle_exits(self) -> None:
         """Reap the processes that have exited. In a stop, count those that were killed."""

@@ -23,6 +23,7 @@ from ..protocol import worker as words
 from ..protocol.watchdog import NotUnderstood, refusal
 from ..tree.process import Handle
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame
+from .question_pipe import QuestionPipe
 from .reader import Reader
 
 ANSWER = 0.3
@@ -36,8 +37,8 @@ LATEST = 0.9
 `ANSWER`) before it asks by itself."""
 
 LISTING = 3.0
-"""Seconds from the question to the end of an answer that has every request or every task. (The
-worker itself gives up after 2.)"""
+"""Seconds from the question to the end of an answer that has every request or every task, if its
+first part came in time. (The worker itself gives up after 2.)"""
 
 LONGEST_STACK = 1_000_000
 """The last characters of what was written besides messages that are kept as the stack."""
@@ -53,9 +54,9 @@ Reply: TypeAlias = "Callable[[list[Frame], str], None]"
 class WorkerLink:
     """The link to one worker.
 
-    A warning, a verdict and a `dump` can ask at the same time. Each question is answered within
-    2 x (`STACK` + `ANSWER`) seconds, also with `EXITED`. Whoever asks while the stack is awaited
-    shares that answer, and whoever asks later waits for the next one.
+    A warning, a verdict and a `dump` can ask at the same time. Whoever asks while the stack is
+    awaited shares that answer if it has what he wants, and whoever asks later waits for the next
+    one. So each question is answered within `LATEST` + 2 x `LISTING` seconds, also with `EXITED`.
 
     Args:
         identity: the worker's pid and creation time. The pid alone does not suffice: any code in
@@ -63,6 +64,7 @@ class WorkerLink:
             process that does not handle it.
         connection: main's end of the pipe.
         name: the worker's name, for the log.
+        questions: main's end of the pipe for what a question wants. `None`: there is none.
 
     Attributes:
         imports: whether the worker has sent nothing yet, and so still imports the app.
@@ -70,12 +72,19 @@ class WorkerLink:
             imports under spawn or forkserver it handles none, and the signal would kill it.
         version: the version of the protocol that the worker speaks, as its `hello` says.
         stack: the stacks that the worker has written since it was last asked.
-        in_flight: its requests in flight, as the last question was answered. None are known while
-            an answer is awaited, or if C code holds the GIL.
+        in_flight: its requests in flight, as the last question was answered.
+        answered_at: monotonic time of that answer. `None`: there was none, or one is awaited, or C
+            code holds the GIL. Then nothing is known of its requests.
         tasks: the tasks of its event loop, if the last question was for them.
     """
 
-    def __init__(self, identity: Identity, connection: Connection, name: str) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        connection: Connection,
+        name: str,
+        questions: Connection | None = None,
+    ) -> None:
         self.identity = identity
         self._name = name
         self._handlers: dict[str, list[Callable[..., None]]] = {}
@@ -84,6 +93,7 @@ class WorkerLink:
         self.version = words.VERSION
         self.stack = ""
         self.in_flight = InFlight()
+        self.answered_at: float | None = None
         self.tasks: list[Task] = []
         self._requests: list[Request] = []
         self._stack_at: float | None = None
@@ -91,6 +101,7 @@ class WorkerLink:
         self._handle = Handle.open(*identity)
         self._mark = None if self._handle is None else _mark_of(self._handle)
         self._reader = Reader(connection)
+        self._questions = QuestionPipe(questions)
         self._asked: float | None = None
         self._wanted = ""
         """What was asked for besides the stack: `EVERY_REQUEST`, `EVERY_TASK`, or nothing."""
@@ -130,7 +141,7 @@ class WorkerLink:
         until = self._asked + STACK
         if self._stack_at is not None:  # on a busy machine that alone may have taken `ANSWER`
             until = min(self._stack_at + ANSWER, self._asked + LATEST)
-        if self._wanted:
+        if self._wanted and (self._requests or self.tasks):
             until = self._asked + LISTING
         if self._where is not None or time.monotonic() >= until:
             self._answer()
@@ -153,6 +164,15 @@ class WorkerLink:
         for handler in self._handlers.get(word, ()):
             handler(*fields)
 
+    @property
+    def news(self) -> list[int]:
+        """The descriptor that becomes readable when a worker goes on with a long answer.
+
+        The worker waits for room in the pipe, in a signal handler. Empty while none is awaited.
+        """
+        is_listing = self._asked is not None and bool(self._wanted)
+        return self._reader.descriptors if is_listing else []
+
     def _on_hello(self, version: int, signum: int) -> None:
         self.imports = False
         self.version = version
@@ -172,6 +192,7 @@ class WorkerLink:
         if self._asked is not None:
             self._where = (awaits, _frames(frames))
             self.in_flight = InFlight(in_flight, self._requests)
+            self.answered_at = time.monotonic()
 
     @property
     def is_deaf(self) -> bool:
@@ -223,8 +244,9 @@ class WorkerLink:
         self._asked, self._replies, self._wanted = time.monotonic(), replies, want
         self.stack, self._stack_at, self._where = "", None, None
         self._requests, self.tasks, self.in_flight = [], [], InFlight()
+        self.answered_at = None
         if want:
-            self._reader.write(f"{want}\n".encode())
+            self._questions.write(want)
         if self._handle is not None:
             self._check_handle(self._handle)
             with suppress(PermissionError):  # main has become another user
@@ -268,6 +290,7 @@ class WorkerLink:
         """
         self._is_closed = True
         self._reader.close()
+        self._questions.close()
         self._handlers.clear()
         replies, self._asked = [*self._replies, *(reply for reply, _ in self._waiting)], None
         self._replies, self._waiting = [], []

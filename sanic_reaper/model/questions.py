@@ -27,5 +27,8 @@ EVERY_REQUEST = "requests"
 EVERY_TASK = "tasks"
 """The same: describe every task of the event loop."""
 
+RECEIVING = "receiving the body"
+"""The stage of a request whose handler waits for the rest of the body."""
+
 REQUEST = REQUESTS[0]
 """The signal that asks the main process for its own stack."""

@@ -12,6 +12,10 @@ MOST_LOST = 10
 """Maximum number of lost requests that one kill logs, each in a line."""
 
 
+MOST_TEXT = 3_000_000
+"""Maximum length of an answer, in characters: some 5,000 requests. The reader takes no more than
+`state.control.LONGEST_ANSWER`."""
+
 HANDLES = "handle_request"
 """The method of Sanic's app that calls middlewares and handlers."""
 
@@ -94,6 +98,11 @@ class InFlight(NamedTuple):
         return next((request for request in self.requests if request.runs), None)
 
 
+def counted(number: int) -> str:
+    """A number of requests: `1 request`, `2 requests`."""
+    return f"{number} request{'' if number == 1 else 's'}"
+
+
 def lost(in_flight: InFlight, waits: Callable[[Request], str]) -> list[str]:
     """The lines on the requests that a killed worker has lost, `MOST_LOST` at most and one more.
 
@@ -102,8 +111,7 @@ def lost(in_flight: InFlight, waits: Callable[[Request], str]) -> list[str]:
         waits: says what a request does, and in which line: `awaits db.py:40 in fetch`.
     """
     if in_flight.total and not in_flight.requests:
-        noun = "request" if in_flight.total == 1 else "requests"
-        return [f"lost: {in_flight.total} {noun}, of which it could not tell more"]
+        return [f"lost: {counted(in_flight.total)}, of which it could not tell more"]
     lines = [
         f"lost: {request.title} ({request.seconds:.0f} s), {waits(request)}"
         for request in in_flight.requests[:MOST_LOST]
@@ -121,13 +129,12 @@ def waiting_for(in_flight: Sequence[InFlight]) -> str:
     count = sum(one.total for one in in_flight)
     if not count:
         return ""
-    noun = "request" if count == 1 else "requests"
     known = [request for one in in_flight for request in one.requests]
     if not known:
-        return f"waits for {count} {noun}"
+        return f"waits for {counted(count)}"
     oldest = max(known, key=lambda request: request.seconds)
     which = f"the oldest {oldest.title}" if count > 1 else oldest.title
-    return f"waits for {count} {noun}, {which}, {oldest.seconds:.0f} s"
+    return f"waits for {counted(count)}, {which}, {oldest.seconds:.0f} s"
 
 
 def of_requests(how: str, in_flight: InFlight) -> str:
@@ -135,13 +142,19 @@ def of_requests(how: str, in_flight: InFlight) -> str:
 
     Args:
         how: what the worker does, in words.
-        in_flight: what it has answered.
+        in_flight: what it has answered. The oldest requests are in the answer, as far as there is
+            room.
     """
-    found = [
-        {**request._asdict(), "frames": [list(frame) for frame in request.handler_frames]}
-        for request in in_flight.requests
-    ]
-    return json.dumps({"how": how, "count": in_flight.total, "requests": found})
+    found, room = [], MOST_TEXT
+    for request in in_flight.requests:
+        frames = [list(frame) for frame in request.handler_frames]
+        text = json.dumps({**request._asdict(), "frames": frames})
+        room -= len(text)
+        if room < 0:
+            break
+        found.append(text)
+    head = json.dumps({"how": how, "count": in_flight.total})
+    return f'{head[:-1]}, "requests": [{", ".join(found)}]}}'
 
 
 def of_tasks(tasks: Sequence[Task]) -> list[str]:

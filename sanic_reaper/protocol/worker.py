@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..model.questions import EVERY_REQUEST, EVERY_TASK
 from ..model.questions import VERSION as VERSION
 from ..untrusted import FARTHEST, MOST
 from .watchdog import NotUnderstood
@@ -114,14 +115,19 @@ SIGNALS: Mapping[str, str] = {
         "while C code holds the GIL, and `where` follows. A worker takes the first of these "
         "signals that the user's code does not handle, and `hello` says which."
     ),
-    "`requests`, `tasks`, each with a line's end": (
-        "Written into the worker's end of the pipe before the signal: the answer is to have every "
-        "request in flight, not ten at most, and every task."
-    ),
     "SIGCONT": "Follows each such question: a worker that is stopped must run to answer.",
 }
 """How the main process asks a worker: each signal, and its meaning. `model.questions.REQUESTS` has
 the numbers."""
+
+QUESTIONS: Mapping[str, str] = {
+    EVERY_REQUEST: "The answer has every request in flight, not only the one that runs and the "
+    "oldest, ten at most.",
+    EVERY_TASK: "The answer has every task of the event loop.",
+}
+"""What the main process writes into a second pipe before the signal, each word with a line break. A
+signal carries no words, and without them a worker answers with its stack and the foremost requests.
+"""
 
 
 def read(message: object, is_newer: bool = False) -> tuple[str, list[Any]]:

@@ -13,9 +13,9 @@ from .. import state
 from . import statedir
 from .socket_path import short_path
 
-PATIENCE = 8.0
-"""Seconds to wait for the whole answer. Main gives one within two seconds, but other questions can
-be ahead in its queue."""
+PATIENCE = 10.0
+"""Seconds to wait for the whole answer. Main gives one within a second, but other questions can be
+ahead in its queue, and a list of thousands of requests takes up to three."""
 
 LONGEST_ANSWER = 4 * 1024 * 1024
 """Maximum length of an answer, in bytes. The stacks of a thousand threads take one MiB."""

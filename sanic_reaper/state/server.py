@@ -227,6 +227,15 @@ class Server:
         ]
 
     @property
+    def living_workers(self) -> list[Member]:
+        """The workers that have not exited. One that stops can still have requests in flight."""
+        return [
+            one
+            for one in self.members.values()
+            if one.role == WORKER and lifecycle.ENDED not in (one.recorded, one.state)
+        ]
+
+    @property
     def serving(self) -> set[str]:
         """The names of the workers that serve. An outgoing worker and its replacement share one
         name."""

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import deque
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..model.stacks import Frame
+if TYPE_CHECKING:
+    from ..model.stacks import Frame
 
 MOST = 100
-"""Maximum number of frames of one task."""
+"""Maximum number of frames of one task: the innermost ones."""
+
+MOST_STEPS = 2000
+"""Maximum number of objects that are looked at for one task. An async function that calls itself
+can be as deep as the recursion limit."""
 
 _KINDS = (("cr_frame", "cr_await"), ("ag_frame", "ag_await"), ("gi_frame", "gi_yieldfrom"))
 """Attributes of coroutines, of asynchronous generators, and of generators (`inspect`): the frame,
 and what it awaits. (`ag_running` is true as long as a step of it is awaited, also while that is
 suspended.)"""
+
+_OF_ASYNCIO = (asyncio.tasks.__file__, getattr(asyncio, "taskgroups", asyncio.tasks).__file__)
+"""The files whose functions wait for tasks by futures of their own. (Python 3.10 has no groups.)"""
 
 
 def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[list[Frame], bool]:
@@ -32,9 +42,11 @@ def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[li
     Returns:
         The frames, innermost first, and whether the task runs now: then they are its stack.
     """
-    found: list[FrameType] = []
+    found: deque[FrameType] = deque(maxlen=MOST)  # the innermost ones count
     awaited: Any = task.get_coro()
-    while awaited is not None and len(found) < MOST:
+    for _ in range(MOST_STEPS):  # what awaits itself has no end
+        if awaited is None:
+            break
         attributes = next((kind for kind in _KINDS if hasattr(awaited, kind[0])), None)
         if attributes is None:
             awaited = _behind(awaited) or _kept_by(found[-1] if found else None)
@@ -52,6 +64,27 @@ def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[li
 def is_running(task: asyncio.Task[Any] | None) -> bool:
     """Whether a task runs in this moment. Its own coroutine tells, not one that it awaits."""
     return task is not None and bool(getattr(task.get_coro(), "cr_running", False))
+
+
+def tasks(running: FrameType | None) -> Iterator[list[Any]]:
+    """The fields of a message `task`, for each task of the event loop that has not ended.
+
+    Args:
+        running: the frame that this thread runs now, in a signal handler.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return  # the app is imported, or the process exits
+    for task in sorted(asyncio.all_tasks(loop), key=_rank):
+        coroutine = task.get_coro()
+        name = str(getattr(coroutine, "__qualname__", "") or coroutine)
+        frames, _ = chain(task, running)
+        yield [task.get_name(), name, is_running(task), frames]
+
+
+def _rank(task: asyncio.Task[Any]) -> tuple[int, str]:
+    """So that Task-10 comes after Task-9."""
+    return len(task.get_name()), task.get_name()
 
 
 def _line(frame: FrameType) -> Frame:
@@ -90,12 +123,14 @@ def _behind(awaited: Any) -> Any:
 def _kept_by(frame: FrameType | None) -> Any:
     """The task that a function of asyncio waits for by a future of its own. `None`: there is none.
 
-    `wait` does that, and `wait_for` before CPython 3.12.
+    `wait` does that, `wait_for` before CPython 3.12, and a `TaskGroup` for its tasks.
     """
-    if frame is None or frame.f_code.co_filename != asyncio.tasks.__file__:
+    file = "" if frame is None else frame.f_code.co_filename
+    if frame is None or file not in _OF_ASYNCIO:
         return None
     known = frame.f_locals
-    return _first_pending([known.get("fut"), *(known.get("fs") or ())])
+    group = getattr(known.get("self"), "_tasks", None)
+    return _first_pending([known.get("fut"), *(known.get("fs") or ()), *(group or ())])
 
 
 def _first_pending(futures: Any) -> Any:

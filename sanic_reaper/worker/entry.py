@@ -81,6 +81,8 @@ class ProcessConfig(NamedTuple):
     """Whether the path of a request in flight is shown (`REAPER_REQUEST_PATHS`)."""
     slow_request: float = 0.0
     """Seconds after which a request that is still in flight is reported. 0: never."""
+    question_pipe: Connection | None = None
+    """The pipe in which main says what its next question is for. `None`: for a stack alone."""
 
 
 def enter(config: ProcessConfig, arguments: dict[str, Any]) -> Callable[[], None]:
@@ -155,7 +157,7 @@ def _report_to_main(
     connection: Connection, config: ProcessConfig, in_flight: InFlight
 ) -> tuple[Startup, Reports]:
     start = Startup(config.handler_timeout, config.started_at)
-    reports = Reports(connection, start.where, in_flight)
+    reports = Reports(connection, start.where, in_flight, config.question_pipe)
     start.send = reports.send
     starts.take_over(start)
     _attempt("say why its app fails to load", sanic_server.on_early_end, start.fail_early)

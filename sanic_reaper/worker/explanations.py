@@ -152,10 +152,13 @@ def innermost(frames: Sequence[Frame], place: Place | None) -> Frame | None:
 
 
 def source_of(file: str, line: int) -> str:
-    """The text of a line, after a colon. "": the file can't be read."""
+    """The text of a line, after a colon. "": the file can't be read, or can be no file's name."""
     import linecache
 
-    text = linecache.getline(file, line).strip()
+    try:
+        text = linecache.getline(file, line).strip()
+    except ValueError:  # a null byte, or what no encoding has: user code can write to the pipe
+        return ""
     return f":  {text}" if text else ""
 
 

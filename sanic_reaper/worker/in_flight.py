@@ -14,8 +14,8 @@ from ..compat import sanic_requests
 from ..compat.sanic_requests import Found
 from .awaits import chain, is_running
 
-LONGEST_PATH = 200
-"""Maximum length of a path, in characters. A longer one is cut off."""
+LONGEST = 200
+"""Maximum length of a path and of the other texts, in characters. A longer one is cut off."""
 
 
 class InFlight:
@@ -31,12 +31,15 @@ class InFlight:
         self._shows_paths = shows_paths
 
     def found(self) -> list[Found]:
-        """The requests, the oldest first. Empty if Sanic's protocol has other attributes."""
+        """The requests, the oldest first. Empty if Sanic's protocol has other attributes.
+
+        Never fails: without heartbeats a healthy worker would be taken for a hung one.
+        """
         try:
             return sorted(
                 sanic_requests.in_flight(self._connections), key=lambda found: found.began
             )
-        except AttributeError:
+        except Exception:  # the contract "requests in flight" has said so at the start
             return []
 
     def foremost(self, found: list[Found], most: int) -> list[Found]:
@@ -57,20 +60,23 @@ class InFlight:
         return len(found), age(found[0]) if found else 0.0
 
     def described(self, found: Found, frame: FrameType | None = None) -> list[Any]:
-        """The fields of the message `request`.
+        """The fields of the message `request`. Never fails, whatever the app's request does.
 
         Args:
             found: one of `found`.
             frame: the frame that this thread runs now, in a signal handler. `None`: elsewhere.
         """
         request = found.request
-        frames, runs = chain(found.task, frame) if found.task is not None else ([], False)
+        try:
+            frames, runs = ([], False) if found.task is None else chain(found.task, frame)
+        except Exception:  # it awaits an object whose attributes fail
+            frames, runs = [], False
         return [
-            str(request.method),
-            str(request.path)[:LONGEST_PATH] if self._shows_paths else "",
-            str(getattr(request, "name", None) or ""),
-            _id_of(request),
-            found.stage,
+            _text_of(request, "method"),
+            _text_of(request, "path") if self._shows_paths else "",
+            _text_of(request, "name"),
+            _text_of(request, "id"),
+            sanic_requests.stage_of(found, frames),
             round(age(found), 3),
             found.connection,
             runs,
@@ -83,8 +89,8 @@ def age(found: Found) -> float:
     return time.perf_counter() - found.began
 
 
-def _id_of(request: Any) -> str:
+def _text_of(request: Any, name: str) -> str:
     try:
-        return str(request.id)
-    except Exception:  # the app may make the id by its own method
+        return str(getattr(request, name) or "")[:LONGEST]
+    except Exception:  # the app can have a class of its own, and bytes in a path can be no text
         return ""

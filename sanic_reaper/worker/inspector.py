@@ -1,4 +1,4 @@
-"""Two more commands for Sanic's Inspector: `sanic inspect reaper` and `sanic inspect dump WORKER`.
+"""More commands for Sanic's Inspector: `sanic inspect reaper`, `dump WORKER` and `requests`.
 
 Each method of the Inspector's class is a command, protected by the Inspector's API key. Imported
 only where an Inspector runs: in main, and in the Inspector's process.
@@ -48,6 +48,27 @@ class Commands:
         except (OSError, LookupError) as error:
             # `sanic inspect` shows only the status of a response that is not 200.
             return f"no stack: {error}"
+
+    async def requests(self, worker: str = "", *_: str) -> str:
+        """The requests in flight, and the line in which each waits.
+
+        Args:
+            worker: the worker's name, or its pid. "": all workers.
+        """
+        return await asyncio.to_thread(self._requests_of, worker)
+
+    def _requests_of(self, worker: str) -> str:
+        from ..state.requests import ask_each, text_of
+
+        directory, run, uid = self._reaper_server
+        try:
+            server = discovery.load(directory, uid, run)
+        except OSError as error:
+            return f"no requests: the state files of main can't be read: {error}"
+        named = [
+            one for one in server.living_workers if worker in ("", one.name, str(one.identity[0]))
+        ]
+        return text_of(ask_each(server, named)) or f"this server has no worker {worker}".rstrip()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the app's class, and make the class with the commands again when it is unpickled.

@@ -14,13 +14,14 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
 from ..model.questions import EVERY_REQUEST, EVERY_TASK, REQUESTS, VERSION
 from ..platform import mark_of
+from .awaits import tasks
 from .in_flight import InFlight
 
 PREFIX = b"\x1e"
@@ -40,6 +41,8 @@ class Reports:
         connection: the writing end of the pipe. It stays open for as long as the worker lives.
         where: is called when main asks for the stack. It returns the fields of `where`.
         in_flight: the requests in flight of this worker.
+        questions: the reading end of the pipe in which main says what a question is for. `None`:
+            main is of an earlier release, and asks for stacks alone.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Reports:
         connection: Connection,
         where: Callable[[FrameType | None], Any],
         in_flight: InFlight,
+        questions: Connection | None = None,
     ) -> None:
         self._connection = connection
         self._where = where
@@ -54,7 +58,12 @@ class Reports:
         self._pid = os.getpid()
         self._file = mark_of(connection.fileno())
         """What the descriptor of the pipe refers to. `None`: no longer to the pipe."""
+        self._questions = questions
+        self._questions_file = None
         os.set_blocking(connection.fileno(), False)
+        if questions is not None:
+            self._questions_file = mark_of(questions.fileno())
+            os.set_blocking(questions.fileno(), False)
         self._handler = self._answer  # one object: each look at a method makes another one
         self._request = 0
         """The signal by which main can ask. 0: none."""
@@ -119,34 +128,48 @@ class Reports:
             every: seconds between two heartbeats.
             loop: the event loop. A loop that is blocked sends none.
         """
-        self.send("beat", served.get("requests_count", 0), *self._in_flight.count())
+        in_flight, oldest = self._in_flight.count()
+        self.send("beat", served.get("requests_count", 0), in_flight, oldest)
         loop.call_later(every, self.beat, served, every, loop)
 
     def _answer(self, signum: int, frame: FrameType | None) -> None:
-        """Send the requests in flight, the tasks if that was asked, and `where` as the last one."""
+        """Send the requests in flight, the tasks if that was asked, and `where` as the last one.
+
+        Imports nothing: the signal can have interrupted an import.
+        """
+        if os.getpid() != self._pid:  # a child that this worker forked
+            return
         until = time.monotonic() + LONGEST_ANSWER
         asked = self._asked()
         found = self._in_flight.found()
         shown = found if EVERY_REQUEST in asked else self._in_flight.foremost(found, SHOWN_UNASKED)
-        for request in shown:
-            if not self._send_patiently(
-                until, "request", *self._in_flight.described(request, frame)
-            ):
-                break
+        described = (self._in_flight.described(request, frame) for request in shown)
+        self._send_each("request", until, described)
         if EVERY_TASK in asked:
-            from .tasks import described  # a worker that nobody asks has no use for it
-
-            for fields in described(frame):
-                if not self._send_patiently(until, "task", *fields):
-                    break
-        self._send_patiently(until, "where", *self._where(frame), len(found))
+            self._send_each("task", until, tasks(frame))
+        # Some time is left for this one: without it the answer would look like a held GIL.
+        self._send_each("where", until + 0.2, [[*self._where(frame), len(found)]])
 
     def _asked(self) -> list[str]:
         """What main wants to know besides the stack. It has written that before the signal."""
+        if self._questions is None or mark_of(self._questions.fileno()) != self._questions_file:
+            return []  # user code has closed it: its number can be that of a client's socket by now
         try:
-            return os.read(self._connection.fileno(), 1024).decode("ascii", "replace").split()
+            return os.read(self._questions.fileno(), 1024).decode("ascii", "replace").split()
         except OSError:
-            return []  # nothing, or the main process is of an earlier release: its pipe has one way
+            return []
+
+    def _send_each(self, word: str, until: float, each: Iterable[Sequence[object]]) -> None:
+        """Send messages of one word for as long as there is time.
+
+        Never fails: what a signal handler raises would be raised in the user's code.
+        """
+        try:
+            for fields in each:
+                if time.monotonic() >= until or not self._send_patiently(until, word, *fields):
+                    break
+        except Exception:  # what was sent so far counts, and `where` has the number of all
+            return
 
     def _send_patiently(self, until: float, *words: object) -> bool:
         """Send a message, and wait for room while main reads the ones before.

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-from ..compat.sanic_requests import WEBSOCKET
+from ..compat.sanic_requests import WEBSOCKET, Found
 from .in_flight import InFlight, age
 
 EVERY = 1.0
 """Seconds between two looks at the requests in flight."""
+
+MOST_FRAMES = 25
+"""Maximum number of frames of one report. A message longer than PIPE_BUF can be cut in a full pipe,
+which never happens to a shorter one (pipe(7))."""
 
 
 class SlowRequests:
@@ -38,15 +41,21 @@ class SlowRequests:
         Args:
             loop: the event loop.
         """
-        slow = set()
+        slow, has_room = set(), True
         for found in self._in_flight.found():
             if age(found) < self._limit:
                 break  # the oldest come first
             if found.connection == WEBSOCKET:
                 continue
-            key: tuple[int, Any] = (id(found.request), found.began)
-            slow.add(key)
-            if key not in self._reported:
-                self._send("slow", *self._in_flight.described(found))
+            key = id(found.request), found.began
+            if key not in self._reported and has_room:
+                has_room = self._report(found)
+            if key in self._reported or has_room:
+                slow.add(key)  # the others are reported at the next look
         self._reported = slow
         loop.call_later(EVERY, self.check, loop)
+
+    def _report(self, found: Found) -> bool:
+        """Report one request. Returns whether the pipe had room for it."""
+        *fields, frames = self._in_flight.described(found)
+        return self._send("slow", *fields, frames[:MOST_FRAMES])

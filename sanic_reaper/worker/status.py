@@ -81,7 +81,8 @@ def _answer(reason: str) -> dict[str, object]:
 
 def _in_flight(server: Server) -> int | None:
     """The requests in flight of all workers. `None`: no worker has told (heartbeats are off)."""
-    told = [member.moment("in_flight") for member in server.members.values()]
+    living = (member for member in server.members.values() if member.state not in GONE)
+    told = [member.moment("in_flight") for member in living]
     known = [int(number) for number in told if number is not None]
     return sum(known) if known else None
 

@@ -76,7 +76,7 @@ print(*sorted(name for name in sys.modules if name.startswith("sanic_reaper.comp
 def test_what_a_worker_loads_of_it():
     """What the main process alone touches, and the contracts, cost a worker nothing."""
     [line] = said_by(WORKER)
-    names = ("sanic_app", "sanic_extensions", "sanic_listeners", "sanic_server")
+    names = ("sanic_app", "sanic_extensions", "sanic_listeners", "sanic_requests", "sanic_server")
     assert line.split() == [f"sanic_reaper.compat.{name}" for name in names]
 
 

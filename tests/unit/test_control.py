@@ -20,6 +20,7 @@ from sanic_reaper.main import control as control_module
 from sanic_reaper.main import control_client
 from sanic_reaper.main.control import MAX_CLIENTS, Control
 from sanic_reaper.main.control_client import MAX_QUESTION
+from sanic_reaper.model.requests import InFlight
 from sanic_reaper.state.control import ask_for_stack
 from sanic_reaper.worker.explanations import EXITED
 
@@ -32,8 +33,10 @@ class Link:
     imports = False
     can_be_asked = True
     stack = "Thread 1\n"
+    in_flight = InFlight()
+    tasks = ()
 
-    def ask(self, answer):
+    def ask(self, answer, want):
         answer([("shop.py", 7, "report")], "it sits")
 
 
@@ -75,7 +78,7 @@ def test_it_says_where_a_worker_is(ask, worker):
 
 
 def test_one_that_sits_in_no_line_of_python(ask, worker, monkeypatch):
-    monkeypatch.setattr(worker.link, "ask", lambda tell: tell([], "it says nothing"))
+    monkeypatch.setattr(worker.link, "ask", lambda tell, want: tell([], "it says nothing"))
     assert ask().splitlines() == [f"{NAME} [{worker.pid}]: it says nothing", "", "Thread 1"]
 
 
@@ -104,14 +107,14 @@ def test_one_whose_code_handles_all_signals_for_it(ask, worker):
 
 
 def test_a_worker_that_exits_meanwhile(ask, worker, monkeypatch):
-    monkeypatch.setattr(worker.link, "ask", lambda tell: tell([], EXITED))
+    monkeypatch.setattr(worker.link, "ask", lambda tell, want: tell([], EXITED))
     with pytest.raises(OSError, match="it has exited"):
         ask()
 
 
 def test_a_server_that_stops_meanwhile(ask, control, worker, monkeypatch):
     asked = []
-    monkeypatch.setattr(worker.link, "ask", asked.append)
+    monkeypatch.setattr(worker.link, "ask", lambda tell, want: asked.append(tell))
 
     def stop():
         control.turn()
@@ -127,7 +130,7 @@ def test_a_server_that_stops_meanwhile(ask, control, worker, monkeypatch):
 def test_who_has_asked_wakes_nobody_any_more_whatever_he_does(tmp_path, control, worker):
     """He may hang up: his socket is readable for good then, and main would spin."""
     asked = []
-    worker.link.ask = asked.append
+    worker.link.ask = lambda tell, want: asked.append(tell)
     [connection] = connected(tmp_path, 1)
     connection.sendall(f"{NAME}\n".encode())
     control.turn()
@@ -142,7 +145,7 @@ def test_who_has_asked_wakes_nobody_any_more_whatever_he_does(tmp_path, control,
 
 def test_a_worker_that_never_answers(ask, worker, monkeypatch):
     monkeypatch.setattr(control_client, "WORKER_TIMEOUT", 0.1)
-    monkeypatch.setattr(worker.link, "ask", lambda tell: None)
+    monkeypatch.setattr(worker.link, "ask", lambda tell, want: None)
     with pytest.raises(OSError, match="the worker has not answered within"):
         ask()
 

@@ -9,6 +9,7 @@ import pytest
 
 from sanic_reaper.main.heartbeat import MAX_DELAY, MAX_KEPT_STALLS, REMEDY, Heartbeat
 from sanic_reaper.main.start_reports import stack_of
+from sanic_reaper.model.requests import InFlight
 from sanic_reaper.worker.explanations import AWAITING, BLOCKING, innermost
 
 EVERY = 1.0
@@ -20,6 +21,7 @@ class Line:
     """Stands in for main's line to a worker: what is asked is answered when the test says so."""
 
     is_deaf = False
+    in_flight = InFlight()
 
     def __init__(self) -> None:
         self.handlers = {}
@@ -69,7 +71,7 @@ def test_it_says_what_it_has_heard_and_lately():
     watched.line.hears("ready", 1.0)
     assert heartbeat.turns(time.monotonic()), "the word comes from the loop"
     assert not heartbeat.has_beaten
-    watched.line.hears("beat", 12)
+    watched.line.hears("beat", 12, 0, 0.0)
     heard = time.monotonic()
     assert (heartbeat.has_beaten, heartbeat.requests) == (True, 12)
     assert heartbeat.turns(heard + EVERY + MAX_DELAY - 0.1)
@@ -78,7 +80,7 @@ def test_it_says_what_it_has_heard_and_lately():
 
 def test_a_beat_says_that_it_turns():
     watched = Watched()
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     assert watched.heartbeat.turns(time.monotonic())
 
 
@@ -113,10 +115,10 @@ def test_a_standstill_is_reported_once_and_its_end_as_well(caplog):
     assert caplog.messages == [f"[reaper] {words}"]
     caplog.clear()
     caplog.set_level("INFO", "sanic.root")
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     assert watched.heartbeat.blocked_for == 0.0
     assert watched.heartbeat.blocked_before == pytest.approx(14.9)
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     goes_on = "Sanic-Server-0-0 [7] has recovered: its event loop turns again"
     assert caplog.messages == [f"[reaper] {goes_on}"]
     watched.stand_still(6.1)
@@ -128,14 +130,14 @@ def test_one_that_turns_again_before_it_has_answered(caplog):
     watched = Watched(warning=5.0)
     watched.stand_still(7)
     [answer] = watched.line.asked
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     words = "the event loop of Sanic-Server-0-0 [7] has been blocked for 6.0 s, and turned again"
     assert len(watched.blocked) == 1
     assert watched.blocked[0].startswith(words)
     answer([], BLOCKING)
     assert len(watched.blocked) == 1
     assert len(caplog.messages) == 1
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     watched.stand_still(7)
     assert len(watched.line.asked) == 2
 
@@ -162,7 +164,7 @@ def test_a_report_says_where_the_loop_is_blocked_and_shows_the_stack():
     assert "app.py:40" in text
     assert lines[-2:] == stack_of(FRAMES)
     assert watched.heartbeat.blocked_in == innermost(FRAMES, None)
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     assert watched.heartbeat.blocked_in is None
 
 
@@ -201,7 +203,7 @@ def test_it_is_ended_once(caplog):
     assert watched.hung == 1
     assert len(watched.line.asked) == 1
     caplog.set_level("INFO", "sanic.root")
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     assert not caplog.messages, "it is to end, whatever it does now"
 
 
@@ -237,18 +239,18 @@ def test_how_it_stands_still(how, words):
 
 def test_long_standstills_are_kept_and_short_ones_are_not():
     watched = Watched()
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     watched.stand_still(1.9)
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     assert not watched.heartbeat.stalls
     assert watched.heartbeat.blocked_before == pytest.approx(0.9)
     watched.stand_still(2.5)
-    watched.line.hears("beat", 1)
+    watched.line.hears("beat", 1, 0, 0.0)
     [(begin, end)] = watched.heartbeat.stalls
     assert end - begin == pytest.approx(1.5)
     assert watched.heartbeat.blocked_before == pytest.approx(0.9 + 1.5)
     assert end == pytest.approx(time.monotonic(), abs=5)
     for _ in range(2 * MAX_KEPT_STALLS):
         watched.stand_still(3)
-        watched.line.hears("beat", 1)
+        watched.line.hears("beat", 1, 0, 0.0)
     assert len(watched.heartbeat.stalls) == MAX_KEPT_STALLS

@@ -35,7 +35,17 @@ def busy_server(app: str = "Shop") -> Server:
     )
     lines = [
         state.line("process", pid=7, start=1, role="watchdog", name="watchdog", state="running"),
-        state.line("process", pid=8, start=1, role="worker", name="old", state="ended", began=1.0),
+        state.line(
+            "process",
+            pid=8,
+            start=1,
+            role="worker",
+            name="old",
+            state="ended",
+            began=1.0,
+            in_flight=90,
+            oldest=NOW - 900,
+        ),
         state.line("start", pid=100, start=1, imported=NOW - 49.0, ready=NOW - 47.5),
         state.line("handler", pid=100, start=1, name="warm", began=NOW - 49, ended=NOW - 48),
         state.line("counter", name="worker.started", role="worker", value=9),
@@ -61,6 +71,8 @@ def busy_server(app: str = "Shop") -> Server:
     ]
     for record in state.parse(state.encode("".join(lines))):
         server._take(*record)
+    server.members[100, 1].fields.update(in_flight="3", oldest=str(NOW - 41.5))
+    server.members[102, 1].fields.update(in_flight="0")
     return server
 
 
@@ -102,6 +114,10 @@ def value(text: str, name: str, **labels: str) -> float:
         ("orphans_swept_total", {}, 6),
         ("blocked_seconds_total", {}, 12.5),
         ("worker_startup_seconds", {"worker": "Sanic-Server-0-0"}, 2.5),
+        ("requests_in_flight", {"worker": "Sanic-Server-0-0"}, 3),
+        ("requests_in_flight", {"worker": "Sanic-Server-2-0"}, 0),
+        ("oldest_request_seconds", {"worker": "Sanic-Server-0-0"}, 41.5),
+        ("oldest_request_seconds", {"worker": "Sanic-Server-2-0"}, 0),
         ("watchdog_up", {}, 0),
         ("main_beat_age_seconds", {}, 0.5),
         ("start_time_seconds", {}, 1_700_000_940),
@@ -167,6 +183,9 @@ def test_the_status():
     workers = [one for one in found["processes"] if one["role"] == "worker"]
     assert [one["state"] for one in workers] == ["serving", "blocked", "background", "starting"]
     assert workers[0]["startup_seconds"] == 2.5
+    assert found["requests_in_flight"] == 3, "those of a worker that has ended are no more"
+    assert [one["requests_in_flight"] for one in workers] == [3, None, 0, None]
+    assert [one["oldest_request_seconds"] for one in workers] == [41.5, None, None, None]
     assert workers[0]["handlers"] == [{"name": "warm", "seconds": 1.0, "background": False}]
     assert workers[2]["doing"] == "warm_up"
     [event] = found["events"]

@@ -107,6 +107,7 @@ def test_the_page_of_the_documents_has_the_words_of_workers():
     page = (DOCS / "protocol.md").read_text()
     assert shown(worker.WORDS) in page
     assert "".join(f"| {name} | {text} |\n" for name, text in worker.SIGNALS.items()) in page
+    assert "".join(f"| `{word}` | {text} |\n" for word, text in worker.QUESTIONS.items()) in page
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGRTMAX"), reason="no real-time signals")

@@ -35,6 +35,7 @@ from sanic_reaper.protocol.worker import WORDS, read
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker import startup
 from sanic_reaper.worker.explanations import EXITED
+from sanic_reaper.worker.in_flight import InFlight
 from sanic_reaper.worker.reports import Reports
 
 
@@ -54,7 +55,7 @@ def nowhere(frame):
 
 
 def test_messages_arrive_in_order(pipe):
-    reader, reports = Reader(pipe[0]), Reports(pipe[1], nowhere)
+    reader, reports = Reader(pipe[0]), Reports(pipe[1], nowhere, InFlight([]))
     assert reports.send("begin", "handler", "file\nwith a break", 3, 0.5)
     assert reports.send("end")
     messages, stack = reader.read()
@@ -90,20 +91,20 @@ def test_a_message_that_a_stack_has_torn_is_dropped(pipe):
 
 
 def test_main_that_does_not_read_holds_nobody_up(pipe):
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     while reports.send("x" * 1000):
         pass
     assert not reports.send("x" * 1000)
 
 
 def test_main_that_is_gone_holds_nobody_up(pipe):
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     pipe[0].close()
     assert not reports.send("begin")
 
 
 def test_a_child_of_the_workers_tells_nothing(pipe):
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     child = os.fork()
     if child == 0:
         os._exit(int(reports.send("I am not the worker")))
@@ -113,21 +114,21 @@ def test_a_child_of_the_workers_tells_nothing(pipe):
 
 def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
     reader = Reader(pipe[0])
-    Reports(pipe[1], lambda frame: [True, [("app.py", 7, "load")]])
+    Reports(pipe[1], lambda frame: [True, [("app.py", 7, "load")]], InFlight([]))
 
     def asked_here():
         os.kill(os.getpid(), REQUEST)
 
     asked_here()
     messages, stack = reader.read()
-    assert messages == [["hello", VERSION, REQUEST], ["where", True, [["app.py", 7, "load"]]]]
+    assert messages == [["hello", VERSION, REQUEST], ["where", True, [["app.py", 7, "load"]], 0]]
     file, _, name = frames_of(stack)[0]
     assert (file, name) == (__file__, "asked_here")
 
 
 def test_other_threads_are_shown_apart(pipe):
     reader = Reader(pipe[0])
-    Reports(pipe[1], nowhere)
+    Reports(pipe[1], nowhere, InFlight([]))
     release = threading.Event()
 
     def waiting_elsewhere():
@@ -205,7 +206,7 @@ def test_a_start_is_due_at_the_end_of_its_time(pipe):
 
 def test_a_handler_is_due_a_second_after_its_own_limit(pipe):
     startup, link = startup_of(pipe, startup_timeout=20)
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     reports.send(*begin(1, "load", 2.0, at=1003.0))
     link.hear()
     assert startup.deadline == 1003.0 + 2 + HANDLER_GRACE
@@ -217,7 +218,7 @@ def test_a_handler_is_due_a_second_after_its_own_limit(pipe):
 def test_of_several_that_run_the_first_one_counts(pipe):
     """A worker with several apps runs handlers of several at once."""
     startup, link = startup_of(pipe, startup_timeout=20)
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     reports.send(*begin(1, "load", 4.0, at=1003.0))
     reports.send(*begin(2, "connect", 2.0, at=1003.0))
     link.hear()
@@ -229,7 +230,7 @@ def test_of_several_that_run_the_first_one_counts(pipe):
 
 def test_background_work_is_due_when_the_worker_serves(pipe):
     startup, link = startup_of(pipe, startup_timeout=20)
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     reports.send("up", 1002.0)
     for number, limit in ((1, 50.0), (2, 0.0)):
         source = f"@background(timeout={limit:g})"
@@ -246,7 +247,7 @@ def test_a_start_is_over_when_its_last_listener_is(pipe):
     startup, link = startup_of(pipe, startup_timeout=20)
     handle: Any = SimpleNamespace(name="Sanic-Server-0-0", is_server=True, reaper_role="worker")
     worker = Worker(handle, link, startup, None, None)
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
 
     def seen():
         link.hear()
@@ -320,7 +321,7 @@ def asked(pipe):
 
 
 STACK_TEXT = 'Current thread 0x1 (most recent call first):\n  File "shop.py", line {} in report\n'
-WHERE = '\x1e["where", false, []]\n'
+WHERE = '\x1e["where", false, [], 0]\n'
 
 
 def test_everybody_who_asks_is_answered_once_and_with_nothing_older(asked):
@@ -402,12 +403,12 @@ def deep() -> list[Any]:
         ["ready", True],
         ["ready", float("nan")],
         ["ready", 1e300],
-        ["beat", 1.5],
-        ["beat", 2**70],
+        ["beat", 1.5, 0, 0.0],
+        ["beat", 2**70, 0, 0.0],
         ["end", 1, 0, None],
-        ["where", 1, []],
-        ["where", True, [["file", "1", "function"]]],
-        ["where", True, [["file", 1]]],
+        ["where", 1, [], 0],
+        ["where", True, [["file", "1", "function"]], 0],
+        ["where", True, [["file", 1]], 0],
     ],
 )
 def test_what_is_not_understood(message):
@@ -423,7 +424,7 @@ def test_what_is_not_understood(message):
         ["ready", 1],
         ["ready", 1.5],
         ["begin", 1, "name", "file", 3, float("inf"), "source", 2**47, "event", 0.5],
-        ["where", True, [["file", 1, "function"]]],
+        ["where", True, [["file", 1, "function"]], 0],
     ],
 )
 def test_what_is_understood(message):
@@ -433,7 +434,7 @@ def test_what_is_understood(message):
 def test_each_word_that_a_worker_says_is_known():
     folder = Path(startup.__file__).parent
     source = "".join(file.read_text() for file in folder.glob("*.py"))
-    said = set(re.findall(r'(?:send|send_begin)\(\s*"(\w+)"', source))
+    said = set(re.findall(r'(?:send|send_begin|send_each)\(\s*"(\w+)"', source))
     assert said == WORDS.keys()
 
 
@@ -482,7 +483,7 @@ def test_a_descriptor_that_is_another_files_by_now_is_neither_read_nor_closed(pi
 
 
 def test_nothing_is_written_to_a_descriptor_that_is_another_files_by_now(pipe):
-    reports = Reports(pipe[1], nowhere)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
     mine, other = os.pipe()
     os.dup2(other, pipe[1].fileno())
     assert not reports.send("open")
@@ -498,10 +499,10 @@ def test_a_signal_that_the_users_code_handles_is_left_to_it(pipe, when):
     link = WorkerLink(me(), pipe[0], "Sanic-Server-0-0")
     asked = []
     if when == "after":
-        reports = Reports(pipe[1], nowhere)
+        reports = Reports(pipe[1], nowhere, InFlight([]))
     signal.signal(REQUEST, lambda *_: asked.append("by somebody else"))
     if when == "before":
-        reports = Reports(pipe[1], nowhere)
+        reports = Reports(pipe[1], nowhere, InFlight([]))
     assert reports.send("beat", 1)
     link.hear()
     assert link._request == REQUESTS[1]

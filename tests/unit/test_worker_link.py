@@ -72,7 +72,7 @@ def test_a_stack_that_comes_late_is_not_taken_for_a_held_gil(busy, monkeypatch):
     os.write(report.fileno(), b'  File "app.py", line 23 in handler\n')
     line.turn()
     assert not answers
-    os.write(report.fileno(), PREFIX + b'["where", false, []]\n')
+    os.write(report.fileno(), PREFIX + b'["where", false, [], 0]\n')
     line.turn()
     assert answers == [BLOCKING]
 

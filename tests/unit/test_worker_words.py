@@ -18,7 +18,7 @@ import pytest
 import sanic_reaper.worker
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
-from sanic_reaper.main.fleet import Fleet
+from sanic_reaper.main.fleet import Fleet, Pipes
 from sanic_reaper.main.worker import Worker
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
@@ -109,8 +109,9 @@ def sent_by_workers() -> dict[str, int]:
 def test_a_worker_sends_each_word_with_its_fields():
     sent = sent_by_workers()
     assert sent == {word: len(words.WORDS[word][1]) for word in sent}
-    # `begin` and `work` are sent by one call, and the fields of `where` are computed.
-    assert words.WORDS.keys() - sent.keys() == {words.BEGIN, words.WORK, words.WHERE}
+    # `begin` and `work` are sent by one call, and the fields of the others are computed.
+    computed = {words.BEGIN, words.WORK, words.WHERE, words.REQUEST, words.SLOW, words.TASK}
+    assert words.WORDS.keys() - sent.keys() == computed
 
 
 # -- main's end -----------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class Heard:
             name="Sanic-Server-0-0", is_server=True, reaper_role="worker", exitcode=None
         )
         identity = process.pid, start_of(process.pid)
-        fleet.add(handle, identity, 1000.0, reader, beat_every=1.0)
+        fleet.add(handle, identity, 1000.0, Pipes(reader), beat_every=1.0)
         [worker] = fleet.living
         assert isinstance(worker, Worker)
         self.worker = worker
