@@ -1,0 +1,237 @@
+"""Where a task waits, whatever it waits for. Each line that waits has a comment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from sanic_reaper.worker.awaits import MOST, chain, is_running, tasks
+
+LINES = Path(__file__).read_text().splitlines()
+
+
+def line_of(name: str) -> int:
+    return next(at for at, line in enumerate(LINES, 1) if line.endswith(f"# in {name}"))
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()  # in forever
+
+
+async def by_a_coroutine() -> None:
+    await forever()  # in a coroutine
+
+
+async def by_a_task() -> None:
+    await asyncio.create_task(forever())  # in a task
+
+
+async def by_a_limit() -> None:
+    await asyncio.wait_for(forever(), 600)  # in a limit
+
+
+async def by_gather() -> None:
+    await asyncio.gather(asyncio.sleep(0), forever())  # in gather
+
+
+async def by_wait() -> None:
+    await asyncio.wait([asyncio.create_task(forever())])  # in wait
+
+
+async def by_a_group() -> None:
+    async with asyncio.TaskGroup() as group:  # in a group
+        group.create_task(forever())
+
+
+async def generated():
+    yield 1
+    await forever()  # in an asynchronous generator
+
+
+async def by_a_generator() -> None:
+    async for _ in generated():  # in a loop over it
+        pass
+
+
+@types.coroutine
+def old():
+    yield from forever()  # in a generator-based one
+
+
+async def by_an_old_one() -> None:
+    await old()  # in its caller
+
+
+class Awaitable:
+    def __await__(self):
+        return forever().__await__()
+
+
+async def by_an_object() -> None:
+    await Awaitable()  # in an object
+
+
+async def by_a_shield() -> None:
+    await asyncio.shield(forever())  # in a shield
+
+
+async def by_a_future() -> None:
+    await asyncio.get_running_loop().create_future()  # in a future
+
+
+CASES = {
+    by_a_coroutine: ["forever", "a coroutine"],
+    by_a_task: ["forever", "a task"],
+    by_a_limit: ["forever", "a limit"],
+    by_gather: ["forever", "gather"],
+    by_wait: ["forever", "wait"],
+    by_a_generator: ["forever", "an asynchronous generator", "a loop over it"],
+    by_an_old_one: ["forever", "a generator-based one", "its caller"],
+    by_an_object: ["forever", "an object"],
+    by_a_shield: ["a shield"],
+    by_a_future: ["a future"],
+}
+if sys.version_info >= (3, 11):
+    CASES[by_a_group] = ["forever", "a group"]
+
+
+def own(frames) -> list[int]:
+    return [line for file, line, _ in frames if file == __file__]
+
+
+async def shown(function):
+    task = asyncio.create_task(function())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not task.done()
+    try:
+        return chain(task), is_running(task)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("function", CASES, ids=lambda function: function.__name__)
+def test_the_lines_in_which_a_task_waits(function):
+    (frames, runs), is_run = asyncio.run(shown(function))
+    assert own(frames) == [line_of(name) for name in CASES[function]]
+    assert not runs
+    assert not is_run
+
+
+def test_one_that_has_not_begun_and_one_that_has_ended():
+    async def both():
+        task = asyncio.create_task(forever())
+        before = chain(task)
+        task.cancel()
+        await asyncio.wait([task])
+        return before, chain(task)
+
+    (before, runs), after = asyncio.run(both())
+    assert [name for _, _, name in before] == ["forever"]
+    assert not runs
+    assert after == ([], False)
+
+
+def test_the_innermost_lines_of_one_that_is_very_deep():
+    async def deeper(left: int) -> None:
+        if left:
+            await deeper(left - 1)
+        else:
+            await forever()
+
+    async def deep():
+        return await shown(lambda: deeper(400))
+
+    (frames, _), _ = asyncio.run(deep())
+    assert len(frames) == MOST
+    assert frames[0][1] == line_of("forever")
+
+
+def test_what_waits_for_itself_has_an_end():
+    async def circle():
+        tasks = []
+
+        async def wait_for(other: int) -> None:
+            await asyncio.sleep(0)
+            await tasks[other]
+
+        tasks += [asyncio.create_task(wait_for(1)), asyncio.create_task(wait_for(0))]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return chain(tasks[0])
+
+    loop = asyncio.new_event_loop()  # `run` would cancel them, in a recursion without an end
+    frames, runs = loop.run_until_complete(circle())
+    loop.close()
+    assert {name for _, _, name in frames} == {"wait_for"}
+    assert len(frames) == MOST
+    assert not runs
+
+
+# -- in a signal handler --------------------------------------------------------------------------
+
+
+def in_a_handler(function):
+    """Run a coroutine function that sends SIGUSR2 to this process: what the handler found."""
+    found = []
+
+    def handler(signum, frame):
+        everything = [*asyncio.all_tasks()] if asyncio._get_running_loop() else []
+        found.append([(task.get_name(), *chain(task, frame)) for task in everything])
+        found.append([*tasks(frame)])
+
+    before = signal.signal(signal.SIGUSR2, handler)
+    try:
+        asyncio.run(function())
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    chains, fields = found
+    return {name: (frames, runs) for name, frames, runs in chains}, fields
+
+
+def interrupted() -> None:
+    os.kill(os.getpid(), signal.SIGUSR2)  # in a signal
+    for _ in range(10):
+        pass
+
+
+async def calls() -> None:
+    interrupted()  # in a task that runs
+
+
+async def runs_beside_one_that_waits():
+    waiting = asyncio.create_task(by_a_coroutine(), name="waits")
+    await asyncio.sleep(0)
+    await asyncio.create_task(calls(), name="runs")
+    waiting.cancel()
+
+
+def test_the_task_that_runs_shows_its_stack():
+    found, _ = in_a_handler(runs_beside_one_that_waits)
+    frames, runs = found["runs"]
+    assert runs
+    assert own(frames)[-1] == line_of("a task that runs")
+    assert [name for _, _, name in frames][-1] == "calls", "nothing below it"
+    frames, runs = found["waits"]
+    assert not runs
+    assert own(frames) == [line_of("forever"), line_of("a coroutine")]
+
+
+def test_every_task_with_its_name():
+    _, fields = in_a_handler(runs_beside_one_that_waits)
+    found = {name: (coroutine, runs) for name, coroutine, runs, _ in fields}
+    assert found["waits"] == ("by_a_coroutine", False)
+    assert found["runs"] == ("calls", True)
+    names = [name for name, *_ in fields]
+    assert names == sorted(names, key=lambda name: (len(name), name))
+
+
+def test_where_no_loop_runs_there_are_no_tasks():
+    assert [*tasks(None)] == []
