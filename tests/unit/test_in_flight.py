@@ -1,0 +1,301 @@
+"""The requests in flight of a worker, by the attributes of Sanic's connections."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+from sanic.http import Stage
+
+from sanic_reaper.compat.sanic_requests import share_connections
+from sanic_reaper.model.questions import RECEIVING
+from sanic_reaper.protocol import worker as words
+from sanic_reaper.worker.in_flight import LONGEST, InFlight
+from sanic_reaper.worker.slow_requests import MOST_FRAMES, SlowRequests
+
+
+class Connection:
+    """With the attributes of Sanic's protocol that are read, and a place in a set."""
+
+    def __init__(self, path="/", age=1.0, stage=Stage.HANDLER, task=None, websocket=None, **of):
+        fields = {"method": "GET", "path": path, "name": "Shop.index", "id": "17", **of}
+        self._task = task
+        self.websocket = websocket
+        self.http = SimpleNamespace(
+            request=SimpleNamespace(**fields), perft0=time.perf_counter() - age, stage=stage
+        )
+
+
+def idle() -> Connection:
+    """One that is kept alive, or has sent half a header."""
+    connection = Connection()
+    connection.http.perft0 = None
+    return connection
+
+
+def closed() -> Connection:
+    connection = Connection()
+    connection.http = None
+    return connection
+
+
+def without_a_request() -> Connection:
+    connection = Connection()
+    connection.http.request = None
+    return connection
+
+
+def of(*connections: object, shows_paths: bool = True) -> InFlight:
+    return InFlight([set(connections), set()], shows_paths)
+
+
+def paths(in_flight: InFlight, found=None) -> list[str]:
+    found = in_flight.found() if found is None else found
+    return [in_flight.described(one)[1] for one in found]
+
+
+def test_the_oldest_come_first():
+    in_flight = InFlight([{Connection("/b", 2), Connection("/a", 3)}, {Connection("/c", 1)}])
+    assert paths(in_flight) == ["/a", "/b", "/c"]
+    number, oldest = in_flight.count()
+    assert number == 3
+    assert 3.0 <= oldest < 60.0
+
+
+@pytest.mark.parametrize("connection", [idle(), closed(), without_a_request()])
+def test_a_connection_that_has_no_request(connection):
+    in_flight = of(connection)
+    assert in_flight.found() == []
+    assert in_flight.count() == (0, 0.0)
+
+
+class Changed:
+    """Of a later Sanic."""
+
+    @property
+    def http(self):
+        raise RuntimeError("not here")
+
+
+@pytest.mark.parametrize("connection", [object(), Changed(), SimpleNamespace(http=object())])
+def test_other_attributes_cost_no_heartbeat(connection):
+    in_flight = InFlight([[connection]])
+    assert in_flight.found() == []
+    assert in_flight.count() == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        (Stage.HANDLER, "handler"),
+        (Stage.RESPONSE, "response"),
+        (Stage.FAILED, "error handler"),
+        (Stage.IDLE, "after the response"),
+        (object(), ""),
+    ],
+)
+def test_its_stage(stage, name):
+    in_flight = of(Connection(stage=stage))
+    assert in_flight.described(in_flight.found()[0])[4] == name
+
+
+@pytest.mark.parametrize(
+    ("connection", "name"),
+    [
+        (Connection(), "HTTP"),
+        (Connection(stage=Stage.RESPONSE), "streaming"),
+        (Connection(websocket=object()), "WebSocket"),
+    ],
+)
+def test_its_connection(connection, name):
+    in_flight = of(connection)
+    assert in_flight.described(in_flight.found()[0])[6] == name
+
+
+class Nasty:
+    method = "GET"
+
+    @property
+    def path(self):
+        return b"\xff".decode()
+
+    @property
+    def name(self):
+        raise LookupError
+
+    @property
+    def id(self):
+        raise RuntimeError
+
+
+def test_a_request_that_can_not_be_described_is_one_all_the_same():
+    connection = Connection()
+    connection.http.request = Nasty()
+    connection._task = SimpleNamespace()  # a loop of another kind
+    in_flight = of(connection)
+    [found] = in_flight.found()
+    fields = in_flight.described(found)
+    assert fields[:4] == ["GET", "", "", ""]
+    assert fields[-2:] == [False, []]
+
+
+def test_long_texts_are_cut():
+    in_flight = of(Connection("/" + "x" * 5000, id="y" * 5000))
+    fields = in_flight.described(in_flight.found()[0])
+    assert (len(fields[1]), len(fields[3])) == (LONGEST, LONGEST)
+
+
+def test_a_path_that_is_not_to_be_shown_never_leaves_the_worker():
+    in_flight = of(Connection("/private"), shows_paths=False)
+    fields = in_flight.described(in_flight.found()[0])
+    assert "private" not in repr(fields)
+    assert fields[2] == "Shop.index"
+
+
+@pytest.mark.parametrize("word", [words.REQUEST, words.SLOW])
+def test_main_understands_the_fields(word):
+    in_flight = of(Connection())
+    fields = in_flight.described(in_flight.found()[0])
+    assert words.read([word, *fields]) == (word, fields)
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def test_where_it_waits_and_that_it_receives_its_body():
+    async def receive_more() -> None:
+        await forever()
+
+    async def shown(function):
+        task = asyncio.create_task(function())
+        await asyncio.sleep(0)
+        in_flight = of(Connection(task=task))
+        fields = in_flight.described(in_flight.found()[0])
+        task.cancel()
+        return fields
+
+    fields = asyncio.run(shown(forever))
+    assert fields[4] == "handler"
+    assert [frame[2] for frame in fields[-1]] == ["forever"]
+    fields = asyncio.run(shown(receive_more))
+    assert fields[4] == RECEIVING
+
+
+@pytest.mark.parametrize("number", [0, 1, 10, 11, 5000])
+def test_the_foremost(number):
+    in_flight = of(*(Connection(f"/{at}", number - at) for at in range(number)))
+    found = in_flight.foremost(in_flight.found(), 10)
+    assert paths(in_flight, found) == [f"/{at}" for at in range(min(number, 10))]
+
+
+def test_the_one_that_runs_is_foremost_however_young_it_is():
+    running = SimpleNamespace(get_coro=lambda: SimpleNamespace(cr_running=True))
+    waiting = [Connection(f"/{at}", 100 - at) for at in range(20)]
+    in_flight = of(*waiting, Connection("/runs", 0.1, task=running))
+    found = in_flight.foremost(in_flight.found(), 10)
+    assert [one.request.path for one in found] == ["/runs", *(f"/{at}" for at in range(9))]
+
+
+# -- where Sanic keeps its connections ------------------------------------------------------------
+
+
+def test_the_servers_of_a_worker_keep_their_connections_where_they_are_found():
+    settings = {}
+    infos = {"Other": [SimpleNamespace(settings=settings)]}
+    arguments = {"server_info": infos}
+    first, second = share_connections(arguments)
+    assert arguments["connections"] is first
+    assert settings["connections"] is second
+    assert share_connections(arguments) == [first, second], "and it is the same at a second look"
+
+
+@pytest.mark.parametrize("infos", [None, {}, {"Other": [object()]}, {"Other": 3}])
+def test_what_is_no_server_costs_only_itself(infos):
+    arguments = {"server_info": infos}
+    assert share_connections(arguments)[0] is arguments["connections"]
+
+
+# -- slow ones ------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A look once a second, when the test says so."""
+
+    def __init__(self, *connections: Connection, limit: float = 5.0) -> None:
+        self.connections = set(connections)
+        self.sent: list[tuple[str, str]] = []
+        self.room = 1000
+        self.looks = 0
+        self.slow = SlowRequests(InFlight([self.connections]), limit, self.send)
+
+    def send(self, word, *fields):
+        assert words.read([word, *fields])
+        if self.room <= len(self.sent):
+            return False
+        self.sent.append((word, fields[1]))
+        return True
+
+    def call_later(self, seconds, function, loop):
+        self.looks += 1
+
+    def look(self) -> list[str]:
+        before = len(self.sent)
+        self.slow.check(self)
+        return [path for _, path in self.sent[before:]]
+
+
+def test_a_slow_request_is_told_of_once():
+    old, young = Connection("/old", 6), Connection("/young", 4)
+    watched = Watched(old, young)
+    assert watched.look() == ["/old"]
+    assert watched.look() == []
+    young.http.perft0 -= 2
+    assert watched.look() == ["/young"]
+    assert (watched.looks, {word for word, _ in watched.sent}) == (3, {"slow"})
+
+
+def test_the_next_request_of_a_connection_is_another_one():
+    connection = Connection("/first", 6)
+    watched = Watched(connection)
+    assert watched.look() == ["/first"]
+    connection.http.request.path = "/second"
+    connection.http.perft0 -= 1
+    assert watched.look() == ["/second"]
+
+
+def test_a_websocket_is_never_slow():
+    assert Watched(Connection(age=9000, websocket=object())).look() == []
+
+
+def test_what_the_pipe_has_no_room_for_is_told_of_later():
+    watched = Watched(*(Connection(f"/{at}", 100 - at) for at in range(5)))
+    watched.room = 2
+    assert watched.look() == ["/0", "/1"]
+    watched.room = 3
+    assert watched.look() == ["/2"]
+    watched.room = 1000
+    assert watched.look() == ["/3", "/4"]
+    assert watched.look() == []
+
+
+def test_a_report_fits_into_one_write_of_a_pipe():
+    async def deeper(left: int) -> None:
+        if left:
+            await deeper(left - 1)
+        await forever()
+
+    async def report():
+        task = asyncio.create_task(deeper(90))
+        await asyncio.sleep(0)
+        sent = []
+        slow = SlowRequests(of(Connection(age=9, task=task)), 5.0, lambda *said: sent.append(said))
+        slow.check(SimpleNamespace(call_later=lambda *_: None))
+        task.cancel()
+        return sent
+
+    [(_, *fields)] = asyncio.run(report())
+    assert len(fields[-1]) == MOST_FRAMES
+    assert fields[-1][0][2] == "forever", "the innermost line is there"
