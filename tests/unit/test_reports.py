@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import fcntl
 import os
@@ -21,6 +22,9 @@ from support.programs import program
 from sanic_reaper import platform
 from sanic_reaper.config import Settings
 from sanic_reaper.main import reader as reader_module
+from sanic_reaper.main import worker_link
+from sanic_reaper.main.launcher import _pipes
+from sanic_reaper.main.question_pipe import QuestionPipe
 from sanic_reaper.main.reader import Reader
 from sanic_reaper.main.slow import SlowHandlers
 from sanic_reaper.main.start_step import BACKGROUND_GRACE, HANDLER_GRACE
@@ -28,15 +32,17 @@ from sanic_reaper.main.startup import StartupTracker
 from sanic_reaper.main.worker import Worker
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
-from sanic_reaper.model.questions import REQUEST, REQUESTS, VERSION
+from sanic_reaper.model.questions import EVERY_REQUEST, EVERY_TASK, REQUEST, REQUESTS, VERSION
+from sanic_reaper.model.requests import InFlight as Told
 from sanic_reaper.model.stacks import frames_of, other_threads
 from sanic_reaper.protocol.watchdog import NotUnderstood
 from sanic_reaper.protocol.worker import WORDS, read
 from sanic_reaper.tree.process import start_of
+from sanic_reaper.worker import reports as reports_module
 from sanic_reaper.worker import startup
-from sanic_reaper.worker.explanations import EXITED
+from sanic_reaper.worker.explanations import BLOCKING, EXITED
 from sanic_reaper.worker.in_flight import InFlight
-from sanic_reaper.worker.reports import Reports
+from sanic_reaper.worker.reports import SHOWN_UNASKED, Reports
 
 
 @pytest.fixture
@@ -550,3 +556,292 @@ def test_a_worker_that_can_not_be_asked_does_not_always_import_the_app(pipe, sai
 
 def me() -> tuple[int, int]:
     return os.getpid(), start_of(os.getpid())
+
+
+# -- what a question wants ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ends():
+    """The ends of a worker's two pipes, as the launcher makes them: main's, and the worker's."""
+    before = signal.getsignal(REQUEST)
+    ours, theirs = _pipes()
+    yield ours, theirs
+    faulthandler.unregister(REQUEST)
+    signal.signal(REQUEST, before)
+    for end in (*ours, *theirs):
+        end.close()
+
+
+class Many:
+    """Stands in for the requests in flight of a worker."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.frames: list[Any] = []
+
+    def found(self):
+        return list(range(self.number))
+
+    def foremost(self, found, most):
+        return found[:most]
+
+    def described(self, found, frame=None):
+        if found == "bad":
+            raise ValueError
+        return ["GET", f"/{found}", "", "", "handler", 1.0, "HTTP", False, self.frames]
+
+
+def answer_of(ends, many, *wanted):
+    """What main reads after a question, as far as a pipe holds it."""
+    reader, reports = Reader(ends[0].reports), Reports(ends[1].reports, nowhere, many, ends[1][1])
+    questions = QuestionPipe(ends[0].questions)
+    for words in wanted:
+        questions.write(words)
+    os.kill(os.getpid(), REQUEST)
+    messages, stack = reader.read()
+    assert reports
+    reader.close()
+    questions.close()
+    return messages[1:], stack
+
+
+def paths_in(messages):
+    return [message[2] for message in messages if message[0] == "request"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"), [((), SHOWN_UNASKED), ((EVERY_REQUEST,), 25), (("nonsense",), 10)]
+)
+def test_an_answer_has_the_foremost_requests_or_every_one(ends, wanted, number):
+    messages, stack = answer_of(ends, Many(25), *wanted)
+    assert paths_in(messages) == [f"/{at}" for at in range(number)]
+    assert messages[-1] == ["where", False, [], 25], "it is the last one, and has their number"
+    assert frames_of(stack)
+    for message in messages:
+        assert read(message)
+
+
+def test_a_question_counts_once(ends):
+    reader, reports = Reader(ends[0].reports), Reports(ends[1][0], nowhere, Many(25), ends[1][1])
+    questions = QuestionPipe(ends[0].questions)
+    questions.write(EVERY_REQUEST)
+    for number in (25, SHOWN_UNASKED):
+        os.kill(os.getpid(), REQUEST)
+        assert len(paths_in(reader.read()[0])) == number
+    assert reports
+    reader.close()
+    questions.close()
+
+
+def test_tasks_are_those_of_the_loop(ends):
+    async def asked():
+        waiting = asyncio.create_task(asyncio.sleep(60), name="ticker")
+        await asyncio.sleep(0)
+        messages, _ = answer_of(ends, Many(0), EVERY_TASK)
+        waiting.cancel()
+        return messages
+
+    messages = asyncio.run(asked())
+    tasks = {message[1]: message[2:] for message in messages if message[0] == "task"}
+    assert tasks["ticker"][:2] == ["sleep", False]
+    assert [running for _, running, _ in tasks.values()].count(True) == 1
+    assert messages[-1][0] == "where"
+
+
+def test_a_request_that_fails_to_be_described_fails_nothing_else(ends):
+    many = Many(3)
+    many.found = lambda: [0, "bad", 2]
+    messages, _ = answer_of(ends, many)
+    assert paths_in(messages) == ["/0"]
+    assert messages[-1] == ["where", False, [], 3]
+
+
+def test_a_stack_that_is_deep_arrives_as_a_whole(ends):
+    """A pipe holds it. A socket does not: the kernel charges each small write for a whole page."""
+
+    def deeper(left):
+        return deeper(left - 1) if left else answer_of(ends, Many(0))
+
+    _, stack = deeper(80)
+    assert [name for _, _, name in frames_of(stack)].count("deeper") == 81
+
+
+def test_a_long_answer_waits_for_main_to_read(ends):
+    many = Many(3000)
+    many.frames = [["/srv/shop/app.py", 3, "load"]] * 20
+    reader = Reader(ends[0].reports)
+    reports = Reports(ends[1].reports, nowhere, many, ends[1].questions)
+    found: list[Any] = []
+
+    def read_on():
+        while not found or found[-1][0] != "where":
+            found.extend(reader.read()[0])
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    questions = QuestionPipe(ends[0].questions)
+    questions.write(EVERY_REQUEST)
+    os.kill(os.getpid(), REQUEST)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert len(paths_in(found)) == 3000
+    assert reports
+    reader.close()
+    questions.close()
+
+
+def test_main_that_does_not_read_gets_what_the_pipe_holds(ends, monkeypatch):
+    monkeypatch.setattr(reports_module, "LONGEST_ANSWER", 0.2)
+    many = Many(3000)
+    many.frames = [["/srv/shop/app.py", 3, "load"]] * 20
+    messages, _ = answer_of(ends, many, EVERY_REQUEST)
+    assert 10 < len(paths_in(messages)) < 3000
+
+
+def test_nothing_is_read_from_a_descriptor_that_is_another_files_by_now(ends):
+    """A client's request would be eaten, by a worker whose code has closed what is not its own."""
+    reports = Reports(ends[1].reports, nowhere, Many(25), ends[1].questions)
+    read_end, write_end = os.pipe()
+    os.dup2(read_end, ends[1].questions.fileno())
+    os.write(write_end, b"GET / HTTP/1.1")
+    os.kill(os.getpid(), REQUEST)
+    assert reports
+    assert os.read(read_end, 100) == b"GET / HTTP/1.1"
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_nothing_is_written_to_a_question_pipe_that_user_code_has_closed(ends):
+    questions = QuestionPipe(ends[0].questions)
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    taken = os.dup2(write_end, questions._fd)
+    questions.write(EVERY_REQUEST)
+    questions.close()
+    with pytest.raises(BlockingIOError):
+        os.read(read_end, 100)
+    for fd in (read_end, write_end, taken):
+        os.close(fd)
+
+
+def test_a_worker_that_reads_no_questions_holds_nobody_up(ends):
+    questions = QuestionPipe(ends[0].questions)
+    for _ in range(100_000):
+        questions.write(EVERY_REQUEST)
+    ends[1].questions.close()
+    questions.write(EVERY_REQUEST)
+    questions.close()
+    QuestionPipe(None).write(EVERY_REQUEST)
+
+
+# -- several who want different things ------------------------------------------------------------
+
+
+class Asking:
+    """Main's link to a process that shows what the test says, and who was answered how."""
+
+    def __init__(self, link, show) -> None:
+        self.link = link
+        self.show = show
+        self.answers: list[tuple[str, str, int]] = []
+
+    def ask(self, who, want="", is_verdict=False):
+        def reply(frames, how):
+            self.answers.append((who, how, len(self.link.in_flight.requests)))
+
+        self.link.ask(reply, is_verdict, want)
+
+    def answer(self, requests=0, total=None):
+        self.show(STACK_TEXT.format(1))
+        for at in range(requests):
+            self.show(f'\x1e["request","GET","/{at}","","","handler",1.0,"HTTP",false,[]]\n')
+        self.show(f'\x1e["where", false, [], {requests if total is None else total}]\n')
+        self.link.turn()
+
+
+@pytest.fixture
+def asking(asked):
+    link, show, _ = asked
+    return Asking(link, show)
+
+
+def test_who_wants_the_same_shares_the_answer(asking):
+    asking.ask("one", EVERY_REQUEST)
+    asking.ask("two", EVERY_REQUEST)
+    asking.ask("a dump")
+    asking.answer(requests=3)
+    assert asking.answers == [(who, BLOCKING, 3) for who in ("one", "two", "a dump")]
+    assert asking.link.in_flight.total == 3
+    assert asking.link.answered_at is not None
+
+
+def test_who_wants_more_gets_the_next_answer(asking):
+    asking.ask("a dump")
+    asking.ask("all", EVERY_REQUEST)
+    asking.ask("tasks", EVERY_TASK)
+    asking.ask("all of them too", EVERY_REQUEST)
+    asking.answer(requests=1)
+    assert asking.answers == [("a dump", BLOCKING, 1)]
+    assert asking.link.answered_at is None, "the next answer is awaited"
+    asking.answer(requests=20)
+    assert asking.answers[1:] == [("all", BLOCKING, 20), ("all of them too", BLOCKING, 20)]
+    asking.answer()
+    assert asking.answers[3:] == [("tasks", BLOCKING, 0)]
+
+
+def test_a_verdict_takes_whatever_answer_comes_next(asking):
+    asking.ask("all", EVERY_REQUEST)
+    asking.ask("a verdict", is_verdict=True)
+    asking.answer(requests=2)
+    assert [who for who, *_ in asking.answers] == ["all", "a verdict"]
+
+
+def test_nothing_is_known_of_the_requests_while_an_answer_is_awaited(asking):
+    asking.ask("one")
+    asking.answer(requests=2)
+    assert asking.link.in_flight.total == 2
+    asking.ask("two")
+    assert asking.link.in_flight == Told()
+    assert asking.link.answered_at is None
+
+
+def test_each_of_several_wants_hears_of_an_exit(asking):
+    for who, want in (("a", ""), ("b", EVERY_REQUEST), ("c", EVERY_TASK), ("d", EVERY_REQUEST)):
+        asking.ask(who, want)
+    asking.link.close()
+    assert sorted(asking.answers) == [(who, EXITED, 0) for who in "abcd"]
+
+
+def test_a_list_may_take_longer_than_a_stack_and_not_for_ever(asking, monkeypatch):
+    asking.ask("all", EVERY_REQUEST)
+    asking.show(STACK_TEXT.format(1))
+    asking.show('\x1e["request","GET","/","","","handler",1.0,"HTTP",false,[]]\n')
+    asking.link.turn()
+    asking.link._asked -= worker_link.LATEST + 0.1
+    asking.link.turn()
+    assert asking.answers == [], "its first part has come"
+    asking.link._asked -= worker_link.LISTING
+    asking.link.turn()
+    assert asking.answers == [("all", f"{BLOCKING}, in C code that holds the GIL", 0)]
+
+
+def test_a_list_of_which_nothing_comes_takes_no_longer_than_a_stack(asking):
+    asking.ask("all", EVERY_REQUEST)
+    asking.show(STACK_TEXT.format(1))
+    asking.link.turn()
+    asking.link._asked -= worker_link.LATEST + 0.1
+    asking.link.turn()
+    assert asking.answers == [("all", f"{BLOCKING}, in C code that holds the GIL", 0)]
+
+
+def test_main_is_woken_by_a_worker_that_lists_and_by_no_other(asking):
+    assert asking.link.news == []
+    asking.ask("a dump")
+    assert asking.link.news == []
+    asking.answer()
+    asking.ask("all", EVERY_REQUEST)
+    [fd] = asking.link.news
+    assert platform.mark_of(fd) is not None
+    asking.answer()
+    assert asking.link.news == []
