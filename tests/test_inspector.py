@@ -75,5 +75,10 @@ def test_the_inspector_shows_stacks(launch, ports):
     assert "in block" in inspect(port, "dump", name).stdout
     assert "no worker of this server is called nobody" in inspect(port, "dump", "nobody").stdout
     assert "in block" not in inspect(port, "dump", name, key="another").stdout
+    shown = inspect(port, "requests").stdout
+    assert "GET /do/block:20 " in shown
+    assert "runs now" in shown
+    assert "in block" in shown
+    assert "/do/block" not in inspect(port, "requests", key="another").stdout
     server.send(SIGTERM)
     server.wait_gone()

@@ -32,8 +32,14 @@ def line_of(name: str) -> int:
 def begin(launch) -> Begin:
     """Start `subjects/waiting.py`, and wait until it serves."""
 
-    def start(method: str = "fork", uvloop: bool = False, second: int = 0, **config: Any) -> Server:
-        how = {"method": method, "uvloop": uvloop, "second": second}
+    def start(
+        method: str = "fork",
+        uvloop: bool = False,
+        second: int = 0,
+        background: bool = False,
+        **config: Any,
+    ) -> Server:
+        how = {"method": method, "uvloop": uvloop, "second": second, "background": background}
         how["config"] = {**LIMITS, **config}
         server = launch(
             SUPERVISED, argv=[sys.executable, str(APP)], env={"WAITING": json.dumps(how)}
@@ -184,10 +190,46 @@ def test_the_gil_in_c_leaves_the_stacks(begin, open_):
     assert said["requests"] == []
 
 
+def test_a_body_that_has_not_arrived(begin):
+    server = begin(REQUEST_TIMEOUT=600)
+    connection = KeptAlive(server.port)
+    connection.send("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    [request] = wait_for_requests(server, 1)
+    assert (request["method"], request["path"]) == ("POST", "/body")
+    assert request["stage"] == "receiving the body"
+    connection.send("defghij")
+
+    def is_handled() -> bool:
+        return asked(server)[0]["stage"] == "handler"
+
+    wait_until(is_handled, START, server.describe)
+    assert own_lines(asked(server)[0])[0] == line_of("body")
+
+
+def test_what_is_no_request(begin):
+    server = begin(background=True)
+    assert asked(server) == []
+    [worker] = [name for name in server.ask("ps").text.split() if name.startswith("Sanic-Server")]
+    text = server.ask("dump", worker, "--tasks").text
+    for function, comment in (("tick", "tick"), ("warm_up", "background")):
+        assert f'waiting.py", line {line_of(comment)} in {function}' in text
+    assert "\nticker: " in text
+
+
+@pytest.mark.parametrize("mode", ["single", "create_server"])
+def test_where_there_is_no_main_process_there_is_nobody_to_ask(launch, mode):
+    server = launch(SUPERVISED, argv=[sys.executable, "modes.py", mode])
+    server.wait_for("after_server_start done" if mode == "single" else "up")
+    said = server.ask("requests")
+    assert said.code == 1
+    assert "(under ASGI, and in a single process, none can)" in said.text
+
+
 def test_tasks(begin):
     server = begin()
     said = server.ask("dump", "main", "--tasks")
     assert said.code == 0
+    assert "main runs no event loop, and has no tasks" in said.text
     [worker] = [name for name in server.ask("ps").text.split() if name.startswith("Sanic-Server")]
     said = server.ask("dump", worker, "--tasks")
     assert re.search(
@@ -245,6 +287,26 @@ def test_a_replaced_worker_tells_what_it_loses(begin, open_):
     wait_for_requests(server, 1)
     assert server.get("/replace")[0] == 200
     server.wait_for_output("lost: GET /await/1")
+
+
+def test_a_recycled_worker_tells_what_it_loses(begin, open_):
+    server = begin(
+        GRACEFUL_SHUTDOWN_TIMEOUT=60, REAPER_SHUTDOWN_TIMEOUT=4.0, REAPER_MAX_LIFETIME=3.0
+    )
+    open_(server, "/await/1")
+    server.wait_for_output("lost: GET /await/1")
+    assert "did not stop in time after it was replaced" in server.output()
+
+
+def test_a_forced_stop_tells_what_it_loses(begin, open_):
+    server = begin(GRACEFUL_SHUTDOWN_TIMEOUT=60, REAPER_SHUTDOWN_TIMEOUT=30.0)
+    open_(server, "/await/1")
+    wait_for_requests(server, 1)
+    server.send(SIGTERM)
+    server.wait_for_output("waits for 1 request, GET /await/1")
+    server.send(SIGTERM)
+    server.wait_gone()
+    assert [one.partition(" (")[0] for one in lost(server)] == ["GET /await/1"]
 
 
 def test_without_paths(begin, open_):

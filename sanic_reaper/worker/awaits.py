@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from .stepping import HandlerRun
+
 if TYPE_CHECKING:
     from ..model.stacks import Frame
 
@@ -57,7 +59,7 @@ def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[li
         if running is not None and getattr(awaited, "cr_running", False):
             return _stack(running, frame), True
         found.append(frame)
-        awaited = following
+        awaited = following if (stepped := HandlerRun.coroutine_of(frame)) is None else stepped
     return [_line(frame) for frame in reversed(found)], False
 
 

@@ -7,6 +7,7 @@ import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .alarm import Alarm
@@ -97,6 +98,12 @@ class HandlerRun:
                     step = lambda: self._coroutine.throw(thrown)  # noqa: B023, E731
                 else:
                     step = lambda: self._coroutine.send(None)  # noqa: E731
+
+    @classmethod
+    def coroutine_of(cls, frame: FrameType) -> Any:
+        """The handler that a frame runs step by step. `None`: it is no frame of `__await__`."""
+        is_ours = frame.f_code is cls.__await__.__code__
+        return frame.f_locals["self"]._coroutine if is_ours else None
 
     def _translated(self, error: BaseException) -> BaseException:
         """The timeout, if an error is the cancellation by which `_wake` has reported it."""

@@ -17,7 +17,7 @@ from events import emit
 from sanic import Blueprint, HTTPResponse, Request, Sanic, Websocket
 from sanic.response import text
 
-from sanic_reaper import Reaper
+from sanic_reaper import Reaper, background
 
 HOW: dict[str, Any] = json.loads(os.environ["WAITING"])
 
@@ -34,6 +34,13 @@ other.config.USE_UVLOOP = HOW["uvloop"]
 @app.main_process_start
 async def start(app: Sanic) -> None:
     emit("main_process_start")
+
+
+@app.before_server_start
+@background(ready_when_done=False)
+async def warm_up(app: Sanic) -> None:
+    if HOW.get("background"):
+        await asyncio.sleep(3600)  # in background
 
 
 @app.after_server_start

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sanic_reaper.worker.awaits import MOST, chain, is_running, tasks
+from sanic_reaper.worker.stepping import HandlerRun
 
 LINES = Path(__file__).read_text().splitlines()
 
@@ -77,6 +78,10 @@ async def by_an_object() -> None:
     await Awaitable()  # in an object
 
 
+async def by_steps() -> None:
+    await HandlerRun(forever())  # in steps
+
+
 async def by_a_shield() -> None:
     await asyncio.shield(forever())  # in a shield
 
@@ -94,6 +99,7 @@ CASES = {
     by_a_generator: ["forever", "an asynchronous generator", "a loop over it"],
     by_an_old_one: ["forever", "a generator-based one", "its caller"],
     by_an_object: ["forever", "an object"],
+    by_steps: ["forever", "steps"],
     by_a_shield: ["a shield"],
     by_a_future: ["a future"],
 }
@@ -165,6 +171,8 @@ def test_what_waits_for_itself_has_an_end():
         tasks += [asyncio.create_task(wait_for(1)), asyncio.create_task(wait_for(0))]
         for _ in range(5):
             await asyncio.sleep(0)
+        for task in tasks:
+            task._log_destroy_pending = False
         return chain(tasks[0])
 
     loop = asyncio.new_event_loop()  # `run` would cancel them, in a recursion without an end
