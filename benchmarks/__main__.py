@@ -9,7 +9,16 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import cleanup, footprint, handlers, methods, respawn, soak, throughput
+from benchmarks import (
+    cleanup,
+    footprint,
+    handlers,
+    methods,
+    requests,
+    respawn,
+    soak,
+    throughput,
+)
 from benchmarks.peers import page
 from benchmarks.support import tidy_when_ended
 
@@ -59,7 +68,7 @@ def main() -> None:
     start = time.monotonic()
     # Measured by a command of its own, which needs those servers, root, and half an hour.
     sections = [page.markdown(page.load())] if page.DATA.exists() else []
-    for subject in (cleanup, throughput, handlers, footprint, methods, respawn, soak):
+    for subject in (cleanup, throughput, handlers, requests, footprint, methods, respawn, soak):
         sections.append(subject.measure().markdown())
         print(sections[-1], flush=True)
     minutes = (time.monotonic() - start) / 60

@@ -6,6 +6,7 @@ Both shapes extend the app, so that the one difference between them is the Reape
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -62,7 +63,34 @@ for number in range(int(os.environ["BENCH_ROUTES"])):
     app.add_route(hello, f"/hello/{number}", name=f"hello_{number}")
 
 
-if os.environ["BENCH_STATE"] == "full":
+if os.environ["BENCH_STATE"] == "waiting":
+    app.config.RESPONSE_TIMEOUT = 3600
+    pauses = [0.0]
+
+    @app.get("/wait")
+    async def wait(request: Request) -> HTTPResponse:
+        await asyncio.Event().wait()
+        return text("never")
+
+    @app.get("/pause")
+    async def pause(request: Request) -> HTTPResponse:
+        longest, pauses[:] = max(pauses), [0.0]
+        return text(str(longest))
+
+    @app.after_server_start
+    async def begin_to_watch(app: Sanic[Any, Any]) -> None:
+        app.add_task(watch_pauses())
+
+    async def watch_pauses() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            pauses[0] = max(pauses[0], time.perf_counter() - before)
+
+
+if os.environ["BENCH_STATE"] in ("full", "slow"):
+    if os.environ["BENCH_STATE"] == "slow":
+        app.config.REAPER_SLOW_REQUEST = 5.0
     app.config.update(
         REAPER_HEARTBEAT_TIMEOUT=60.0,
         REAPER_MAX_REQUESTS=10**9,

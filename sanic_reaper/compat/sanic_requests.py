@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sanic.http import Stage
-
 from ..model.questions import RECEIVING
 from .sanic_server import is_websocket
 
@@ -20,12 +18,15 @@ if TYPE_CHECKING:
 
 HANDLER = "handler"
 STAGES = {
-    Stage.HANDLER: HANDLER,
-    Stage.RESPONSE: "response",
-    Stage.FAILED: "error handler",
-    Stage.IDLE: "after the response",
+    "HANDLER": HANDLER,
+    "RESPONSE": "response",
+    "FAILED": "error handler",
+    "IDLE": "after the response",
 }
 """How the stages of `sanic.http.Http` are called, once the header of the request has arrived."""
+
+STREAMING = "RESPONSE"
+"""The name of the stage in which a response has begun."""
 
 RECEIVES = "receive_more"
 """The method of Sanic's protocol in which a request waits for the rest of its body."""
@@ -102,8 +103,8 @@ def in_flight(connections: list[set[Any]]) -> Iterator[Found]:
             http = protocol.http
             if http is None or http.perft0 is None or http.request is None:
                 continue
-            kind = "streaming" if http.stage is Stage.RESPONSE else "HTTP"
+            stage = getattr(http.stage, "name", "")
+            kind = "streaming" if stage == STREAMING else "HTTP"
             if is_websocket(protocol):
                 kind = WEBSOCKET
-            stage = STAGES.get(http.stage, "")
-            yield Found(http.request, protocol._task, http.perft0, stage, kind)
+            yield Found(http.request, protocol._task, http.perft0, STAGES.get(stage, ""), kind)

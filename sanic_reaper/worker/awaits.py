@@ -9,7 +9,7 @@ import asyncio
 import gc
 from collections import deque
 from collections.abc import Iterator
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from .stepping import HandlerRun
@@ -49,11 +49,11 @@ def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[li
     for _ in range(MOST_STEPS):  # what awaits itself has no end
         if awaited is None:
             break
-        attributes = next((kind for kind in _KINDS if hasattr(awaited, kind[0])), None)
+        attributes = _attributes_of(awaited)
         if attributes is None:
             awaited = _behind(awaited) or _kept_by(found[-1] if found else None)
             continue
-        frame, following = (getattr(awaited, name) for name in attributes)
+        frame, following = getattr(awaited, attributes[0]), getattr(awaited, attributes[1])
         if frame is None:
             break  # it has ended
         if running is not None and getattr(awaited, "cr_running", False):
@@ -61,6 +61,12 @@ def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[li
         found.append(frame)
         awaited = following if (stepped := HandlerRun.coroutine_of(frame)) is None else stepped
     return [_line(frame) for frame in reversed(found)], False
+
+
+def _attributes_of(awaited: Any) -> tuple[str, str] | None:
+    if isinstance(awaited, CoroutineType):
+        return _KINDS[0]  # nearly always, so it is found first
+    return next((kind for kind in _KINDS if hasattr(awaited, kind[0])), None)
 
 
 def is_running(task: asyncio.Task[Any] | None) -> bool:

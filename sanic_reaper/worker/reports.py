@@ -14,7 +14,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
@@ -29,6 +29,9 @@ PREFIX = b"\x1e"
 
 SHOWN_UNASKED = 10
 """Maximum number of requests that each answer has. Every one is there if that was asked."""
+
+AT_ONCE = 16_384
+"""Bytes of an answer from which on they are written."""
 
 LONGEST_ANSWER = 2.0
 """Seconds for which an answer waits for the main process to read, in all."""
@@ -60,6 +63,8 @@ class Reports:
         """What the descriptor of the pipe refers to. `None`: no longer to the pipe."""
         self._questions = questions
         self._questions_file = None
+        self._torn = b""
+        """A line break, if only the beginning of the last message was written. Else empty."""
         os.set_blocking(connection.fileno(), False)
         if questions is not None:
             self._questions_file = mark_of(questions.fileno())
@@ -102,11 +107,13 @@ class Reports:
         if mark_of(self._connection.fileno()) != self._file:
             self._give_up()
             return False
-        message = _encoded(words)
+        message = self._torn + _encoded(words)
         try:
-            return os.write(self._connection.fileno(), message) == len(message)
+            written = os.write(self._connection.fileno(), message)
         except OSError:
             return False
+        self._torn = b"" if written == len(message) else b"\n"
+        return not self._torn
 
     def _give_up(self) -> None:
         """Write nothing more: user code has closed the pipe.
@@ -160,41 +167,54 @@ class Reports:
             return []
 
     def _send_each(self, word: str, until: float, each: Iterable[Sequence[object]]) -> None:
-        """Send messages of one word for as long as there is time.
-
-        Never fails: what a signal handler raises would be raised in the user's code.
-        """
-        try:
-            for fields in each:
-                if time.monotonic() >= until or not self._send_patiently(until, word, *fields):
-                    break
-        except Exception:  # what was sent so far counts, and `where` has the number of all
-            return
-
-    def _send_patiently(self, until: float, *words: object) -> bool:
-        """Send a message, and wait for room while main reads the ones before.
+        """Send messages of one word, several by one write, for as long as there is time.
 
         Args:
             until: monotonic time at which the rest is dropped.
         """
+        text = b""
+        for message in _encoded_each(word, each):
+            text += message
+            if len(text) >= AT_ONCE:
+                if not self._write_patiently(text, until):
+                    return
+                text = b""
+        self._write_patiently(text, until)
+
+    def _write_patiently(self, text: bytes, until: float) -> bool:
+        """Write messages, and wait for room while main reads. Returns whether all are written."""
         fd = self._connection.fileno()
         if mark_of(fd) != self._file:
             self._give_up()
             return False
-        rest = _encoded(words)
+        rest = self._torn + text
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
         while rest:
             try:
                 rest = rest[os.write(fd, rest) :]
+                self._torn = b"\n"  # until the last byte is written
             except BlockingIOError:
                 left = until - time.monotonic()
                 if left <= 0.0 or not poll.poll(left * 1000):
                     return False
             except OSError:
                 return False
+        self._torn = b""
         return True
 
 
 def _encoded(words: Sequence[object]) -> bytes:
     return PREFIX + json.dumps(words, default=str).encode() + b"\n"
+
+
+def _encoded_each(word: str, each: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """Messages of one word, until one of them fails to be made.
+
+    What a signal handler raises would be raised in the user's code.
+    """
+    try:
+        for fields in each:
+            yield _encoded((word, *fields))
+    except Exception:  # what there is so far counts, and `where` has the number of all
+        return

@@ -159,6 +159,13 @@ WORKERS = (
         line=r"\bhttp\b",
     ),
     rename("recv_buffer", "received"),
+    rename("perft0", "handled_since"),
+    rename("_task", "_connection_task"),
+    Future(
+        "connections of worker_serve",
+        edits=[edit(r"\bconnections\b(?=[=,])", "protocols", "sanic/worker/serve.py")],
+        line="connections",
+    ),
     Future(
         "multiplexer of an app",
         edits=[

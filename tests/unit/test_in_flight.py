@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from sanic.http import Stage
 
-from sanic_reaper.compat.sanic_requests import share_connections
+from sanic_reaper.compat.sanic_requests import STAGES, share_connections
 from sanic_reaper.model.questions import RECEIVING
 from sanic_reaper.protocol import worker as words
 from sanic_reaper.worker.in_flight import LONGEST, InFlight
@@ -99,6 +99,10 @@ def test_other_attributes_cost_no_heartbeat(connection):
 def test_its_stage(stage, name):
     in_flight = of(Connection(stage=stage))
     assert in_flight.described(in_flight.found()[0])[4] == name
+
+
+def test_sanic_has_these_stages():
+    assert STAGES.keys() <= {stage.name for stage in Stage}
 
 
 @pytest.mark.parametrize(

@@ -697,6 +697,21 @@ def test_main_that_does_not_read_gets_what_the_pipe_holds(ends, monkeypatch):
     many.frames = [["/srv/shop/app.py", 3, "load"]] * 20
     messages, _ = answer_of(ends, many, EVERY_REQUEST)
     assert 10 < len(paths_in(messages)) < 3000
+    assert len(messages) == len(paths_in(messages)), "there was no room for the last one"
+
+
+def test_what_follows_a_message_that_was_cut_is_a_line_of_its_own(ends, monkeypatch):
+    monkeypatch.setattr(reports_module, "LONGEST_ANSWER", 0.1)
+    reader, reports = Reader(ends[0][0]), Reports(ends[1][0], nowhere, Many(3000), ends[1][1])
+    questions = QuestionPipe(ends[0].questions)
+    questions.write(EVERY_REQUEST)
+    questions.close()
+    os.kill(os.getpid(), REQUEST)
+    assert reports._torn
+    reader.read()
+    assert reports.send("open")
+    assert reader.read()[0] == [["open"]]
+    reader.close()
 
 
 def test_nothing_is_read_from_a_descriptor_that_is_another_files_by_now(ends):
