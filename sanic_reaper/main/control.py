@@ -131,6 +131,11 @@ class Control:
         return fds if self._is_full else [self._listener.fileno(), *fds]
 
     @property
+    def is_sending(self) -> bool:
+        """Whether a client has not read all of its answer yet."""
+        return any(one.is_sending for one in self._clients)
+
+    @property
     def _is_full(self) -> bool:
         return len(self._clients) >= MAX_CLIENTS
 

@@ -46,6 +46,11 @@ class Client:
         self.is_over = False
         connection.setblocking(False)
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether the client has not read all of its answer yet."""
+        return bool(self._unsent)
+
     def fileno(self) -> int:
         return self._connection.fileno()
 

@@ -62,6 +62,10 @@ class Supervision(Protocol):
     def questions(self) -> list[int]:
         """The same for clients of the control socket."""
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether a client of the control socket has not read all of its answer yet."""
+
     def turn(self) -> None:
         """One turn of main's loop."""
 

@@ -47,6 +47,10 @@ PAUSE = 0.1
 IDLE_PAUSE = 0.25
 """The same while every worker serves: the watchdog wakes main when a process exits."""
 
+SENDING_PAUSE = 0.005
+"""The same while a client of the control socket reads a long answer. The kernel takes 200 KB of it
+at a time, and `connection.wait` can't wait for room."""
+
 TERMINATE_EARLY = "__TERMINATE_EARLY__"
 """The message of a worker in whose start Sanic has caught, and logged, an error."""
 
@@ -206,6 +210,8 @@ class SupervisedManager(WorkerManager):
         """
         news: list[Any] = self._supervisor.news
         pause = IDLE_PAUSE if news and self._slots.all_serving else PAUSE
+        if self._supervisor.is_sending:
+            pause = SENDING_PAUSE
         wakers = [self.monitor_subscriber, *news, *self._supervisor.questions]
         return self.monitor_subscriber in connection.wait(wakers, pause)
 

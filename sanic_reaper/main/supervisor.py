@@ -274,6 +274,11 @@ class Supervisor:
             *(fd for one in self.fleet.living if one.link is not None for fd in one.link.news),
         ]
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether a client of the control socket has not read all of its answer yet."""
+        return self.control.is_sending
+
     def handle_exits(self) -> None:
         """Reap the processes that have exited. In a stop, count those that were killed."""
         for process in self.fleet.handle_exits(self.receive):

@@ -32,10 +32,13 @@ def _ask(server: Server, worker: Member) -> dict[str, Any]:
     found.update(pid=worker.identity[0], error="", how="", count=0, requests=[])
     pid = str(worker.identity[0])
     try:
-        found.update(json.loads(ask_for_stack(server.directory, server.run, pid, EVERY_REQUEST)))
-    except (OSError, LookupError, ValueError, TypeError) as error:
-        found["error"] = str(error)
-    return found
+        text = ask_for_stack(server.directory, server.run, pid, EVERY_REQUEST)
+    except (OSError, LookupError) as error:
+        return {**found, "error": str(error)}
+    try:
+        return {**found, **json.loads(text)}
+    except (ValueError, TypeError):
+        return {**found, "error": "its answer is incomplete"}
 
 
 def text_of(answers: Iterable[Mapping[str, Any]]) -> str:

@@ -164,7 +164,9 @@ def test_who_does_not_take_the_answer_is_given_up(tmp_path, control, worker, mon
         connection.sendall(f"{NAME}\n".encode())
         control.turn()
         assert len(control._clients) == 1, "nobody has waited for it"
+        assert control.is_sending, "so main turns again soon"
         wait_until(lambda: control.turn() or not control._clients, 5, "an end")
+        assert not control.is_sending
 
 
 def test_who_says_nothing_is_told_so_and_the_next_ones_are_heard(tmp_path, control, monkeypatch):

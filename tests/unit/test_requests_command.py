@@ -172,8 +172,9 @@ def test_the_exit_code(main, run, servers, arguments, code, out, error):
     [
         (OSError("it is stopped"), "Sanic-Server-0-0 [100] of Shop: it is stopped"),
         (LookupError("it has just exited"), "Sanic-Server-0-0 [100] of Shop: it has just exited"),
-        ("no JSON", "Sanic-Server-0-0 [100] of Shop: "),
-        ("[1, 2]", "Sanic-Server-0-0 [100] of Shop: "),
+        ("no JSON", "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
+        ('{"how": "it', "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
+        ("[1, 2]", "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
     ],
 )
 def test_a_worker_that_does_not_answer(main, run, answer, words):
