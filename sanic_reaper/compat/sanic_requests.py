@@ -28,6 +28,10 @@ STAGES = {
 STREAMING = "RESPONSE"
 """The name of the stage in which a response has begun."""
 
+HANDLES = "handle_request"
+"""The method of Sanic's app that calls middlewares and handlers. Sanic compiles it anew for each
+app, with its name in the place of the file's (touchup/service.py)."""
+
 RECEIVES = "receive_more"
 """The method of Sanic's protocol in which a request waits for the rest of its body."""
 
@@ -87,6 +91,18 @@ def stage_of(found: Found, frames: Sequence[Frame]) -> str:
     if found.stage == HANDLER and any(frame[2] == RECEIVES for frame in frames[:3]):
         return RECEIVING
     return found.stage
+
+
+def down_to_handler(frames: list[Frame]) -> list[Frame]:
+    """The frames down to Sanic's call of the handler. Those below are Sanic's, and always the same.
+
+    Args:
+        frames: the lines in which a request waits, innermost first.
+    """
+    for at, (file, _, name) in enumerate(frames):
+        if name == HANDLES and (file == HANDLES or file.endswith("/sanic/app.py")):
+            return frames[:at] or frames
+    return frames
 
 
 def in_flight(connections: list[set[Any]]) -> Iterator[Found]:

@@ -120,7 +120,7 @@ class Fleet:
             warning, timeout = settings.blocked_warning, settings.heartbeat_timeout
             heartbeat = Heartbeat(title, link, beat_every, warning, timeout, on_blocked)
         worker = Worker(handle, link, startup, heartbeat, Limits(settings, self._chance))
-        news = words.WORDS.keys() - {words.BEAT}
+        news = words.WORDS.keys() - {words.BEAT, words.REQUEST, words.TASK}
         link.listen(dict.fromkeys(news, self._journal.on_report))
         link.listen({words.HELLO: partial(self._check_version, title)})
         on_slow_request = partial(slow_requests.report, title, settings.slow_request, emit)

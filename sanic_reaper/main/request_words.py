@@ -16,7 +16,7 @@ def waits(request: Request, with_source: bool = False) -> str:
     """
     if request.stage == RECEIVING:
         return "waits for the rest of its body"
-    frame = innermost(request.handler_frames, None)
+    frame = innermost(request.frames, None)
     verb = "runs in" if request.runs else "awaits"
     if frame is None:
         return f"{verb} an unknown line"

@@ -35,4 +35,4 @@ def described(limit: float, request: Request) -> str:
         f"{request.connection}",
     ]
     lines.append(f"    it {waits(request, with_source=True)}")
-    return "\n".join([*lines, *stack_of(request.handler_frames)])
+    return "\n".join([*lines, *stack_of(request.frames)])

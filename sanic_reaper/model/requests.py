@@ -16,9 +16,6 @@ MOST_TEXT = 3_000_000
 """Maximum length of an answer, in characters: some 5,000 requests. The reader takes no more than
 `state.control.LONGEST_ANSWER`."""
 
-HANDLES = "handle_request"
-"""The method of Sanic's app that calls middlewares and handlers."""
-
 
 class Request(NamedTuple):
     """A request in flight.
@@ -32,7 +29,7 @@ class Request(NamedTuple):
         seconds: seconds since its handler, or a middleware before that, began.
         connection: `HTTP`, `streaming` or `WebSocket`.
         runs: whether the event loop runs it in this moment. Otherwise it waits.
-        frames: the lines in which it waits or runs, innermost first.
+        frames: the lines in which it waits or runs, innermost first, down to its handler.
     """
 
     method: str
@@ -56,13 +53,6 @@ class Request(NamedTuple):
         """Method and path, or else the route: `GET /export`."""
         what = self.path or self.route or "(its route is not known yet)"
         return f"{self.method} {what}"
-
-    @property
-    def handler_frames(self) -> list[Frame]:
-        """The frames down to Sanic's call of the handler. Below are Sanic's alone."""
-        names = [frame[2] for frame in self.frames]
-        end = names.index(HANDLES) if HANDLES in names else len(names)
-        return self.frames[:end] or self.frames
 
 
 class Task(NamedTuple):
@@ -147,8 +137,7 @@ def of_requests(how: str, in_flight: InFlight) -> str:
     """
     found, room = [], MOST_TEXT
     for request in in_flight.requests:
-        frames = [list(frame) for frame in request.handler_frames]
-        text = json.dumps({**request._asdict(), "frames": frames})
+        text = json.dumps(request._asdict())
         room -= len(text)
         if room < 0:
             break

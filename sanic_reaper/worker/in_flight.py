@@ -80,7 +80,7 @@ class InFlight:
             round(age(found), 3),
             found.connection,
             runs,
-            frames,
+            sanic_requests.down_to_handler(frames),
         ]
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from sanic.http import Stage
 
-from sanic_reaper.compat.sanic_requests import STAGES, share_connections
+from sanic_reaper.compat.sanic_requests import STAGES, down_to_handler, share_connections
 from sanic_reaper.model.questions import RECEIVING
 from sanic_reaper.protocol import worker as words
 from sanic_reaper.worker.in_flight import LONGEST, InFlight
@@ -186,6 +186,36 @@ def test_where_it_waits_and_that_it_receives_its_body():
     assert [frame[2] for frame in fields[-1]] == ["forever"]
     fields = asyncio.run(shown(receive_more))
     assert fields[4] == RECEIVING
+
+
+FRAMES = [("locks.py", 213, "wait"), ("/srv/shop/db.py", 40, "fetch"), ("app.py", 7, "export")]
+OWN = ("/srv/shop/app.py", 7, "handle_request")
+BELOW = [("handle_request", 99, "handle_request"), ("/lib/sanic/http/http1.py", 123, "http1")]
+
+
+@pytest.mark.parametrize(
+    ("frames", "shown"),
+    [
+        ([*FRAMES, *BELOW], FRAMES),
+        (FRAMES, FRAMES),
+        (BELOW, BELOW),
+        ([], []),
+        ([*FRAMES, *BELOW, *FRAMES, *BELOW], FRAMES),
+        ([*FRAMES, ("/lib/sanic/app.py", 1300, "handle_request")], FRAMES),
+        ([*FRAMES, OWN, *BELOW], [*FRAMES, OWN]),
+    ],
+    ids=[
+        "a handler",
+        "without Sanic",
+        "Sanic alone",
+        "none",
+        "one in one",
+        "as it stands in Sanic",
+        "a user's of that name",
+    ],
+)
+def test_the_frames_below_the_handler_are_left_out(frames, shown):
+    assert down_to_handler(frames) == shown
 
 
 @pytest.mark.parametrize("number", [0, 1, 10, 11, 5000])

@@ -27,7 +27,6 @@ FRAMES = [
     ("/srv/shop/db.py", 40, "fetch"),
     ("/srv/shop/shop.py", 7, "export"),
 ]
-BELOW = [("handle_request", 99, "handle_request"), ("/lib/sanic/http/http1.py", 123, "http1")]
 
 
 def request(path="/export", seconds=31.4, **changes):
@@ -40,7 +39,7 @@ def request(path="/export", seconds=31.4, **changes):
         seconds=seconds,
         connection="HTTP",
         runs=False,
-        frames=[*FRAMES, *BELOW],
+        frames=FRAMES,
     )
     return found._replace(**changes)
 
@@ -56,21 +55,6 @@ def request(path="/export", seconds=31.4, **changes):
 )
 def test_how_it_is_called(changes, title):
     assert request(**changes).title == title
-
-
-@pytest.mark.parametrize(
-    ("frames", "shown"),
-    [
-        ([*FRAMES, *BELOW], FRAMES),
-        (FRAMES, FRAMES),
-        (BELOW, BELOW),
-        ([], []),
-        ([*FRAMES, *BELOW, *FRAMES, *BELOW], FRAMES),
-    ],
-    ids=["a handler", "without Sanic", "Sanic alone", "none", "one in one"],
-)
-def test_the_frames_below_the_handler_are_left_out(frames, shown):
-    assert request(frames=frames).handler_frames == shown
 
 
 def test_it_is_made_of_the_fields_of_a_message():
@@ -156,7 +140,7 @@ def test_an_answer_as_json(number):
     assert (told["how"], told["count"], len(told["requests"])) == ("it turns", number + 1, number)
     for at, found in enumerate(told["requests"]):
         assert found["path"] == f"/{at}"
-        assert found["frames"] == [list(frame) for frame in FRAMES], "Sanic's are left out"
+        assert found["frames"] == [list(frame) for frame in FRAMES]
         assert found.keys() == set(Request._fields)
 
 
@@ -187,7 +171,7 @@ def test_the_lines_on_tasks():
 
 def test_a_slow_request_is_logged_and_is_an_event(caplog):
     events = []
-    fields = [*request()[:-1], [list(frame) for frame in [*FRAMES, *BELOW]]]
+    fields = [*request()[:-1], [list(frame) for frame in FRAMES]]
     report("W-0 [7]", 30.0, lambda *words, **named: events.append((words, named)), *fields)
     [line] = caplog.messages
     first, second, third, *stack = line.split("\n")
