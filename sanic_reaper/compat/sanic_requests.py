@@ -30,7 +30,7 @@ STREAMING = "RESPONSE"
 
 HANDLES = "handle_request"
 """The method of Sanic's app that calls middlewares and handlers. Sanic compiles it anew for each
-app, with its name in the place of the file's (touchup/service.py)."""
+app, with its name in the place of the file's (touchup/schemes/base.py)."""
 
 RECEIVES = "receive_more"
 """The method of Sanic's protocol in which a request waits for the rest of its body."""

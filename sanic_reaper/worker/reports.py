@@ -22,6 +22,7 @@ from typing import Any
 from ..model.questions import EVERY_REQUEST, EVERY_TASK, REQUESTS, VERSION
 from ..platform import mark_of
 from .awaits import tasks
+from .handlers import StartupTimeout
 from .in_flight import InFlight
 
 PREFIX = b"\x1e"
@@ -211,10 +212,13 @@ def _encoded(words: Sequence[object]) -> bytes:
 def _encoded_each(word: str, each: Iterable[Sequence[object]]) -> Iterator[bytes]:
     """Messages of one word, until one of them fails to be made.
 
-    What a signal handler raises would be raised in the user's code.
+    What a signal handler raises would be raised in the user's code. That is what the limit of a
+    start handler is for, which can end while this handler runs.
     """
     try:
         for fields in each:
             yield _encoded((word, *fields))
+    except StartupTimeout:
+        raise
     except Exception:  # what there is so far counts, and `where` has the number of all
         return
