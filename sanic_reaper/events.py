@@ -50,7 +50,7 @@ class Event(NamedTuple):
     exit_code: int | None = None
     """Exit code of a worker that died, negative for a signal. `None` if it is unknown."""
     seconds: float | None = None
-    """Seconds that a worker took until it was ready."""
+    """Seconds that a worker took until it was ready, or that a slow request has been in flight."""
     cause: str = ""
     """Why it happened, in one word: for a death, a kill or a replacement."""
 

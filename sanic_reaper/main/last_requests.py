@@ -57,7 +57,8 @@ class LastRequests:
         for worker in self._workers():
             if now >= self._ask_at(worker) and worker.identity not in self._asked:
                 self._asked.add(worker.identity)
-                worker.link.ask(_nothing)
+                if not worker.is_halted():  # the question would make it continue
+                    worker.link.ask(_nothing)
         if self._stop.has_begun and not self._has_told and self._stop.seconds >= TELL_AFTER:
             self._has_told = True
             self._ask_all()
@@ -72,7 +73,7 @@ class LastRequests:
         return worker.stop_by - ASK_BEFORE
 
     def _ask_all(self) -> None:
-        workers = self._workers()
+        workers = [worker for worker in self._workers() if not worker.is_halted()]
         self._unanswered = {worker.identity for worker in workers}
         for worker in workers:
             worker.link.ask(partial(self._on_answer, worker))

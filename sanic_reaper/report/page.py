@@ -24,6 +24,7 @@ from .words import (
     how_it_stands,
     how_it_started,
     losses,
+    lost_requests,
     made_with,
     parts,
     printable,
@@ -69,6 +70,7 @@ def page(report: RunReport) -> str:
     body = [
         _header(report),
         _happened(report),
+        _lost(report),
         _legend(report),
         *(_time_line(report, window) for window in windows(report)),
         tables.starts(report),
@@ -307,6 +309,18 @@ def _event_of(one: EventLine, report: RunReport) -> str:
         words = f"<details><summary>{words}</summary><pre>{more}</pre></details>"
     name = f'<b class="{"bad" if one.is_bad else "plain"}">{esc(one.name or WATCHDOG)}</b>'
     return f'<li><time>{esc(clock(moment, style))}</time>{name}<div class="what">{words}</div></li>'
+
+
+def _lost(report: RunReport) -> str:
+    found = lost_requests(report)
+    if not found:
+        return ""
+    listed = "".join(
+        f'<li><div class="what"><i>{esc(title)}</i> {esc(words)}</div></li>'
+        for title, words in found
+    )
+    head = '<section aria-labelledby="lost"><h2 id="lost">Lost requests</h2>'
+    return f'{head}<ol class="events">{listed}</ol></section>'
 
 
 def _footer(report: RunReport) -> str:

@@ -16,6 +16,7 @@ from .words import (
     how_it_stands,
     how_it_started,
     losses,
+    lost_requests,
     made_with,
     parts,
     printable,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+REQUESTS = 40
+"""Maximum number of lines on lost requests."""
 
 WORKERS = 8
 """Of which the start, and the end, is told in full: the slowest, and those that failed."""
@@ -190,14 +194,15 @@ class Text:
 
     def _lost(self) -> Iterator[str]:
         """The requests that were lost with workers that were killed."""
-        lines = [
-            f"  {_one_line(process.title)}  {self._words(words)}"
-            for process in self._account.workers
-            for words in process.lost
-        ]
-        if lines:
-            yield self._title("LOST REQUESTS", "")
-            yield from lines
+        lost = lost_requests(self._account)
+        if not lost:
+            return
+        yield self._title("LOST REQUESTS", "")
+        shown = lost[: self._limit(REQUESTS) or None]
+        for title, words in shown:
+            yield f"  {_one_line(title)}  {self._words(words)}"
+        if len(shown) < len(lost):
+            yield f"  and {len(lost) - len(shown)} more lines (--full)"
 
     def _counts(self) -> Iterator[str]:
         report = self._account

@@ -90,6 +90,11 @@ def losses(report: RunReport) -> str:
     return ", ".join(found)
 
 
+def lost_requests(report: RunReport) -> list[tuple[str, str]]:
+    """The requests that were lost with workers that were killed: which worker, and the words."""
+    return [(process.title, words) for process in report.workers for words in process.lost]
+
+
 def made_with(report: RunReport) -> str:
     """The versions of what has run, in one phrase."""
     names = {"reaper": "sanic-reaper", "sanic": "Sanic", "python": "Python"}

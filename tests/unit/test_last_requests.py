@@ -49,7 +49,11 @@ class Stopping(Worker):
         self.identity = (number, 1)
         self.link = Link()
         self.stop_by = float("inf")
+        self.halted = False
         self.heartbeat = None if beats is None else SimpleNamespace(in_flight=beats)
+
+    def is_halted(self) -> bool:
+        return self.halted
 
 
 class Helper(SupervisedProcess):
@@ -112,6 +116,14 @@ def test_one_that_can_not_be_asked_is_not():
     case.stop.begin(seconds=10.0)
     case.last.turn(1e9)
     assert case.asked() == [0]
+
+
+def test_one_that_is_stopped_by_a_debugger_is_not_made_to_continue():
+    case = Case(Stopping(1), Stopping(2))
+    case.workers[0].halted = True
+    case.stop.begin(seconds=TELL_AFTER)
+    case.last.turn(100.0)
+    assert case.asked() == [0, 2], "before its deadline, and for what the stop waits for"
 
 
 def test_a_stop_says_once_what_it_waits_for(caplog):

@@ -318,6 +318,19 @@ def test_nothing_in_a_name_speaks_to_the_terminal():
     assert "owned" in text
 
 
+def test_the_requests_that_were_lost():
+    lost = [of("lost", 5, text=f"lost: GET /{at} (31 s), awaits <db.py>:40") for at in range(41)]
+    found = report([*RECORDS, *lost])
+    text, full, html = str(Text(found)), str(Text(found, full=True)), page(found)
+    assert f"LOST REQUESTS\n  {WORKER} [5]  GET /0 (31 s), awaits <db.py>:40\n" in text
+    assert "  and 1 more lines (--full)\n" in text
+    assert f"  {WORKER} [5]  GET /40 (31 s)" in full
+    assert f"<i>{WORKER} [5]</i> GET /40 (31 s), awaits &lt;db.py&gt;:40" in html
+    assert [len(one["lost"]) for one in record(found)["processes"] if one["pid"] == 5] == [41]
+    assert "LOST REQUESTS" not in str(Text(report()))
+    assert "Lost requests" not in page(report())
+
+
 def test_the_record_is_all_json():
     found = record(report())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
