@@ -17,8 +17,8 @@ import sanic_reaper
 OTHER = "runs another release of sanic-reaper than the main process"
 DROPPED = "main: dropped a message that is not understood (unknown word 'tide')"
 
-VERSION = "VERSION = 1\n"
-BEAT = 'self.send("beat", served.get("requests_count", 0))\n'
+VERSION = "VERSION = 2\n"
+BEAT = 'self.send("beat", served.get("requests_count", 0), in_flight, oldest)\n'
 LATER = f'{BEAT.rstrip()[:-1]}, "a field of a later release")\n        self.send("tide", 1)\n'
 
 
@@ -51,7 +51,7 @@ def test_workers_of_a_later_release_serve_and_one_line_asks_for_a_restart(
     subject = SUPERVISED.with_(method=way).with_config(REAPER_BLOCKED_WARNING=20.0)
     server = launch(subject, env={"PYTHONPATH": os.pathsep.join(path)})
     server.wait_serving()
-    replace(package / "model" / "questions.py", VERSION, "VERSION = 2\n")
+    replace(package / "model" / "questions.py", VERSION, "VERSION = 3\n")
     replace(package / "worker" / "reports.py", BEAT, LATER)
     for count in (3, 4):
         replaced(server, count)
@@ -59,7 +59,7 @@ def test_workers_of_a_later_release_serve_and_one_line_asks_for_a_restart(
     wait_until(lambda: server.output().count(DROPPED) == 2, START, server.describe)
     assert holds(lambda: server.get()[0] == 200, 1)
     [line] = [line for line in server.output().splitlines() if OTHER in line]
-    assert "version 2 of the protocol, the main process reads version 1" in line
+    assert "version 3 of the protocol, the main process reads version 2" in line
     assert "WARNING: [reaper] Sanic-Server-" in line
     assert server.stop() == 0
     assert "Traceback" not in server.output()
