@@ -23,7 +23,6 @@ from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..protocol import worker as words
 from ..worker.explanations import EXITED, Frame
-from . import slow_requests
 from .heartbeat import Heartbeat
 from .slow import SlowHandlers
 from .startup import StartupTracker
@@ -123,8 +122,7 @@ class Fleet:
         news = words.WORDS.keys() - {words.BEAT, words.REQUEST, words.TASK}
         link.listen(dict.fromkeys(news, self._journal.on_report))
         link.listen({words.HELLO: partial(self._check_version, title)})
-        on_slow_request = partial(slow_requests.report, title, settings.slow_request, emit)
-        link.listen({words.SLOW: on_slow_request})
+        link.listen({words.SLOW: partial(_report_slow, title, settings.slow_request, emit)})
         emit("worker.started")
         return worker
 
@@ -277,3 +275,9 @@ class Fleet:
         assert worker.heartbeat is not None
         log.error("%s will be killed: %s", worker, worker.heartbeat.hung(frames, how))
         self._send(wire.SHOWN if frames else wire.DUMP, *worker.identity)
+
+
+def _report_slow(title: str, limit: float, emit: Callable[..., None], *fields: object) -> None:
+    from .slow_requests import report  # here, for its size: most servers have no such limit
+
+    report(title, limit, emit, *fields)

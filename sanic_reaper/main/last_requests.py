@@ -15,7 +15,6 @@ from ..model.requests import InFlight, lost, waiting_for
 from ..platform.base import Identity
 from ..worker.explanations import EXITED
 from .journal import Journal
-from .request_words import waits
 from .stop import Stop
 from .worker import SupervisedProcess, Worker
 
@@ -87,6 +86,8 @@ class LastRequests:
 
     def on_killed(self, worker: Worker) -> None:
         """Log the requests that are lost with a worker that is killed now."""
+        from .request_words import waits  # here, for its size: it counts in forked workers too
+
         lines = lost(_in_flight(worker, time.monotonic()), waits)
         for line in lines:
             log.error("%s: %s", worker, line)
