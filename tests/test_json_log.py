@@ -122,8 +122,15 @@ def hang(server: Server) -> None:
 
 
 def orphan(server: Server) -> None:
+    wait_for_deaf(server)
     crash(server)
     wait_until(lambda: len(told(server, "orphan.killed")) >= 4, START, server.describe)
+
+
+def wait_for_deaf(server: Server) -> None:
+    """Wait until the shell that each worker has started ignores SIGTERM, and its child too."""
+    number = server.subject.workers
+    wait_until(lambda: len(server.children) == number, START, server.describe)
 
 
 def kill_custom(server: Server) -> None:
@@ -248,7 +255,7 @@ def test_leftovers_of_an_earlier_run(launch):
     """Main ends them itself, before it has a watchdog."""
     server = launch(JSON.with_(children=["plain"]))
     server.wait_serving()
-    server.wait_for("child started")
+    wait_until(lambda: server.children, START, server.describe)
     [child] = [process.inner_pid for process in server.children]
     server.kill_with_watchdog()
     again = launch(JSON, box=server.box)
@@ -267,6 +274,7 @@ def test_main_is_killed(launch, method):
     """What the watchdog writes to standard error then are objects, with the same fields."""
     server = launch(JSON.with_(method=method, workers=2, children=["deaf"]))
     pids = {process.inner_pid for process in server.wait_serving()}
+    wait_for_deaf(server)
     children = {process.inner_pid for process in server.children}
     server.send(SIGKILL)
     server.wait_gone()
@@ -314,6 +322,7 @@ def test_a_text_has_nothing_of_this(launch, shows_extra):
     subject = SUPERVISED.with_(method="fork", workers=1, children=["deaf"], on_event="note")
     server = launch(subject.with_config(LOG_EXTRA=shows_extra))
     server.wait_serving()
+    wait_for_deaf(server)
     server.workers[0].send(CRASH)
     server.wait_for("worker.replaced")
     server.wait_for("orphan.killed", 2)

@@ -172,6 +172,13 @@ def test_a_text_is_the_same_with_fields_and_without(monkeypatch, formatter):
     assert "[reaper] Sanic-Server-0-0 has died" in first
 
 
+def test_in_debug_mode_a_text_would_show_them(monkeypatch):
+    """The control."""
+    found = Log(monkeypatch, Extra())
+    say(extra=fields.fields_of(DIED))
+    assert "\nexit_code=-9" in found.texts()[0]
+
+
 def test_a_json_log_has_each_field_as_a_key(monkeypatch):
     found = Log(monkeypatch, Json())
     say(extra=fields.extra_of(DIED))
