@@ -50,7 +50,8 @@ class Event(NamedTuple):
     exit_code: int | None = None
     """Exit code of a worker that died, negative for a signal. `None` if it is unknown."""
     seconds: float | None = None
-    """Seconds that a worker took until it was ready, or that a slow request has been in flight."""
+    """Seconds that a worker took until it was ready, that its event loop has been blocked, that a
+    handler of its start has run, or that a slow request has been in flight."""
     cause: str = ""
     """Why it happened, in one word: for a death, a kill or a replacement."""
 
@@ -96,14 +97,15 @@ class Hooks:
         exit_code: int | None = None,
         seconds: float | None = None,
         cause: str = "",
-    ) -> None:
-        """Record an event. The hooks receive it after the next `turn`."""
+    ) -> Event:
+        """Record an event, and return it. The hooks receive it after the next `turn`."""
         event = Event(name, process, pid, time.time(), reason, exit_code, seconds, cause)
         if self.recorder is not None:
             self.recorder(event)
         if self._hooks:
             with self._lock:
                 self._waiting.append(event)
+        return event
 
     def turn(self) -> None:
         """Start the thread if events wait. Called when main has nothing to fork now."""

@@ -16,6 +16,9 @@ from sanic.log import logger as _logger
 
 from .untrusted import printable_lines
 
+PREFIX = "[reaper]"
+"""The first word of each line."""
+
 
 class _Line(str):
     """The text of a log record, which escapes itself when `logging` formats it with `%`.
@@ -35,7 +38,7 @@ class _Prefix(logging.LoggerAdapter):  # type: ignore[type-arg]  # generic at ru
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        return _Line(f"[reaper] {msg}"), kwargs
+        return _Line(f"{PREFIX} {msg}"), kwargs
 
 
 log = _Prefix(_logger, {})

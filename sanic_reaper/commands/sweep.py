@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     ended = 0
     if options.yes or not options.json:
         ended = sum(
-            kill(leftover, lambda _, text: said(printable(text)), lambda *_: None)
+            kill(leftover, lambda _, text, fields: said(printable(text)), lambda *_: None)
             for leftover in mine
         )
     table = platform.table()

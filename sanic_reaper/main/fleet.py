@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config import Settings
-from ..events import Hooks
+from ..events import Event, Hooks
 from ..log import log
 from ..model import lifecycle
 from ..model.kills import KILLS
@@ -23,6 +23,7 @@ from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..protocol import worker as words
 from ..worker.explanations import EXITED, Frame
+from .fields import note
 from .heartbeat import Heartbeat
 from .slow import SlowHandlers
 from .startup import StartupTracker
@@ -71,6 +72,8 @@ class Fleet:
         self._chance = random.Random()
         self._slow = SlowHandlers(partial(log.warning, "%s"))
         self._has_warned_of_upgrade = False
+        self._started: list[Event] = []
+        """The starts that a JSON log has no line about yet."""
 
     def find(self, identity: Identity) -> SupervisedProcess | None:
         """The living process of this pid and creation time. `None`: there is none."""
@@ -123,7 +126,7 @@ class Fleet:
         link.listen(dict.fromkeys(news, self._journal.on_report))
         link.listen({words.HELLO: partial(self._check_version, title)})
         link.listen({words.SLOW: partial(_report_slow, title, settings.slow_request, emit)})
-        emit("worker.started")
+        self._started.append(emit("worker.started"))
         return worker
 
     def _check_version(self, title: str, version: int, signum: int) -> None:
@@ -142,8 +145,8 @@ class Fleet:
 
     def _emit(
         self, name: str, pid: int, event: str, reason: str = "", seconds: float | None = None
-    ) -> None:
-        self._hooks.emit(event, name, pid, reason, seconds=seconds)
+    ) -> Event:
+        return self._hooks.emit(event, name, pid, reason, seconds=seconds)
 
     def register(self, process: SupervisedProcess) -> None:
         """Tell the watchdog of a process, and of the deadline of its start."""
@@ -199,6 +202,8 @@ class Fleet:
         Args:
             now: monotonic time.
         """
+        while self._started:  # not at the start: a stop signal is held back there
+            note(self._started.pop(0))
         for process in self.living:
             if self.stopping and process.state != lifecycle.STOPPING:
                 process.on(lifecycle.STOP)  # not in the stop's signal handler: it makes one write
@@ -277,7 +282,7 @@ class Fleet:
         self._send(wire.SHOWN if frames else wire.DUMP, *worker.identity)
 
 
-def _report_slow(title: str, limit: float, emit: Callable[..., None], *fields: object) -> None:
+def _report_slow(title: str, limit: float, emit: Callable[..., Event], *fields: object) -> None:
     from .slow_requests import report  # here, for its size: most servers have no such limit
 
     report(title, limit, emit, *fields)

@@ -11,14 +11,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..log import log
 from ..model.stacks import frames_of
 from ..model.stalls import BLOCKED_AFTER, Stall
 from ..protocol import worker as words
 from ..worker.explanations import AWAITING, BLOCKING, EXITED, Frame, innermost, report
+from .fields import extra_of
 from .start_reports import stack_of, with_threads
 from .worker_link import WorkerLink
+
+if TYPE_CHECKING:
+    from ..events import Event
 
 MAX_KEPT_STALLS = 20
 """Maximum number of stalls of one worker that are kept, the latest ones."""
@@ -38,7 +43,8 @@ class Heartbeat:
         every: seconds between two heartbeats.
         warning: seconds after which a blocked event loop is reported, once. 0: never.
         timeout: seconds after which a worker whose event loop is blocked must be killed. 0: never.
-        on_blocked: called with the text of the report when a stall was reported.
+        on_blocked: called when a stall is reported, with the text of the report and the seconds
+            for which the loop has been blocked. Returns the event.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class Heartbeat:
         every: float,
         warning: float,
         timeout: float,
-        on_blocked: Callable[[str], None],
+        on_blocked: Callable[[str, float], Event | None],
     ) -> None:
         self.has_beaten = False
         """Whether the worker has ever sent a heartbeat."""
@@ -167,8 +173,7 @@ class Heartbeat:
 
     def _report(self, text: str) -> None:
         self._is_reported = True
-        log.warning("%s", text)
-        self._on_blocked(text)
+        log.warning("%s", text, extra=extra_of(self._on_blocked(text, self.blocked_for)))
 
     def hung(self, frames: list[Frame], how: str) -> str:
         """Why the worker is killed now, and the stacks of all its threads."""

@@ -7,6 +7,7 @@ parent death signal covers the death of the main process itself.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from ..log import LEVELS, log
 from ..platform.base import Identity
@@ -14,6 +15,7 @@ from ..protocol.channel import text_of
 from ..tree.process import Handle
 from ..watchdog.progress import FINISHED, GONE
 from ..watchdog.watch import Watch
+from . import log_format
 
 
 class InlineWatch:
@@ -72,5 +74,5 @@ class InlineWatch:
         pass
 
 
-def _log(level: str, text: str) -> None:
-    log.log(LEVELS.get(level, 20), "%s", text)
+def _log(level: str, text: str, fields: Mapping[str, object] | None = None) -> None:
+    log.log(LEVELS.get(level, 20), "%s", text, extra=log_format.extra(fields))

@@ -10,6 +10,7 @@ from ..model import kills
 from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..tree.process import send_to
+from . import log_format
 from .journal import Journal
 from .stop import Stop
 from .worker import SupervisedProcess
@@ -37,7 +38,13 @@ class OwnKills:
         self._targets: set[Identity] = set()
 
     def kill(
-        self, identity: Identity, role: str, name: str, why: str, level: str = "WARNING"
+        self,
+        identity: Identity,
+        role: str,
+        name: str,
+        why: str,
+        level: str = "WARNING",
+        cause: str = "",
     ) -> bool:
         """Kill a process. If main runs as another user by now, the watchdog does it.
 
@@ -46,6 +53,7 @@ class OwnKills:
             role, name: what the log calls it.
             why: why it is killed, in the words of the log.
             level: level of the line in the log.
+            cause: one of `kills.KILLS`. "": none of them.
 
         Returns:
             Whether the process was still alive.
@@ -58,16 +66,15 @@ class OwnKills:
             return True
         if was_sent:
             self._targets.add(identity)
-            self._report(role, name, identity[0], why, level)
+            self._report(role, name, identity[0], why, level, cause)
         return was_sent
 
-    def _report(self, role: str, name: str, pid: int, why: str, level: str) -> None:
+    def _report(self, role: str, name: str, pid: int, why: str, level: str, cause: str) -> None:
         """Log the kill in the same words as the watchdog."""
-        evidence = kills.STARTED_BY_MAIN
-        words = kills.sentence(
-            signal.SIGKILL, role, name, pid, evidence, why, self._stop.seconds, "the stop"
-        )
-        log.log(LEVELS[level], "%s", words)
+        evidence, seconds = kills.STARTED_BY_MAIN, self._stop.seconds
+        facts = signal.SIGKILL, role, name, pid, evidence, why, seconds, "the stop"
+        fields = kills.fields(*facts, cause)
+        log.log(LEVELS[level], "%s", kills.sentence(*facts), extra=log_format.extra(fields))
         self._journal.killed_by_main(pid, why)
 
     def count(self, process: SupervisedProcess) -> None:

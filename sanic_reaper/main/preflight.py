@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 from .. import platform
@@ -14,14 +15,15 @@ from ..log import LEVELS, log
 from ..model.exit_codes import BAD_CONFIGURATION
 from ..platform.base import Identity
 from ..untrusted import LONGEST_DURATION
+from . import log_format
 
 
 def sweep(app_name: str, hooks: Hooks) -> None:
     """Kill what earlier runs of this app left behind. An error here does not stop the start."""
     from ..state import sweeping  # imported here: main has no use for it later
 
-    def say(level: str, text: str) -> None:
-        log.log(LEVELS[level], "%s", text)
+    def say(level: str, text: str, fields: Mapping[str, object]) -> None:
+        log.log(LEVELS[level], "%s", text, extra=log_format.extra(fields))
 
     def tell_of(identity: Identity, name: str, evidence: str) -> None:
         hooks.emit("orphan.killed", name, identity[0], evidence)

@@ -79,7 +79,8 @@ class Shutdown:
                 # been replaced: a debugger has stopped it.
                 for process in set(alive) - killed:
                     killed.add(process)
-                    kills.kill(process.identity, process.role, process.name, KILLS[STOP])
+                    who = process.identity, process.role, process.name
+                    kills.kill(*who, KILLS[STOP], cause=STOP)
         self._take_turn(0.0)
 
     def hand_over(self) -> None:

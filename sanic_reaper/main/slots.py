@@ -7,6 +7,7 @@ again, `model/stalls` which one hangs.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -18,11 +19,13 @@ from sanic.worker.process import WorkerProcess
 from .. import marks
 from ..compat import sanic_main
 from ..log import log
+from .fields import extra_of, note
 from .recycler import Recycler
 from .slot import Reason, Slot
 from .worker import SupervisedProcess, Worker
 
 if TYPE_CHECKING:
+    from ..events import Event
     from .interfaces import Supervision
     from .notify import Situation
     from .postmortem import Postmortem
@@ -129,7 +132,7 @@ class Slots:
         """The current worker was ready. If it still is, the worker that it replaces can stop."""
         slot.retries.reset()
         slot.is_initial = False
-        self._emit("worker.ready", slot.name, worker.pid, seconds=ready - worker.began)
+        note(self._emit("worker.ready", slot.name, worker.pid, seconds=ready - worker.began))
         if worker.exitcode is not None:
             return
         outgoing = slot.take_outgoing()
@@ -138,7 +141,7 @@ class Slots:
             self._recycler.on_replaced(outgoing)
         reason, slot.pending = slot.pending, None
         if reason is not None:
-            self._emit(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause)
+            note(self._emit(reason.event, slot.name, worker.pid, reason.words, cause=reason.cause))
 
     # -- failed starts, and deaths ----------------------------------------------------------------
 
@@ -200,32 +203,39 @@ class Slots:
         state = ProcessState.COMPLETED if has_completed else ProcessState.FAILED
         slot.publish(state, serving=False)
         worker.death_is_reported = worker.exitcode is not None
-        self._emit("worker.died", slot.name, worker.pid, words, worker.status, cause=cause)
+        died = self._emit("worker.died", slot.name, worker.pid, words, worker.status, cause=cause)
         pause = slot.respawns.on_death(now) if self._settings.respawn else None
         if pause is None:
-            self._quarantine(slot, worker, words)
+            self._quarantine(slot, worker, words, died)
             return
-        log.error("%s\n    a replacement starts %s", words, f"in {pause:g} s" if pause else "now")
+        when = f"in {pause:g} s" if pause else "now"
+        log.error("%s\n    a replacement starts %s", words, when, extra=extra_of(died))
         slot.pending = Reason("worker.replaced", words, cause)
         slot.restart_at = now + pause
         self._start_if_due(slot)
 
-    def _quarantine(self, slot: Slot, worker: Worker, words: str) -> None:
+    def _quarantine(
+        self, slot: Slot, worker: Worker, words: str, died: Event | None = None
+    ) -> None:
         """Leave the slot without a worker: it is in a crash loop, or respawning is off."""
         slot.is_quarantined = True
         if sanic_main.reloads():
-            log.error("%s; the next change of a file starts it again", words)
+            rest = "the next change of a file starts it again"
+            log.error("%s; %s", words, rest, extra=extra_of(died))
             return
         if not self._settings.respawn:
-            log.error("%s\n    it is not replaced (REAPER_RESPAWN = False)", words)
+            rest = "it is not replaced (REAPER_RESPAWN = False)"
+            log.error("%s\n    %s", words, rest, extra=extra_of(died))
             return
         reason = (
             f"it is not replaced again: it was replaced {self._settings.respawn_limit} times "
             f"within {self._settings.respawn_window:g} s "
             "(REAPER_RESPAWN_LIMIT, REAPER_RESPAWN_WINDOW)"
         )
-        log.error("%s\n    %s", words, reason)
-        self._emit("worker.crashloop", slot.name, worker.pid, reason, worker.status)
+        if died is not None:
+            note(died, logging.ERROR)
+        loops = self._emit("worker.crashloop", slot.name, worker.pid, reason, worker.status)
+        log.error("%s\n    %s", words, reason, extra=extra_of(loops))
 
     # -- restarts ---------------------------------------------------------------------------------
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..events import Event
 from ..log import log
 from ..model.requests import Request
+from .fields import extra_of
 from .request_words import waits
 from .start_reports import stack_of
 
 
-def report(title: str, limit: float, emit: Callable[..., None], *fields: Any) -> None:
+def report(title: str, limit: float, emit: Callable[..., Event], *fields: Any) -> None:
     """Log the report, and emit `request.slow`.
 
     Args:
@@ -22,8 +24,8 @@ def report(title: str, limit: float, emit: Callable[..., None], *fields: Any) ->
     """
     request = Request.of(fields)
     text = described(limit, request)
-    log.warning("%s: %s", title, text)
-    emit("request.slow", text, seconds=request.seconds)
+    event = emit("request.slow", text, seconds=request.seconds)
+    log.warning("%s: %s", title, text, extra=extra_of(event))
 
 
 def described(limit: float, request: Request) -> str:

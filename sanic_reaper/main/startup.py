@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..compat import contracts
 from ..config import Settings
@@ -15,9 +16,13 @@ from ..protocol import worker as words
 from ..worker.explanations import EXITED, Frame
 from ..worker.handlers import Place
 from . import start_reports
+from .fields import extra_of, note
 from .slow import SlowHandlers
 from .start_step import StartStep
 from .worker_link import WorkerLink
+
+if TYPE_CHECKING:
+    from ..events import Event
 
 EXIT_GRACE = 1.0
 """Seconds that a worker whose start has failed may take to exit. It may wait for a child."""
@@ -34,7 +39,8 @@ class StartupTracker:
         link: main's end of the worker's pipe.
         settings: of the server.
         began: monotonic time at which the worker was started.
-        on_slow: called with the text of the report when a handler is slow.
+        on_slow: called when a handler is slow, with the text of the report and the seconds for
+            which the handler has run. Returns the event.
         others: the slow handlers of all workers, so that a handler that is slow in each worker is
             shown once.
     """
@@ -45,7 +51,7 @@ class StartupTracker:
         link: WorkerLink,
         settings: Settings,
         began: float,
-        on_slow: Callable[[str], None],
+        on_slow: Callable[[str, float], Event | None],
         others: SlowHandlers,
     ) -> None:
         self.began = began
@@ -214,9 +220,12 @@ class StartupTracker:
         if step is None or how == EXITED:
             return
         text = start_reports.slow(self._title, step, frames, how)
-        if self._others.is_new(step.place, self._title, time.monotonic()):
-            log.warning("%s", text)
-        self._on_slow(text)
+        now = time.monotonic()
+        event = self._on_slow(text, now - step.began)
+        if self._others.is_new(step.place, self._title, now):
+            log.warning("%s", text, extra=extra_of(event))
+        else:
+            note(event)
 
     @property
     def late(self) -> str:

@@ -21,7 +21,7 @@ from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..tree import birthmark
 from ..tree.process import UNKNOWN, children_of, start_of
-from . import preflight
+from . import log_format, preflight
 from .children import AdoptedZombies
 from .control import Control
 from .fleet import Fleet
@@ -172,6 +172,7 @@ class Supervisor:
 
     def confirm(self, app: App) -> None:
         """See whether Sanic has made our manager. If not, guard the server without one."""
+        self._send(wire.FORMAT, log_format.of_log())  # a listener can have changed it
         self.helpers.register()
         self.takeover.confirm(app)
 
@@ -255,6 +256,7 @@ class Supervisor:
     def _introduce_everything(self) -> None:
         """Tell a watchdog that has just been started of every process."""
         self._send(wire.STATE, self.journal.path)
+        self._send(wire.FORMAT, log_format.of_log())
         for process in self.fleet.living:
             self.fleet.register(process)
         self.helpers.register()

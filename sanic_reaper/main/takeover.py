@@ -104,10 +104,10 @@ class ManagerTakeover:
         stop, kills = self._parts.stop, self._parts.kills
         if not stop.has_begun or not (stop.is_forced or time.monotonic() >= stop.drain_by):
             return None
-        why = KILLS[FORCED if stop.is_forced else STOP]
+        cause = FORCED if stop.is_forced else STOP
 
         def kill(identity: Identity) -> None:
-            if kills.kill(identity, WORKER, "of Sanic's manager", why):
+            if kills.kill(identity, WORKER, "of Sanic's manager", KILLS[cause], cause=cause):
                 kills.by_us.append(WORKER)
 
         return kill

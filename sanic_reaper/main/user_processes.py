@@ -11,6 +11,7 @@ from sanic.worker.process import WorkerProcess
 
 from ..events import Hooks
 from ..log import log
+from .fields import extra_of
 from .postmortem import Postmortem
 from .worker import SupervisedProcess, Worker
 
@@ -48,7 +49,8 @@ class UserProcesses:
             log.debug("%s has exited: %s", process, why)
             return
         words = f"{process} has died: {why}"
-        log.warning("%s%s", words, "; it can be restarted" if is_restartable else "")
-        self._hooks.emit(
+        died = self._hooks.emit(
             "worker.died", process.name, process.pid, words, process.status, cause=cause
         )
+        rest = "; it can be restarted" if is_restartable else ""
+        log.warning("%s%s", words, rest, extra=extra_of(died))

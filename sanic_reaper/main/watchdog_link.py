@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..log import LEVELS, log
-from ..model.kills import sentence
+from ..model import kills
 from ..model.roles import MAIN, WATCHDOG
 from ..platform.base import Identity
 from ..protocol import watchdog as wire
 from ..tree.process import UNKNOWN
+from . import log_format
 from .inline_watch import InlineWatch
 from .watchdog_process import NeverStarts, WatchdogProcess
 
@@ -239,8 +240,9 @@ class WatchdogLink:
     def _on_log(self, level: str, text: str) -> None:
         log.log(LEVELS[level], "%s", text)
 
-    def _on_signalled(self, level: str, *fields: Any) -> None:
-        log.log(LEVELS[level], "%s", sentence(*fields))
+    def _on_signalled(self, level: str, *facts: Any) -> None:
+        words, fields = kills.sentence(*facts[:-1]), kills.fields(*facts)
+        log.log(LEVELS[level], "%s", words, extra=log_format.extra(fields))
 
     def _on_done(self, left_behind: int, *survivors: str) -> None:
         self.left_behind, self.survivors = left_behind, [*survivors]

@@ -23,6 +23,7 @@ from ..protocol import watchdog as wire
 from ..protocol.channel import Channel
 from ..tree.process import send_to, start_of
 from ..tree.watchdogs import PROGRAM
+from . import log_format
 
 HELLO = 5.0
 """Seconds that a watchdog may take to answer. It needs about 20 milliseconds."""
@@ -158,9 +159,8 @@ class WatchdogProcess:
     def _kill(self, why: str) -> None:
         seconds = time.monotonic() - self._began
         evidence, name = kills.STARTED_BY_MAIN, roles.WATCHDOG
-        signum = signal.SIGKILL
-        words = kills.sentence(signum, name, name, self.pid, evidence, why, seconds, "its start")
-        log.warning("%s", words)
+        facts = signal.SIGKILL, name, name, self.pid, evidence, why, seconds, "its start"
+        log.warning("%s", kills.sentence(*facts), extra=log_format.extra(kills.fields(*facts)))
         self.end()
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 
-from .roles import title
+from .roles import PROCESS, WORKER, title
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,3 +76,48 @@ def sentence(
         f"{name_of(signum)} to {title(role, name)} [{pid}]{left}: "
         f"{evidence}{reason}; {seconds:.2f} s after {since}"
     )
+
+
+def fields(
+    signum: int,
+    role: str,
+    name: str,
+    pid: int,
+    evidence: str,
+    why: str,
+    seconds: float,
+    since: str,
+    cause: str = "",
+) -> dict[str, object]:
+    """The fields of that line, for a log of JSON objects. A field that is not known is absent.
+
+    Args:
+        signum, role, name, pid, evidence, why, seconds, since: as `sentence` has them.
+        cause: one of `KILLS`. "": none of them.
+    """
+    is_worker, is_sent = role in (WORKER, PROCESS), signum != NO_SIGNAL
+    event = ""
+    if is_sent and not role:
+        event = "orphan.killed"
+    elif is_worker and signum == signal.SIGKILL:
+        event = "worker.killed"
+    return known(
+        reaper_event=event,
+        worker=name if is_worker else "",
+        orphan=name if not role else "",
+        role=role if not is_worker else "",
+        pid=pid,
+        cause=cause,
+        signal=name_of(signum) if is_sent else "",
+        evidence=evidence,
+        seconds=seconds,
+    )
+
+
+def known(**fields: object) -> dict[str, object]:
+    """The fields that are known, each number of seconds to the millisecond."""
+    return {
+        name: round(value, 3) if isinstance(value, float) else value
+        for name, value in fields.items()
+        if value is not None and value != ""
+    }

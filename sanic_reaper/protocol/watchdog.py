@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Table: TypeAlias = Mapping[str, tuple[str, tuple[tuple[str, str], ...]]]
 
-VERSION = 1
+VERSION = 2
 """To be raised when a word gets another meaning or other fields. The two ends may come from
 different releases: a watchdog that is started while a server runs is the one that is installed
 then."""
@@ -39,6 +39,7 @@ EXCLUDE = "exclude"
 PREEXISTING = "preexisting"
 BEGAN = "began"
 STATE = "state"
+FORMAT = "format"
 DEADLINE = "deadline"
 LATE = "late"
 HUNG = "hung"
@@ -66,6 +67,8 @@ HANDED_OVER = "handed_over"
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+FORMATS = TEXT, JSON = ("text", "json")
+
 _HELLO = (
     "The first message of each end.",
     (("version", "count"),),
@@ -90,6 +93,11 @@ TO_WATCHDOG: Table = {
     ),
     BEGAN: ("The creation time of the server's first process.", (("start", "start"),)),
     STATE: ("The directory of the run's files; empty: there is none.", (("directory", "text"),)),
+    FORMAT: (
+        "The format of the main process's log, in which the watchdog writes lines once the main "
+        "process has died: text, or a JSON object a line.",
+        (("format", "format"),),
+    ),
     DEADLINE: (
         "A process has another deadline for its start; 0: its start is over.",
         (*_PROCESS, ("ready_by", "moment")),
@@ -128,7 +136,8 @@ TO_MAIN: Table = {
     HELLO: _HELLO,
     LOG: ("A line for the log.", (("level", "level"), ("text", "text"))),
     SIGNALLED: (
-        "A signal was sent, or refused: the fields of the line for the log.",
+        "A signal was sent, or refused: the fields of the line for the log. The last one is empty "
+        "if the signal has none of the causes.",
         (
             ("level", "level"),
             ("signal", "signal"),
@@ -139,6 +148,7 @@ TO_MAIN: Table = {
             ("why", "text"),
             ("seconds", "number"),
             ("since", "text"),
+            ("cause", "cause"),
         ),
     ),
     KILLED: (
@@ -176,6 +186,12 @@ def _level(text: str) -> str:
     return text
 
 
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError(text)
+    return text
+
+
 def _cause(text: str) -> str:
     if text and text not in KILLS:
         raise ValueError(text)
@@ -196,6 +212,7 @@ TYPES: Mapping[str, Callable[[str], object]] = {
     "moment": moment,
     "signal": _signal,
     "level": _level,
+    "format": _format,
     "cause": _cause,
     "text": str,
 }

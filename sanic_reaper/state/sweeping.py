@@ -134,14 +134,14 @@ class _Sweep(Terminator):
 
 def kill(
     leftover: Leftover,
-    say: Callable[[str, str], None],
+    say: Callable[[str, str, Mapping[str, object]], None],
     tell_of: Callable[[Identity, str, str], None],
 ) -> int:
     """Kill the leftovers of a run.
 
     Args:
         leftover: the run.
-        say: takes a line for each signal: its level, its text.
+        say: takes a line for each signal: its level, its text, its fields (`kills.fields`).
         tell_of: called once for each process that is killed: identity, name, evidence.
 
     Returns:
@@ -153,13 +153,9 @@ def kill(
     began = time.monotonic()
 
     def report(level: str, signum: int, name: str, pid: int, evidence: str, why: str) -> None:
-        seconds, run = time.monotonic() - began, leftover.title
-        say(
-            level,
-            kills.sentence(
-                signum, "", name, pid, evidence, why, seconds, "the sweep began", run=run
-            ),
-        )
+        seconds, since = time.monotonic() - began, "the sweep began"
+        facts = signum, "", name, pid, evidence, why, seconds, since
+        say(level, kills.sentence(*facts, run=leftover.title), kills.fields(*facts))
 
     poll = select.poll()
     sweep = _Sweep(leftover, poll, report, tell_of)
@@ -174,7 +170,7 @@ def kill(
 def sweep_for(
     app: str,
     directory: str,
-    say: Callable[[str, str], None],
+    say: Callable[[str, str, Mapping[str, object]], None],
     tell_of: Callable[[Identity, str, str], None],
 ) -> None:
     """Kill the leftovers of an app before it starts again, and remove files of old runs.

@@ -29,7 +29,7 @@ def cause(exitcode: int | None, oom_kills: int | None = None, killed_for: str | 
         return f"killed: {killed_for} ({unknown})" if killed_for is not None else unknown
     if exitcode >= 0:
         return f"exit code {exitcode}"
-    name = _name(-exitcode)
+    name = name_of(-exitcode)
     if killed_for is not None:
         return f"killed by {name}: {killed_for}"
     if name == "SIGKILL":
@@ -41,7 +41,8 @@ def cause(exitcode: int | None, oom_kills: int | None = None, killed_for: str | 
     return f"killed by {name}" + (f": {meaning}" if meaning else "")
 
 
-def _name(signum: int) -> str:
+def name_of(signum: int) -> str:
+    """The name of a signal, for the log. A number for one that has no name, as SIGRTMIN+1."""
     try:
         return signal.Signals(signum).name
     except ValueError:

@@ -47,6 +47,7 @@ class Dispatcher:
             wire.PREEXISTING: self._on_preexisting,
             wire.BEGAN: self._on_began,
             wire.STATE: self._on_state,
+            wire.FORMAT: self._on_format,
             wire.DEADLINE: self._on_deadline,
             wire.LATE: self._on_late,
             wire.HUNG: self._on_hung,
@@ -105,6 +106,9 @@ class Dispatcher:
 
     def _on_state(self, directory: str) -> None:
         self._watch.reporter.directory = directory
+
+    def _on_format(self, name: str) -> None:
+        self._watch.reporter.writes_json = name == wire.JSON
 
     # -- one process ------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
             watch.turn()
         except Exception as error:
             failures += 1
-            log("ERROR", f"watchdog: {_where(error)}: {error!r}")
+            watch.reporter.write("ERROR", f"watchdog: {_where(error)}: {error!r}")
             if failures >= _FAILURES:
                 raise
     os._exit(0)  # nothing needs a flush, and the interpreter's own exit takes 3 ms

@@ -201,7 +201,7 @@ class Members:
         if not self._may_signal(member):
             return
         why = f"{KILLS[member.cause]}, asked for its stack"
-        self._report("WARNING", signal.SIGABRT, member, why, member.since)
+        self._report("WARNING", signal.SIGABRT, member, why, member.since, member.cause)
         send_signal(member.handle, signal.SIGABRT, self._reporter)
         send_signal(member.handle, signal.SIGCONT, self._reporter)
 
@@ -252,7 +252,7 @@ class Members:
         member.kill_at = None
         if not self._may_signal(member):
             return
-        self._report("WARNING", signal.SIGKILL, member, KILLS[cause], member.since)
+        self._report("WARNING", signal.SIGKILL, member, KILLS[cause], member.since, cause)
         self._reporter.killed(member.handle.identity, member.name, cause, STARTED_BY_MAIN)
         send_signal(member.handle, signal.SIGKILL, self._reporter)
 
@@ -272,9 +272,10 @@ class Members:
         member: Member,
         why: str = "",
         since: tuple[float, str] | None = None,
+        cause: str = "",
     ) -> None:
         who = (member.role, member.name, member.handle.pid)
-        self._reporter.signal(level, signum, who, STARTED_BY_MAIN, why, since)
+        self._reporter.signal(level, signum, who, STARTED_BY_MAIN, why, since, cause)
 
 
 def send_signal(handle: Handle, signum: int, reporter: Reporter) -> None:

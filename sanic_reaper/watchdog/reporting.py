@@ -8,19 +8,21 @@ from __future__ import annotations
 import time
 
 from .. import state
-from ..model.kills import sentence
+from ..model import kills
 from ..protocol import watchdog as wire
 from ..state import statedir
 from .progress import FINISHED, STOPPING, WATCHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable, Mapping, Set
     from typing import Any
 
     from ..platform.base import Identity
     from ..protocol.channel import Channel
     from .progress import Progress
+
+NO_FIELDS: Mapping[str, object] = {}
 
 
 class Reporter:
@@ -29,17 +31,20 @@ class Reporter:
     Args:
         run: the id of the run.
         channel: the channel to the main process.
-        log: takes a line that the main process can't log any more: its level, its text.
+        log: takes a line that the main process can't log any more: its level, its text and, if the
+            line is a JSON object, its other fields.
         progress: says whether the main process lives.
 
     Attributes:
         directory: the directory of the run's files. "": there is none.
+        writes_json: whether the lines that the watchdog writes itself are JSON objects.
     """
 
     def __init__(
-        self, run: str, channel: Channel, log: Callable[[str, str], None], progress: Progress
+        self, run: str, channel: Channel, log: Callable[..., None], progress: Progress
     ) -> None:
         self.directory = ""
+        self.writes_json = False
         self._run = run
         self._channel = channel
         self._log = log
@@ -67,6 +72,7 @@ class Reporter:
         evidence: str,
         why: str = "",
         since: tuple[float, str] | None = None,
+        cause: str = "",
     ) -> None:
         """Log a signal that was sent or refused. Its fields are worded by whoever logs them.
 
@@ -76,12 +82,13 @@ class Reporter:
             who: role, name and pid of the process.
             evidence, why: as `kills.sentence` has them.
             since: a moment and its cause, to measure from while the server runs.
+            cause: one of `kills.KILLS`. "": none of them.
         """
         progress = self._progress
         if since is None or progress.phase != WATCHING:
             since = (progress.began, progress.cause)
         seconds = time.monotonic() - since[0]
-        self._report(wire.SIGNALLED, level, signum, *who, evidence, why, seconds, since[1])
+        self._report(wire.SIGNALLED, level, signum, *who, evidence, why, seconds, since[1], cause)
 
     def _report(self, *message: Any) -> None:
         if self._progress.main_lives:
@@ -93,11 +100,27 @@ class Reporter:
         self._write(message, is_told=True)
 
     def _write(self, message: tuple[Any, ...], is_told: bool) -> None:
-        word, level, *fields = message
-        text = fields[0] if word == wire.LOG else sentence(*fields)
-        self._log(level, text)
+        word, level, *facts = message
+        if word == wire.LOG:
+            text, fields = facts[0], {}
+        else:
+            text, fields = kills.sentence(*facts[:-1]), kills.fields(*facts)
+        self.write(level, text, fields)
         if is_told:
             self.event("log", level=level, text=text)
+
+    def write(self, level: str, text: str, fields: Mapping[str, object] = NO_FIELDS) -> None:
+        """Write a line to standard error, without the main process.
+
+        Args:
+            level: name of a level, such as `ERROR`.
+            text: the line.
+            fields: what the line says, for a log of JSON objects.
+        """
+        if self.writes_json:
+            self._log(level, text, fields)
+        else:
+            self._log(level, text)
 
     def confirm(self, lines: int) -> None:
         """Forget the oldest lines, which the main process has read.

@@ -63,7 +63,7 @@ class Watch:
         run: the id of the run, which the descendants have in their environment.
         orphan_grace: seconds that workers may drain after the main process has died.
         channel: the channel to the main process.
-        log: takes a line that the main process can't log any more: its level, its text.
+        log: takes a line that the main process can't log any more, as `Reporter` has it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Watch:
         run: str,
         orphan_grace: float,
         channel: Channel,
-        log: Callable[[str, str], None],
+        log: Callable[..., None],
     ) -> None:
         self.main = main
         self.orphan_grace = orphan_grace
@@ -279,6 +279,7 @@ class Watch:
         """Kill a main process that hangs in its own stop."""
         if now >= self.progress.deadline and self.progress.main_lives:
             who = (MAIN, MAIN, self.main.pid)
-            self.reporter.signal("ERROR", signal.SIGKILL, who, "started the watchdog", KILLS[STOP])
+            evidence = "started the watchdog"
+            self.reporter.signal("ERROR", signal.SIGKILL, who, evidence, KILLS[STOP], cause=STOP)
             send_signal(self.main, signal.SIGKILL, self.reporter)
             self.progress.deadline = now + LEFTOVER_GRACE

@@ -31,6 +31,9 @@ from typing import Any
 from children import CHILDREN
 from events import count, emit, start_of
 from sanic import HTTPResponse, Request, Sanic
+from sanic.helpers import json_dumps
+from sanic.log import LOGGING_CONFIG_DEFAULTS
+from sanic.logging.formatter import JSONFormatter
 from sanic.response import json as json_response
 from sanic.response import text
 from sanic.worker.inspector import Inspector
@@ -481,9 +484,28 @@ async def perform(action: str) -> None:
 # -- the app --------------------------------------------------------------------------------------
 
 
+class WorkingFormatter(JSONFormatter):
+    """Sanic's own for Python 3.13 and later: there a `partial` in a class is, or is to be, a
+    method."""
+
+    dumps = staticmethod(json_dumps)
+
+
+JSON_FORMATTER = JSONFormatter if sys.version_info < (3, 13) else WorkingFormatter
+JSON_LOG = {
+    **LOGGING_CONFIG_DEFAULTS,
+    "formatters": {"generic": {"()": JSON_FORMATTER}, "access": {"()": JSON_FORMATTER}},
+}
+LOGS: dict[str, dict[str, Any] | None] = {"": None, "json": JSON_LOG}
+
+
 def build(name: str = "Subject") -> Sanic:
     Sanic.start_method = SUBJECT["method"]
-    app: Sanic = Sanic(name, inspector_class=OwnInspector if SUBJECT["own_inspector"] else None)
+    app: Sanic = Sanic(
+        name,
+        log_config=LOGS[SUBJECT["log"]],
+        inspector_class=OwnInspector if SUBJECT["own_inspector"] else None,
+    )
     if SUBJECT["threshold"]:
         from sanic.worker.manager import WorkerManager
 

@@ -80,6 +80,8 @@ class Subject:
     """Whether a watchdog that takes another one's place stops before it does anything."""
     late_watchdog: bool = False
     """Whether no watchdog can be started until `Server.let_watchdogs_start`."""
+    log: str = ""
+    """The format of the app's log: `json`, or, if empty, Sanic's own (LOGS there)."""
     own_inspector: bool = False
     """Whether the app has an Inspector of a class of its own."""
     own_route: str = ""

@@ -47,8 +47,12 @@ class Watched:
         self.hung = 0
         self.now = 100.0
         self.heartbeat = Heartbeat(
-            "Sanic-Server-0-0 [7]", self.line, EVERY, warning, timeout, self.blocked.append
+            "Sanic-Server-0-0 [7]", self.line, EVERY, warning, timeout, self._on_blocked
         )
+
+    def _on_blocked(self, text: str, seconds: float) -> None:
+        self.blocked.append(text)
+        self.seconds = seconds
 
     def look(self, now: float, is_stopped=NEVER_STOPPED) -> None:
         self.hung += self.heartbeat.check(now, is_stopped)

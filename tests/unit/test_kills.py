@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sanic_reaper.events import NAMES
 from sanic_reaper.model import kills, roles
 
 BY_MAIN = kills.STARTED_BY_MAIN
@@ -52,6 +53,92 @@ BY_MAIN = kills.STARTED_BY_MAIN
 )
 def test_the_line_for_a_signal(fields, run, line):
     assert kills.sentence(*fields, run=run) == line
+
+
+@pytest.mark.parametrize(
+    ("facts", "fields"),
+    [
+        (
+            (signal.SIGKILL, "worker", "W", 7, BY_MAIN, "x", 15.0042, "the stop", kills.STOP),
+            {
+                "reaper_event": "worker.killed",
+                "worker": "W",
+                "pid": 7,
+                "cause": "stop",
+                "signal": "SIGKILL",
+                "evidence": BY_MAIN,
+                "seconds": 15.004,
+            },
+        ),
+        (
+            (signal.SIGKILL, "process", "P", 7, BY_MAIN, "x", 1.0, "the stop", kills.FORCED),
+            {
+                "reaper_event": "worker.killed",
+                "worker": "P",
+                "pid": 7,
+                "cause": "forced",
+                "signal": "SIGKILL",
+                "evidence": BY_MAIN,
+                "seconds": 1.0,
+            },
+        ),
+        (
+            (signal.SIGTERM, "worker", "W", 7, BY_MAIN, "", 0.0, "main died"),
+            {
+                "worker": "W",
+                "pid": 7,
+                "signal": "SIGTERM",
+                "evidence": BY_MAIN,
+                "seconds": 0.0,
+            },
+        ),
+        (
+            (signal.SIGABRT, "worker", "W", 7, BY_MAIN, "x", 2.0, "its start", kills.HUNG),
+            {
+                "worker": "W",
+                "pid": 7,
+                "cause": "hung",
+                "signal": "SIGABRT",
+                "evidence": BY_MAIN,
+                "seconds": 2.0,
+            },
+        ),
+        (
+            (signal.SIGTERM, "", "sleep", 9, "descends from worker W [7]", "", 0.5, "the stop"),
+            {
+                "reaper_event": "orphan.killed",
+                "orphan": "sleep",
+                "pid": 9,
+                "signal": "SIGTERM",
+                "evidence": "descends from worker W [7]",
+                "seconds": 0.5,
+            },
+        ),
+        (
+            (signal.SIGKILL, "helper", "SyncManager-1", 9, BY_MAIN, "x", 0.5, "the stop"),
+            {
+                "role": "helper",
+                "pid": 9,
+                "signal": "SIGKILL",
+                "evidence": BY_MAIN,
+                "seconds": 0.5,
+            },
+        ),
+        (
+            (kills.NO_SIGNAL, "", "sleep", 9, "bears its mark", kills.FOREIGN, 2.0, "the stop"),
+            {"orphan": "sleep", "pid": 9, "evidence": "bears its mark", "seconds": 2.0},
+        ),
+        (
+            (kills.NO_SIGNAL, "worker", "W", 7, BY_MAIN, kills.FOREIGN, 2.0, "the stop"),
+            {"worker": "W", "pid": 7, "evidence": BY_MAIN, "seconds": 2.0},
+        ),
+    ],
+)
+def test_the_fields_of_a_signal(facts, fields):
+    """A field that is not known is absent."""
+    found = kills.fields(*facts)
+    assert found == fields
+    assert found.get("reaper_event", NAMES[0]) in NAMES
 
 
 def test_the_roles_of_a_list_have_an_order_and_an_unknown_one_comes_last():

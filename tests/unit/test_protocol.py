@@ -36,6 +36,7 @@ EXAMPLES = {
     "moment": ("inf", float("inf")),
     "signal": ("9", 9),
     "level": ("ERROR", "ERROR"),
+    "format": ("json", "json"),
     "cause": ("hung", "hung"),
     "text": ("a text", "a text"),
     "texts": ("the last", "the last"),
@@ -48,6 +49,7 @@ BAD = {
     "moment": ["nan", "-inf", ""],
     "signal": ["-9", "400", "x"],
     "level": ["", "error", "FATAL"],
+    "format": ["", "JSON", "xml"],
     "cause": ["HUNG", "its event loop was blocked", "it was in the way"],
     "text": [],
     "texts": [],
@@ -228,6 +230,7 @@ def test_a_signal_is_worded_by_main(caplog):
         "is late",
         "1.5",
         "its start",
+        "startup",
     )
     link._endpoint = Teller(["signalled", *fields])
     link.receive()

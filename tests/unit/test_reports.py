@@ -196,7 +196,7 @@ def startup_of(pipe, **config):
     settings = Settings.read({f"REAPER_{key.upper()}": value for key, value in config.items()})
     link = WorkerLink((os.getpid(), start_of(os.getpid())), pipe[0], "Sanic-Server-0-0")
     slow = SlowHandlers(lambda _: None)
-    startup = StartupTracker("Sanic-Server-0-0", link, settings, 1000.0, lambda _: None, slow)
+    startup = StartupTracker("Sanic-Server-0-0", link, settings, 1000.0, lambda *_: None, slow)
     return startup, link
 
 

@@ -224,19 +224,22 @@ def sweep(leftover):
 
 
 def test_what_is_left_is_ended(leftover, orphan):
-    ended, [(level, line)] = sweep(leftover)
+    ended, [(level, line, fields)] = sweep(leftover)
     assert (ended, level) == (1, "INFO")
     assert line.startswith(f"SIGTERM to {WORKER} [{orphan.pid}], left by Shop (main was ")
+    assert fields["reaper_event"] == "orphan.killed"
+    assert (fields["orphan"], fields["pid"], fields["signal"]) == (WORKER, orphan.pid, "SIGTERM")
     assert orphan.wait(5)
 
 
 def test_one_that_has_changed_its_user_meanwhile_is_let_live(leftover, orphan, monkeypatch):
     """The run's own user could not signal it any more, so root is not to do so in his name."""
     monkeypatch.setattr(platform, "uid", lambda pid: leftover.uid + 1)
-    ended, [(level, line)] = sweep(leftover)
+    ended, [(level, line, fields)] = sweep(leftover)
     assert (ended, level) == (0, "ERROR")
     assert f"{WORKER} [{orphan.pid}]" in line
     assert "runs as another user by now" in line
+    assert not {"reaper_event", "signal"} & fields.keys(), "it was not signalled"
     assert orphan.poll() is None
 
 

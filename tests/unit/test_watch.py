@@ -30,6 +30,7 @@ from sanic_reaper.watchdog.watch import Watch
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 RUN = "no process bears this mark"
+WORKER = "worker Sanic-Server-0-0"
 FAR = 1e9
 """A moment that does not come."""
 
@@ -65,7 +66,7 @@ class Watching:
         self.main = ours
         handle = Handle.open(*identity_of(main))
         assert handle is not None
-        self.lines: list[tuple[str, str]] = []
+        self.lines: list[tuple[object, ...]] = []
         self.watch = Watch(handle, RUN, 60.0, its, lambda *line: self.lines.append(line))
 
     def tell(self, *words: object) -> None:
@@ -219,6 +220,32 @@ def test_a_line_that_main_has_never_read_is_logged_when_main_is_gone(watching):
     os.kill(watching.watch.main.pid, signal.SIGKILL)
     wait_until(lambda: watching.watch.turn(0.0) or watching.watch.phase != WATCHING, 5, "its end")
     assert watching.lines[0] == ("INFO", "a line")
+
+
+def test_where_mains_log_is_json_each_line_after_its_death_has_its_fields(watching, start):
+    """Those that main has not read too. A line of no signal has none."""
+    worker = start()
+    watching.adopt(worker)
+    watching.tell("format", "json")
+    watching.watch.reporter.line("INFO", "a line")
+    watching.watch.members.kill(*watching.watch.members.all.values(), "hung")
+    os.kill(watching.watch.main.pid, signal.SIGKILL)
+    wait_until(lambda: watching.watch.turn(0.0) or watching.watch.phase != WATCHING, 5, "its end")
+    assert watching.lines[0] == ("INFO", "a line", {})
+    level, text, fields = watching.lines[1]
+    assert (level, text[: text.index(":")]) == ("WARNING", f"SIGKILL to {WORKER} [{worker.pid}]")
+    assert fields.pop("seconds") >= 0
+    assert fields == {
+        "reaper_event": "worker.killed",
+        "worker": "Sanic-Server-0-0",
+        "pid": worker.pid,
+        "cause": "hung",
+        "signal": "SIGKILL",
+        "evidence": "started by main",
+    }
+    watching.watch.reporter.writes_json = False
+    watching.watch.reporter.write("ERROR", "text again", {"pid": 1})
+    assert watching.lines[-1] == ("ERROR", "text again")
 
 
 # -- a stop ---------------------------------------------------------------------------------------

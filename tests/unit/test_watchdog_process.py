@@ -35,7 +35,7 @@ watchdog.confirm()
 print(watchdog.alive())
 watchdog.end()
 """
-    assert said_by(PRELUDE + program) == ["['hello', '1']", "True"]
+    assert said_by(PRELUDE + program) == ["['hello', '2']", "True"]
 
 
 def test_a_watchdog_that_ends_at_once_is_none():
@@ -67,7 +67,7 @@ except watchdog_process.NeverStarts as error:
 print(os.path.exists(f"/proc/{watchdog.pid}"))
 """
     assert said_by(PRELUDE + program) == [
-        "it comes from another release, whose protocol is ['0'], not 1; restart the server",
+        "it comes from another release, whose protocol is ['0'], not 2; restart the server",
         "False",
     ]
 
