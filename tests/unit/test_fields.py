@@ -62,10 +62,6 @@ EVENTS = [
     (Event("worker.slow", W, 7, 1.0, "a text", seconds=2.0), {"worker": W, "pid": 7, "seconds": 2}),
     (Event("worker.blocked", W, 7, 1.0, "a text"), {"worker": W, "pid": 7}),
     (
-        Event("request.slow", W, 7, 1.0, "a text", seconds=2.0),
-        {"worker": W, "pid": 7, "seconds": 2},
-    ),
-    (
         Event("worker.died", W, 7, 1.0, "x", -9, cause="oom"),
         {"worker": W, "pid": 7, "cause": "oom", "signal": "SIGKILL", "exit_code": -9},
     ),
@@ -100,6 +96,10 @@ EVENTS = [
     (
         Event("orphan.killed", "sleep", 9, 1.0, "descends from W"),
         {"orphan": "sleep", "pid": 9, "evidence": "descends from W"},
+    ),
+    (
+        Event("request.slow", W, 7, 1.0, "a text", seconds=2.0),
+        {"worker": W, "pid": 7, "seconds": 2},
     ),
 ]
 
