@@ -120,8 +120,8 @@ def test_each_request_is_named_with_its_line(begin, open_, method, uvloop):
     server.wait_gone()
 
 
-def test_a_websocket(begin):
-    server = begin()
+def test_a_websocket(begin, open_):
+    server = begin(REAPER_SLOW_REQUEST=1.0)
     connection = KeptAlive(server.port)
     connection.send(
         "GET /socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -130,6 +130,9 @@ def test_a_websocket(begin):
     [request] = wait_for_requests(server, 1)
     assert request["connection"] == "WebSocket"
     assert line_of("socket") in own_lines(request)
+    open_(server, "/await/1")
+    server.wait_for_output("GET /await/1 has been in flight")
+    assert "/socket has been" not in server.output(), "it is older, and not slow"
 
 
 def test_requests_that_were_sent_ahead_wait_unnamed(begin):
