@@ -117,8 +117,9 @@ def block(server: Server) -> None:
 
 
 def wait_long(server: Server) -> None:
-    server.request("/do/async:600")
+    exchange = server.request("/do/async:600")
     wait_told(server, "request.slow")
+    exchange.close()
 
 
 def hang(server: Server) -> None:
