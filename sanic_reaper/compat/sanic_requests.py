@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sanic import Request
+
 from ..model.questions import RECEIVING
 from .sanic_server import is_websocket
 
@@ -79,6 +81,22 @@ def share_connections(arguments: dict[str, Any]) -> list[set[Any]]:
             for info in infos:
                 shared.append(info.settings.setdefault("connections", set()))
     return shared
+
+
+def id_of(request: Any) -> object:
+    """The id of a request. "": the app makes ids by a method of its own, and has not made this one.
+
+    That method is not called: it can count, or wait for a lock that this thread holds.
+    """
+    made = getattr(request, "_id", None)
+    if made is None and _makes_ids(type(request)) is _makes_ids(Request):
+        return request.id
+    return "" if made is None else made
+
+
+def _makes_ids(request_class: Any) -> object:
+    """The function by which a class of requests makes ids. In Sanic's own it is a class method."""
+    return getattr(request_class.generate_id, "__func__", request_class.generate_id)
 
 
 def stage_of(found: Found, frames: Sequence[Frame]) -> str:

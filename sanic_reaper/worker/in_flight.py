@@ -7,6 +7,8 @@ handler too, so that a blocked event loop is no obstacle.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from operator import attrgetter
 from types import FrameType
 from typing import Any
 
@@ -16,6 +18,8 @@ from .awaits import chain, is_running
 
 LONGEST = 200
 """Maximum length of a path and of the other texts, in characters. A longer one is cut off."""
+
+_METHOD, _PATH, _NAME = attrgetter("method"), attrgetter("path"), attrgetter("name")
 
 
 class InFlight:
@@ -72,10 +76,10 @@ class InFlight:
         except Exception:  # it awaits an object whose attributes fail
             frames, runs = [], False
         return [
-            _text_of(request, "method"),
-            _text_of(request, "path") if self._shows_paths else "",
-            _text_of(request, "name"),
-            _text_of(request, "id"),
+            _text(_METHOD, request),
+            _text(_PATH, request) if self._shows_paths else "",
+            _text(_NAME, request),
+            _text(sanic_requests.id_of, request),
             sanic_requests.stage_of(found, frames),
             round(age(found), 3),
             found.connection,
@@ -89,8 +93,8 @@ def age(found: Found) -> float:
     return time.perf_counter() - found.began
 
 
-def _text_of(request: Any, name: str) -> str:
+def _text(read: Callable[[Any], object], request: Any) -> str:
     try:
-        return str(getattr(request, name) or "")[:LONGEST]
+        return str(read(request) or "")[:LONGEST]
     except Exception:  # the app can have a class of its own, and bytes in a path can be no text
         return ""

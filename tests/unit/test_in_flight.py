@@ -7,9 +7,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from sanic import Request, Sanic
+from sanic.compat import Header
 from sanic.http import Stage
 
-from sanic_reaper.compat.sanic_requests import STAGES, down_to_handler, share_connections
+from sanic_reaper.compat.sanic_requests import STAGES, down_to_handler, id_of, share_connections
 from sanic_reaper.model.questions import RECEIVING
 from sanic_reaper.protocol import worker as words
 from sanic_reaper.worker.in_flight import LONGEST, InFlight
@@ -20,7 +22,7 @@ class Connection:
     """With the attributes of Sanic's protocol that are read, and a place in a set."""
 
     def __init__(self, path="/", age=1.0, stage=Stage.HANDLER, task=None, websocket=None, **of):
-        fields = {"method": "GET", "path": path, "name": "Shop.index", "id": "17", **of}
+        fields = {"method": "GET", "path": path, "name": "Shop.index", "_id": "17", **of}
         self._task = task
         self.websocket = websocket
         self.http = SimpleNamespace(
@@ -145,8 +147,34 @@ def test_a_request_that_can_not_be_described_is_one_all_the_same():
     assert fields[-2:] == [False, []]
 
 
+class Counting(Request):
+    """Of an app that makes ids by itself: asking must not use one up."""
+
+    made = 0
+
+    def generate_id(self):
+        Counting.made += 1
+        return Counting.made
+
+
+@pytest.mark.parametrize(
+    ("request_class", "headers", "shown"),
+    [(Request, {}, "-4"), (Request, {"x-request-id": "abc"}, "abc"), (Counting, {}, "")],
+)
+def test_the_id_of_a_request(request_class, headers, shown):
+    app = Sanic("Identified")
+    found = request_class(b"/", Header(headers), "1.1", "GET", None, app)
+    Sanic._app_registry.pop("Identified")
+    assert shown in str(id_of(found))
+    assert bool(id_of(found)) == bool(shown)
+    assert Counting.made == 0
+    assert found.id is not None
+    assert str(id_of(found)) == str(found.id), "the one that it has"
+    Counting.made = 0
+
+
 def test_long_texts_are_cut():
-    in_flight = of(Connection("/" + "x" * 5000, id="y" * 5000))
+    in_flight = of(Connection("/" + "x" * 5000, _id="y" * 5000))
     fields = in_flight.described(in_flight.found()[0])
     assert (len(fields[1]), len(fields[3])) == (LONGEST, LONGEST)
 
