@@ -398,7 +398,11 @@ def test_a_signal_storm(launch, round_):
         for signum in (SIGHUP, SIGQUIT, SIGTERM, SIGINT):
             server.send(signum)
     server.wait_gone()
-    assert server.exit_code() in (0, 1)
+    code = server.exit_code()
+    if "[reaper] stopped" in server.output():  # the rest of the storm may hit the script's own exit
+        assert code in (0, 1, -SIGHUP, -SIGQUIT, -SIGTERM)
+    else:
+        assert code in (0, 1)
     assert "Traceback" not in server.output()
 
 
