@@ -242,10 +242,10 @@ def test_no_request_fails_behind_a_proxy_while_workers_are_recycled(launch, port
     server = launch(subject.with_config(REAPER_MAX_REQUESTS=100, USE_UVLOOP=uvloop))
     server.wait_serving()
     own = ports.take()
-    put_in_front(proxy, server.port, own, server.box)
+    log = put_in_front(proxy, server.port, own, server.box)
     with Load(own, clients=8, pause=0.005) as load:
         server.wait_for("worker.recycled", 3, 2 * START)
-    assert not load.failures
+    assert not load.failures, log.read_text()
     assert sum(load.answers.values()) > 100
 
 
@@ -254,8 +254,8 @@ def test_no_request_fails_behind_a_proxy_while_workers_are_restarted(launch, por
     server = launch(SUPERVISED)
     old = server.wait_serving()
     own = ports.take()
-    put_in_front(proxy, server.port, own, server.box)
+    log = put_in_front(proxy, server.port, own, server.box)
     with Load(own, clients=8, pause=0.005) as load:
         assert server.get("/restart-without-downtime")[0] == 200
         wait_until(lambda: not any(one.alive for one in old), START, server.describe)
-    assert not load.failures
+    assert not load.failures, log.read_text()

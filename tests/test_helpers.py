@@ -252,6 +252,10 @@ def test_a_stop_does_not_wait_for_the_start_of_the_sync_manager(launch, method, 
     so the signal goes to what was launched."""
     server = launch(SUPERVISED.with_(method=method), env=holding_its_sync_manager(action))
     server.wait_for("holding")
+    # A fork server tells main the pid when the process may run already. It has done so, and main
+    # has read it, when nobody has anything to do.
+    asleep = lambda: all(row.state == "S" for row in server.box.rows())  # noqa: E731
+    wait_until(lambda: asleep() and asleep(), 10, server.describe)
     EARLY[event](server)
     server.wait_gone(SLACK)
     assert server.exit_code() == 0

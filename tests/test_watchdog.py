@@ -281,8 +281,9 @@ def test_a_stopped_one_is_woken_up(launch):
     server.wait_serving()
     watchdog = server.watchdog
     assert holds(lambda: len(server.children) == 2, 1.5), "it looks once a second"
-    watchdog.freeze()
-    wait_until(lambda: not watchdog.stopped, REPLACED, "main to wake it up")
+    watchdog.send(SIGSTOP)  # main may look in the same moment
+    server.wait_for_output("SIGCONT to watchdog", REPLACED)
+    wait_until(lambda: not watchdog.stopped, REPLACED, "it to run on")
     server.send(SIGKILL)
     server.wait_gone(ORPHAN_GRACE + SLACK)
 

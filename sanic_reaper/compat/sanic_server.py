@@ -103,6 +103,22 @@ def open_sockets(cleanup: Callable[[], None]) -> Serving:
     return Serving(servers, connections)
 
 
+def stop_accepting(server: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Have a server accept no more connections. Its socket stays open.
+
+    asyncio makes the transport of an accepted connection in a later turn of the loop. If the server
+    has been closed by then, the connection is dropped without a word: the transport asserts that it
+    is open (`asyncio/base_events.py`, `Server._attach`). uvloop makes the transport at once.
+
+    Args:
+        server: as `loop.create_server` returns it.
+        loop: its event loop.
+    """
+    with suppress(Exception):  # the caller closes it all the same
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+
+
 def end_keep_alive(connections: Iterable[Any]) -> None:
     """Have each response from now on say `Connection: close` and end its connection.
 

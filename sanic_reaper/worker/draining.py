@@ -85,9 +85,11 @@ class Draining:
     def _drain(self, grace: float) -> None:
         until = time.monotonic() + grace
         for server in self._serving.servers:
-            server.close()
+            sanic_server.stop_accepting(server, self._loop)
         # A connection that was just accepted is not in the list before the loop has turned.
         self._turn(0.01)
+        for server in self._serving.servers:
+            server.close()
         while self._is_busy() and time.monotonic() < until:
             self._close_idle(self._open(), time.monotonic())
             self._turn(SCAN_EVERY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from multiprocessing import popen_fork
 from typing import Any
 
 from futures.future import Future, edit, rename
@@ -39,6 +41,10 @@ faulthandler.register, faulthandler.dump_traceback = register, dump_traceback
 """
 """A `sitecustomize` that has stacks written in another format. (By Python, for the module of C can
 write no other one: so not while somebody holds the GIL.)"""
+
+
+CHILDREN_RUN_EXITFUNCS = "_run_exitfuncs" in inspect.getsource(popen_fork)
+"""Whether `multiprocessing` itself calls it, in the children that it forks (since 3.13)."""
 
 
 def of_multiprocessing(name: str, new: str, **more: Any) -> Future:
@@ -149,7 +155,16 @@ CPYTHON = (
     ),
     in_c("_signal", 'import signal, sys; sys.modules["_signal"] = None'),
     in_c("call_function", "import _ctypes; del _ctypes.call_function"),
-    in_c("_run_exitfuncs", "import atexit; del atexit._run_exitfuncs"),
+    Future(
+        "_run_exitfuncs",
+        renames={"_run_exitfuncs": "_run_exit"} if CHILDREN_RUN_EXITFUNCS else {},
+        adds={
+            "sitecustomize.py": "import atexit\n"
+            "atexit._run_exit = atexit._run_exitfuncs; del atexit._run_exitfuncs"
+        },
+        packages=MULTIPROCESSING if CHILDREN_RUN_EXITFUNCS else (),
+        line=r"\b_run_exitfuncs\b",
+    ),
     Future(
         "format of faulthandler",
         adds={"sitecustomize.py": STACKS},

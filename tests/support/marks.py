@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -12,6 +13,12 @@ by_itself = pytest.mark.skipif(
     "COVERAGE_PROCESS_CONFIG" in os.environ, reason="what measures coverage imports some of it"
 )
 """For a test of what is imported."""
+
+
+def is_musl() -> bool:
+    """Whether the C library of this Python is musl."""
+    return "musl" in (sysconfig.get_config_var("SOABI") or "")
+
 
 METHODS = ("spawn", "fork", "forkserver")
 

@@ -61,12 +61,15 @@ PROXIES = {
 }
 
 
-def put_in_front(name: str, port: int, own: int, box: Box) -> None:
+def put_in_front(name: str, port: int, own: int, box: Box) -> Path:
     """Start a proxy, and wait until it listens. It ends with its box.
 
     Args:
         port: where the server listens that it is in front of.
         own: where the proxy is to listen.
+
+    Returns:
+        The file of its log.
     """
     template, command = PROXIES[name]
     if shutil.which(command[0], path="/usr/sbin:/usr/bin") is None:
@@ -77,3 +80,4 @@ def put_in_front(name: str, port: int, own: int, box: Box) -> None:
     output: Path = box.folder / f"{name}.output"
     box.start([program, *command[1:], str(file)], output=output)
     wait_until(lambda: not can_bind(own), 20, lambda: output.read_text())
+    return output

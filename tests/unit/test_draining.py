@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -89,3 +91,43 @@ def test_how_many_requests_were_sent_ahead(buffer, body, more):
         del http.recv_buffer[: len(HEAD)]
         http.recv_buffer += b"GET"  # it goes on sending
     assert found == more
+
+
+class Kept(asyncio.Protocol):
+    """A connection that its set knows, as Sanic's does."""
+
+    known: ClassVar[list[Kept]] = []
+
+    def connection_made(self, transport):
+        self.known.append(self)
+        self.transport = transport
+
+
+@pytest.mark.parametrize("policy", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("is_drained", [True, False])
+def test_a_connection_that_was_accepted_in_the_last_turn(policy, is_drained):
+    """Its transport is made in a later turn of asyncio's loop. `False` is the control."""
+    loop = pytest.importorskip(policy).new_event_loop()
+    Kept.known.clear()
+    server = loop.run_until_complete(loop.create_server(Kept, "127.0.0.1", 0))
+    address = server.sockets[0].getsockname()
+    with socket.create_connection(address):
+        if policy == "uvloop":
+            loop.run_until_complete(asyncio.sleep(0.05))
+        else:
+            loop.call_soon(loop.stop)
+            loop.run_forever()  # one turn: it is accepted
+        if is_drained:
+            draining = Draining(an_app(), loop)
+            draining._serving = sanic_server.Serving([server], [])
+            draining._drain(0.0)
+        else:
+            server.close()
+            loop.run_until_complete(asyncio.sleep(0.05))
+        assert len(Kept.known) == (is_drained or policy == "uvloop")
+        for one in Kept.known:
+            one.transport.abort()
+        loop.run_until_complete(asyncio.sleep(0))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    loop.close()
