@@ -316,7 +316,8 @@ def test_a_replacement_that_hangs_is_limited_too(launch):
     server.wait_for("all acked")
     server.main.freeze()
     wait_until(lambda: server.output().count("is up after") == 2, START, server.describe)
-    time.sleep(0.5)  # they tell main after the line, before anything else
+    # They tell main after that line, and then have nothing to do.
+    wait_until(lambda: all(one.sleeping for one in server.workers), START, server.describe)
     server.workers[0].send(SIGKILL)
     server.main.send(SIGCONT)
     server.wait_for_output("did not start: its after_server_start handler listen took longer")

@@ -11,7 +11,7 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
 import pytest
-from support.census import holds, wait_until
+from support.census import Process, holds, wait_until
 from support.http import can_bind
 from support.marks import methods
 from support.server import (
@@ -202,14 +202,19 @@ def test_the_server_survives_the_death_of_its_resource_tracker(launch, method):
     assert server.stop() == 0
 
 
+def fork_server_of(server: Server) -> Process:
+    """The parent of its workers, which must serve."""
+    row = server.workers[0].look()
+    assert row is not None
+    return next(r.process for r in server.box.rows() if r.pid == row.ppid)
+
+
 def test_the_server_survives_the_death_of_its_fork_server(launch):
     """Its workers have lost their parent, but not their main."""
     server = launch(SUPERVISED.with_(method="forkserver"))
-    workers = server.wait_serving()
-    row = workers[0].look()
-    assert row is not None
-    assert row.ppid != server.main.pid
-    fork_server = next(r.process for r in server.box.rows() if r.pid == row.ppid)
+    server.wait_serving()
+    fork_server = fork_server_of(server)
+    assert fork_server != server.main
     fork_server.send(SIGKILL)
     wait_until(lambda: not fork_server.alive, 5, "the fork server to die")
     server.send(SIGKILL)
@@ -220,10 +225,8 @@ def test_the_server_survives_the_death_of_its_fork_server(launch):
 def test_a_stop_without_its_fork_server(launch):
     """Main can't know then that its SyncManager lives, and does not shut it down."""
     server = launch(SUPERVISED.with_(method="forkserver"))
-    worker, _ = server.wait_serving()
-    row = worker.look()
-    assert row is not None
-    fork_server = next(r.process for r in server.box.rows() if r.pid == row.ppid)
+    server.wait_serving()
+    fork_server = fork_server_of(server)
     # A worker whose parent is gone can't tell how it ends, and is replaced by the next fork server.
     server.send(SIGSTOP)
     fork_server.send(SIGKILL)
@@ -285,10 +288,8 @@ def forked_by_a_server(launch):
     """A server that has reached its `main_process_stop`, and its fork server."""
     subject = SUPERVISED.with_(method="forkserver", listeners={"main_process_stop": "block:0.3"})
     server = launch(subject)
-    worker, _ = server.wait_serving()
-    row = worker.look()
-    assert row is not None
-    fork_server = next(r.process for r in server.box.rows() if r.pid == row.ppid)
+    server.wait_serving()
+    fork_server = fork_server_of(server)
     server.send(SIGTERM)
     server.wait_for("holding")
     return server, fork_server

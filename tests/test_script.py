@@ -254,6 +254,22 @@ def test_signals_are_handled_as_before(launch, method, signum):
     assert server.main.alive
 
 
+def test_a_signal_right_after_the_server_ends_the_script(launch):
+    server = run_script(launch, "signalled afterwards")
+    server.wait_serving()
+    server.send(SIGTERM)
+    assert server.exit_code() == -SIGHUP
+    assert not server.events("not ended")
+
+
+def test_a_signal_that_is_sent_again_and_again_does_not(launch):
+    server = run_script(launch, "signalled once more")
+    server.wait_serving()
+    server.send(SIGHUP)
+    assert server.exit_code() == 0
+    assert server.events("not ended")
+
+
 def test_children_are_ignored_again(launch):
     """A launcher that ignores SIGCHLD passes that on by exec."""
     careless = (

@@ -167,6 +167,7 @@ class Shutdown:
         if not self._is_finished:  # a listener of the user's has raised, so Sanic did not call ours
             self.finish()
         for purpose, step in (
+            # Again: a SyncManager may have taken seconds to shut down.
             ("wake the helpers", self._parts.helpers.wake),
             ("dismiss the watchdog", self._let_watchdog_go),
             ("restore the signals", self._parts.signals.restore),

@@ -25,8 +25,9 @@ DEBOUNCE = 0.05
 the terminal has delivered already, and nobody presses it twice as fast."""
 
 LATE_SIGNAL_GRACE = 0.5
-"""Seconds after the stop in which further stop signals are dropped, so that a double Ctrl+C does
-not end the code that runs after `app.run()`, nor the exit of the interpreter."""
+"""Seconds after the stop in which a stop signal that comes once more is dropped. A double Ctrl+C,
+or the last one of a storm of signals, must not end the code that runs after `app.run()`, nor the
+exit of the interpreter."""
 
 ALWAYS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 """Signals that are handled in any case."""
@@ -64,7 +65,7 @@ class StopSignals:
         self._interruptible = False
         self._held_back = 0
         self._before: dict[int, Any] = {}
-        self._last_at = 0.0
+        self._repeated_at: dict[int, float] = {}
         self._drops_signals = False
         self._restored_at = NEVER
         self._children_were_ignored = False
@@ -128,19 +129,21 @@ class StopSignals:
         """Put back the handlers from before the server.
 
         If Ctrl+C has just been pressed, the handler of SIGINT stays until it is called again, and
-        drops a second Ctrl+C for a moment. A handler that somebody else has installed stays.
+        drops a second Ctrl+C for a moment. So does the handler of another signal that has just come
+        although main was stopping already: its sender repeats it. A handler that somebody else has
+        installed stays.
         """
         self._drops_signals = True
         self._restored_at = time.monotonic()
         for signum in self.handled:
-            if signal.getsignal(signum) == self._handle and not self._may_come_twice(signum):
+            if signal.getsignal(signum) == self._handle and not self._may_come_again(signum):
                 signal.signal(signum, self._before[signum])
         signal.pthread_sigmask(signal.SIG_BLOCK, self._unblocked)
         if self._children_were_ignored and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
-    def _may_come_twice(self, signum: int) -> bool:
-        return signum == signal.SIGINT and time.monotonic() - self._last_at < LATE_SIGNAL_GRACE
+    def _may_come_again(self, signum: int) -> bool:
+        return time.monotonic() - self._repeated_at.get(signum, -NEVER) < LATE_SIGNAL_GRACE
 
     def drop_at_exit(self) -> None:
         """Drop late stop signals while the interpreter exits right after the server.
@@ -173,10 +176,11 @@ class StopSignals:
         if self._drops_signals:
             if now - self._restored_at >= LATE_SIGNAL_GRACE:
                 self._pass_on(signum, frame)
-            elif signum == signal.SIGINT:
-                self._last_at = now
+            else:
+                self._repeated_at[signum] = now
             return
-        self._last_at = now if signum == signal.SIGINT else self._last_at
+        if signum == signal.SIGINT or self.received is not None:
+            self._repeated_at[signum] = now
         if self.received is None:
             self.received = signum
             self._received_at = now

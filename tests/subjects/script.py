@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from children import DAEMON, NAP, popen
@@ -174,17 +175,34 @@ def handlers_afterwards() -> None:
     time.sleep(600)
 
 
+def signalled_once_more() -> None:
+    """Whoever sends SIGHUP in the server's last lines sends it right after the server, too."""
+    at_its_end(lambda: signal.raise_signal(signal.SIGHUP))
+    signalled_afterwards()
+
+
+def signalled_afterwards() -> None:
+    serve()
+    signal.raise_signal(signal.SIGHUP)
+    emit("not ended")
+
+
 def stuck_at_its_end() -> None:
     """Sanic's own last lines of a stop do not come to an end."""
+    at_its_end(lambda: time.sleep(600))
+    serve()
+
+
+def at_its_end(do: Callable[[], None]) -> None:
+    """Have it done after Sanic's own last lines of a stop."""
     clean_up = Sanic._cleanup_apps
 
-    def hang() -> None:
+    def cleanup_apps() -> None:
         emit("cleaning up")
         clean_up()
-        time.sleep(600)
+        do()
 
-    Sanic._cleanup_apps = staticmethod(hang)  # type: ignore[method-assign, assignment]
-    serve()
+    Sanic._cleanup_apps = staticmethod(cleanup_apps)  # type: ignore[method-assign, assignment]
 
 
 def failing_stop() -> None:
@@ -230,6 +248,8 @@ MODES = {
     "again in its stop": again_in_stop,
     "again afterwards": again_afterwards,
     "handlers afterwards": handlers_afterwards,
+    "signalled afterwards": signalled_afterwards,
+    "signalled once more": signalled_once_more,
     "stuck at its end": stuck_at_its_end,
     "failing stop": failing_stop,
     "jobs first": serve,

@@ -105,14 +105,50 @@ def test_the_handlers_are_those_of_before(stop, before):
     assert before == [signal.SIGTERM]
 
 
+def kept(stop: StopSignals) -> list[int]:
+    """The signals whose handler is still the server's."""
+    return [signum for signum in stop.handled if is_ours(stop, signum)]
+
+
 def test_a_second_ctrl_c_is_dropped(stop, slow):
     """Another signal is not: it comes from somebody who means it."""
     signal.raise_signal(signal.SIGINT)
     stop.drop_further()
     stop.restore()
-    assert [signum for signum in stop.handled if is_ours(stop, signum)] == [signal.SIGINT]
+    assert kept(stop) == [signal.SIGINT]
     signal.raise_signal(signal.SIGINT)
     assert is_ours(stop, signal.SIGINT)
+
+
+@pytest.mark.parametrize("signum", [*ALWAYS, *ONLY_IF_DEFAULT])
+def test_a_signal_that_is_repeated_is_dropped_once_more(stop, before, slow, signum):
+    """Who sends a signal again and again may send it between the server and the script's end."""
+    signal.raise_signal(signum)
+    signal.raise_signal(signum)
+    stop.drop_further()
+    stop.restore()
+    assert kept(stop) == [signum]
+    signal.raise_signal(signum)
+    assert is_ours(stop, signum)
+    assert before == []
+
+
+def test_a_signal_in_the_last_lines_of_serve_may_be_repeated_too(stop, before, slow):
+    stop.drop_further()
+    signal.raise_signal(signal.SIGHUP)
+    stop.restore()
+    assert kept(stop) == [signal.SIGHUP]
+
+
+def test_a_repeated_signal_is_the_scripts_when_that_time_is_over(stop, before, slow, monkeypatch):
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    stop.drop_further()
+    stop.restore()
+    monkeypatch.setattr(signals, "LATE_SIGNAL_GRACE", 0.0)
+    signal.raise_signal(signal.SIGTERM)
+    wait_until(lambda: before == [signal.SIGTERM], 5, "the signal")
+    assert kept(stop) == []
 
 
 def test_ctrl_c_is_the_scripts_when_that_time_is_over(stop, slow, monkeypatch):
