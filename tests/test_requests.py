@@ -340,6 +340,21 @@ def test_a_slow_request_is_reported_once(begin, open_, uvloop):
     assert "secret" not in server.output()
 
 
+def test_a_client_can_not_forge_a_line(begin):
+    """It chooses the id, and Sanic accepts a line break and an escape sequence there."""
+    server = begin(REAPER_SLOW_REQUEST=1.0)
+    connection = KeptAlive(server.port)
+    forged = "1\nERROR: [reaper] forged\x1b[2J"
+    connection.send(f"GET /await/1 HTTP/1.1\r\nHost: x\r\nX-Request-ID: {forged}\r\n\r\n")
+    line = server.wait_for_output("route Waiting.waits")
+    assert r"id 1\nERROR: [reaper] forged\x1b[2J, handler" in line
+    [request] = wait_for_requests(server, 1)
+    assert request["id"] == r"1\nERROR: [reaper] forged\x1b[2J"
+    said = server.ask("requests").text
+    assert r"id 1\nERROR" in said
+    assert "\x1b" not in said + server.output()
+
+
 def test_counts_for_everybody_who_reaches_the_port(begin, open_):
     server = begin(REAPER_ENDPOINT="/-")
     open_(server, "/await/private")

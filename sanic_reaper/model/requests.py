@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..untrusted import printable
 from .stacks import Frame
 
 MOST_LOST = 10
@@ -44,9 +45,13 @@ class Request(NamedTuple):
 
     @classmethod
     def of(cls, fields: Sequence[Any]) -> Request:
-        """The request of a message, whose fields have their types."""
+        """The request of a message, whose fields have their types.
+
+        Its texts are escaped: a client chooses its id, and Sanic accepts line breaks there.
+        """
+        texts = [printable(one) if isinstance(one, str) else one for one in fields[:-1]]
         frames = [(file, line, name) for file, line, name in fields[-1]]
-        return cls._make([*fields[:-1], frames])
+        return cls._make([*texts, frames])
 
     @property
     def title(self) -> str:
@@ -150,6 +155,7 @@ def of_tasks(tasks: Sequence[Task]) -> list[str]:
     """The lines on the tasks of an event loop, each followed by its chain, innermost first."""
     lines = ["", f"{len(tasks)} task{'' if len(tasks) == 1 else 's'} in its event loop"]
     for task in tasks:
-        lines += ["", f"{task.name}: {task.coroutine}, {'runs' if task.runs else 'awaits'}"]
+        what = printable(f"{task.name}: {task.coroutine}")
+        lines += ["", f"{what}, {'runs' if task.runs else 'awaits'}"]
         lines += [f'  File "{file}", line {line} in {name}' for file, line, name in task.frames]
     return lines

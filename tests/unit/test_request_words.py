@@ -64,6 +64,13 @@ def test_it_is_made_of_the_fields_of_a_message():
     assert found[:-1] == tuple(fields[:-1])
 
 
+def test_what_a_client_chooses_has_no_line_breaks_and_no_escape_sequences():
+    """Sanic accepts a line break in a header, and so in the id. A forged line would follow it."""
+    chosen = "a\nERROR: [reaper] forged\x1b[2J\x9b\udcff"
+    found = Request.of([*[chosen] * 4, "handler", 0.5, "HTTP", True, []])
+    assert {*found[:4]} == {r"a\nERROR: [reaper] forged\x1b[2J\x9b\udcff"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -167,6 +174,11 @@ def test_the_lines_on_tasks():
     ]
     assert of_tasks(tasks[:1])[1] == "1 task in its event loop"
     assert of_tasks([])[1] == "0 tasks in its event loop"
+
+
+def test_the_name_of_a_task_is_one_line():
+    [_, _, _, line] = of_tasks([Task("of\nGET /x", "serve", True, [])])
+    assert line == r"of\nGET /x: serve, runs"
 
 
 def test_a_slow_request_is_logged_and_is_an_event(caplog):
