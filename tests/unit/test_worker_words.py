@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import random
+import re
 import subprocess
 from collections.abc import Callable
 from multiprocessing import Pipe
@@ -22,10 +23,12 @@ from sanic_reaper.main.fleet import Fleet, Pipes
 from sanic_reaper.main.worker import Worker
 from sanic_reaper.main.worker_link import WorkerLink
 from sanic_reaper.model import lifecycle
-from sanic_reaper.model.questions import REQUESTS
+from sanic_reaper.model.questions import REQUESTS, VERSION
 from sanic_reaper.protocol import worker as words
 from sanic_reaper.protocol.watchdog import NotUnderstood
+from sanic_reaper.protocol.worker import WORDS, read
 from sanic_reaper.tree.process import start_of
+from sanic_reaper.worker import startup
 
 EXAMPLES: dict[str, list[Any]] = {
     "whole": [0, 9, 15, -9, 2**62],
@@ -238,3 +241,71 @@ def test_nothing_that_is_written_to_the_pipe_raises_or_chooses_a_signal(heard, s
         assert heard.worker.state in lifecycle.STATES
     assert heard.process.poll() is None, "no signal of those that it has named was sent"
     assert len([line for line in caplog.messages if "not understood" in line]) == 1
+
+
+# -- what is not trusted --------------------------------------------------------------------------
+
+
+def deep() -> list[Any]:
+    """A list in a list, so deep that `repr` fails."""
+    found: list[Any] = []
+    for _ in range(100_000):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        "hello",
+        [],
+        {},
+        [1],
+        [["hello"]],
+        ["unheard of"],
+        ["x" * 5000, *range(5000)],
+        [deep()],
+        ["failed", deep()],
+        ["hello"],
+        ["hello", "1"],
+        ["hello", VERSION],
+        ["hello", VERSION, "1"],
+        ["ready"],
+        ["ready", "now"],
+        ["ready", True],
+        ["ready", float("nan")],
+        ["ready", 1e300],
+        ["beat", 1.5, 0, 0.0],
+        ["beat", 2**70, 0, 0.0],
+        ["end", 1, 0, None],
+        ["where", 1, [], 0],
+        ["where", True, [["file", "1", "function"]], 0],
+        ["where", True, [["file", 1]], 0],
+    ],
+)
+def test_what_is_not_understood(message):
+    with pytest.raises(NotUnderstood) as raised:
+        read(message)
+    assert len(str(raised.value)) < 100
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ["hello", VERSION, 61],
+        ["ready", 1],
+        ["ready", 1.5],
+        ["begin", 1, "name", "file", 3, float("inf"), "source", 2**47, "event", 0.5],
+        ["where", True, [["file", 1, "function"]], 0],
+    ],
+)
+def test_what_is_understood(message):
+    assert read(message) == (message[0], message[1:])
+
+
+def test_each_word_that_a_worker_says_is_known():
+    folder = Path(startup.__file__).parent
+    source = "".join(file.read_text() for file in folder.glob("*.py"))
+    said = set(re.findall(r'(?:send|send_begin|send_each)\(\s*"(\w+)"', source))
+    assert said == WORDS.keys()
