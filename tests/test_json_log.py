@@ -263,6 +263,18 @@ def test_lines_of_no_event_and_no_signal_have_no_fields(launch):
     assert not any(FIELDS.keys() & line.keys() for line in others)
 
 
+def test_names_that_the_users_records_have_already(launch):
+    server = launch(JSON.with_(log="own keys"))
+    [pid] = [worker.inner_pid for worker in server.wait_serving()]
+    crash(server)
+    [died] = told(server, "worker.died")
+    assert (died["worker"], died["pid"]) == ("of the user", 0)
+    assert died["reaper_worker"].startswith("Sanic-Server-")
+    assert died["reaper_pid"] == pid
+    assert server.stop() == 0
+    assert "unexpected error" not in server.output()
+
+
 def test_leftovers_of_an_earlier_run(launch):
     """Main ends them itself, before it has a watchdog."""
     server = launch(JSON.with_(children=["plain"]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from sanic.log import logger
@@ -18,7 +18,10 @@ from ..log import PREFIX
 from ..protocol import watchdog as wire
 from ..untrusted import printable, printable_lines
 
-_SAMPLE = {"name": logger.name, "levelname": "INFO", "levelno": logging.INFO, "msg": PREFIX}
+
+def _sample() -> logging.LogRecord:
+    """A record as those of the log are, made by the user's record factory if there is one."""
+    return logger.makeRecord(logger.name, logging.INFO, __file__, 0, PREFIX, (), None)
 
 
 def handlers() -> Iterator[logging.Handler]:
@@ -34,7 +37,7 @@ def writes_json(handler: logging.Handler) -> bool:
     if handler.formatter is None:
         return False
     try:
-        line = handler.formatter.format(logging.makeLogRecord(_SAMPLE))
+        line = handler.formatter.format(_sample())
         return isinstance(json.loads(line), dict)
     except Exception:  # no JSON; or the user's formatter fails, as it will for each line
         return False
@@ -71,13 +74,23 @@ def extra(fields: Mapping[str, object] | None) -> dict[str, object] | None:
     adds_lines = any(getattr(handler.formatter, "LOG_EXTRA", False) for handler in found)
     if adds_lines and not any(map(writes_json, found)):
         return None
-    return _printable(fields)
+    return _extra(fields)
 
 
-def _printable(fields: Mapping[str, object]) -> dict[str, object]:
+def _extra(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields as `extra`. One whose name is taken has `reaper_` in front.
+
+    `logging` raises KeyError for an extra that a record has already, and a record factory of the
+    user's can give each record a `pid` or a `worker`.
+    """
+    taken: Iterable[str] = ()
+    with suppress(Exception):  # a factory that fails does so for each line of the log
+        taken = vars(_sample())
+    found = {f"reaper_{name}" if name in taken else name: fields[name] for name in fields}
     return {
         name: printable(value) if isinstance(value, str) else value
-        for name, value in fields.items()
+        for name, value in found.items()
+        if name not in taken
     }
 
 
@@ -95,7 +108,7 @@ def write_json(level: int, text: str, fields: Mapping[str, object]) -> None:
         found = [one for one in handlers() if level >= one.level and writes_json(one)]
         if not found:
             return
-        message, more = printable_lines(f"{PREFIX} {text}"), _printable(fields)
+        message, more = printable_lines(f"{PREFIX} {text}"), _extra(fields)
         record = logger.makeRecord(logger.name, level, __file__, 0, message, (), None, extra=more)
         if logger.filter(record):
             for handler in found:

@@ -496,11 +496,20 @@ JSON_LOG = {
     **LOGGING_CONFIG_DEFAULTS,
     "formatters": {"generic": {"()": JSON_FORMATTER}, "access": {"()": JSON_FORMATTER}},
 }
-LOGS: dict[str, dict[str, Any] | None] = {"": None, "json": JSON_LOG}
+LOGS: dict[str, dict[str, Any] | None] = {"": None, "json": JSON_LOG, "own keys": JSON_LOG}
+
+
+def with_own_keys(*arguments: Any, **keywords: Any) -> logging.LogRecord:
+    """A record with keys of the user's own, two of which the Reaper has too."""
+    record = logging.LogRecord(*arguments, **keywords)
+    record.worker, record.pid = "of the user", 0
+    return record
 
 
 def build(name: str = "Subject") -> Sanic:
     Sanic.start_method = SUBJECT["method"]
+    if SUBJECT["log"] == "own keys":
+        logging.setLogRecordFactory(with_own_keys)
     app: Sanic = Sanic(
         name,
         log_config=LOGS[SUBJECT["log"]],

@@ -241,6 +241,43 @@ def test_what_another_process_calls_itself_is_escaped(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("own", "shown"),
+    [
+        ({"pid": 1}, {"pid": 1, "reaper_pid": 7, "worker": W}),
+        ({"worker": "web", "cause": ""}, {"worker": "web", "reaper_worker": W, "cause": ""}),
+        ({"pid": 1, "reaper_pid": 2}, {"pid": 1, "reaper_pid": 2, "worker": W}),
+    ],
+)
+def test_names_that_the_users_records_have_already(monkeypatch, own, shown):
+    """`logging` would raise KeyError, and the main process would end with it."""
+
+    def factory(*arguments, **keywords):
+        record = logging.LogRecord(*arguments, **keywords)
+        vars(record).update(own)
+        return record
+
+    monkeypatch.setattr(logging, "_logRecordFactory", factory)
+    found = Log(monkeypatch, Json(), Plain())
+    say(extra=fields.extra_of(DIED))
+    fields.note(DIED)
+    for line in map(json.loads, found.texts()[0].splitlines()):
+        assert shown.items() <= line.items()
+        assert line["reaper_event"] == DIED.name
+
+
+def test_a_record_factory_that_wants_the_name_of_the_log(monkeypatch):
+    def factory(name, *arguments, **keywords):
+        assert name.startswith("sanic")
+        return logging.LogRecord(name, *arguments, **keywords)
+
+    monkeypatch.setattr(logging, "_logRecordFactory", factory)
+    found = Log(monkeypatch, Json())
+    say(extra=fields.extra_of(DIED))
+    assert json.loads(found.texts()[0])["pid"] == 7
+    assert log_format.of_log() == wire.JSON
+
+
+@pytest.mark.parametrize(
     ("formatters", "on_console", "name"),
     [
         ([Plain], [0], wire.TEXT),
