@@ -256,6 +256,36 @@ with open(f"{HIS}/{'e' * 16}.state", "a") as file:
 """
 
 
+FORGED_ANSWERS = {
+    "no fields": '{"how": 1}',
+    "deep": "[" * 100_000,
+    "other types": '{"how": "x", "count": 1, "requests": [{"method": "GET"}]}',
+}
+
+
+@pytest.mark.parametrize("kind", FORGED_ANSWERS)
+def test_a_forged_list_of_requests(server, kind):
+    listen = f"""
+server(app="Forged", method="fork", phase="serving")
+{FORGED_WORKER}
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(f"{{HIS}}/{{'e' * 16}}.socket")
+listener.listen()
+def serve():
+    connection, _ = listener.accept()
+    connection.recv(100)
+    connection.sendall(b"ok\\n" + {FORGED_ANSWERS[kind].encode()!r})
+    connection.close()
+threading.Thread(target=serve, daemon=True).start()
+"""
+    attack(server.box, listen)
+    said = ask(server, "requests")
+    assert said.code == 1
+    assert "Traceback" not in said.text
+    assert "of Forged: its answer is incomplete" in said.text
+    assert said.text.index("of Subject: no requests") < said.text.index("of Forged")
+
+
 def test_ones_own_worker_is_dumped_although_another_user_claims_its_name(server):
     claimed = FORGED_WORKER.replace("Sanic-Server-7-0", "Sanic-Server-0-0")
     attack(server.box, f"server(app='Forged')\n{claimed}")

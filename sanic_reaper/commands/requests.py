@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from typing import Any
 
 from ..state.requests import ask_each, text_of
 from ..state.server import Member, Server
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     servers = [
         one for one in known if one.lives and not one.is_over and options.app in (None, one.app)
     ]
+    servers.sort(key=lambda one: one.uid != os.geteuid())  # for root: his own do not wait
     if not servers:
         code = _fail(NOBODY)
         elsewhere.complain_of_unseen(known, "sanic-reaper requests")
@@ -64,11 +67,14 @@ def _show(asked: Sequence[tuple[Server, Sequence[Member]]], as_json: bool) -> in
     for server, workers in asked:
         if not workers:
             code = _fail(f"{server.app} [{server.main[0]}] {_why_nobody(server)}")
-    answers = [answer for server, workers in asked for answer in ask_each(server, workers)]
+    answers: list[dict[str, Any]] = []
+    for server, workers in asked:
+        for answer in ask_each(server, workers):
+            if not as_json:  # at once: the next worker may take seconds
+                print("\n" * bool(answers) + text_of([answer]), flush=True)
+            answers.append(answer)
     if as_json:
         print_json("requests", {"workers": answers})
-    elif answers:
-        print(text_of(answers))
     return NOTHING_FOUND if any(answer["error"] for answer in answers) else code
 
 

@@ -6,7 +6,7 @@ For the command `requests`, and for the Inspector's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..model.questions import EVERY_REQUEST
@@ -18,27 +18,69 @@ MOST_FRAMES = 20
 """Maximum number of lines of one chain that the text shows. JSON has all of them."""
 
 
-def ask_each(server: Server, workers: Iterable[Member]) -> list[dict[str, Any]]:
+_ANSWER = {"how": str, "count": int, "requests": list}
+_REQUEST = {
+    **dict.fromkeys(("method", "path", "route", "id", "stage"), str),
+    "seconds": float,
+    "connection": str,
+    "runs": bool,
+    "frames": list,
+}
+_FRAME = (str, int, str)
+
+
+def ask_each(server: Server, workers: Iterable[Member]) -> Iterator[dict[str, Any]]:
     """Ask for the requests in flight of some workers, one after the other.
 
-    Returns:
+    A main process that does not answer in time is asked once: the next worker would take as long.
+
+    Yields:
         The answer of each. Its `error` says why the worker has not answered, or is empty.
     """
-    return [_ask(server, worker) for worker in workers]
+    silent: TimeoutError | None = None
+    for worker in workers:
+        found: dict[str, Any] = {"app": server.app, "main": server.main[0], "worker": worker.name}
+        found.update(pid=worker.identity[0], error="", how="", count=0, requests=[])
+        try:
+            found.update(_ask(server, worker, silent))
+        except TimeoutError as error:
+            found["error"], silent = str(error), error
+        except (OSError, LookupError) as error:
+            found["error"] = str(error)
+        yield found
 
 
-def _ask(server: Server, worker: Member) -> dict[str, Any]:
-    found: dict[str, Any] = {"app": server.app, "main": server.main[0], "worker": worker.name}
-    found.update(pid=worker.identity[0], error="", how="", count=0, requests=[])
+def _ask(server: Server, worker: Member, silent: TimeoutError | None) -> dict[str, Any]:
+    if silent is not None:
+        raise silent
     pid = str(worker.identity[0])
+    text = ask_for_stack(server.directory, server.run, pid, EVERY_REQUEST)
     try:
-        text = ask_for_stack(server.directory, server.run, pid, EVERY_REQUEST)
-    except (OSError, LookupError) as error:
-        return {**found, "error": str(error)}
-    try:
-        return {**found, **json.loads(text)}
-    except (ValueError, TypeError):
-        return {**found, "error": "its answer is incomplete"}
+        return _read(json.loads(text))
+    except (ValueError, RecursionError):
+        return {"error": "its answer is incomplete"}
+
+
+def _read(content: object) -> dict[str, Any]:
+    """The fields of an answer. If root asks, any user's program can have made it.
+
+    Raises:
+        ValueError: a field is not there, or is of another type.
+    """
+    answer = _of_types(content, _ANSWER)
+    answer["requests"] = [_of_types(request, _REQUEST) for request in answer["requests"]]
+    frames = (frame for request in answer["requests"] for frame in request["frames"])
+    if not all(isinstance(frame, list) and (*map(type, frame),) == _FRAME for frame in frames):
+        raise ValueError("a frame is a file, a line and a function")
+    return answer
+
+
+def _of_types(content: object, types: Mapping[str, type]) -> dict[str, Any]:
+    if not isinstance(content, dict) or any(
+        type(content.get(name)) is not kind for name, kind in types.items()
+    ):
+        raise ValueError("a field is not there, or is of another type")
+    return {name: content[name] for name in types}
 
 
 def text_of(answers: Iterable[Mapping[str, Any]]) -> str:
@@ -56,7 +98,8 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     for request in answer["requests"]:
         lines += ["", *_of(request)]
     left = count - len(answer["requests"])
-    return [*lines, "", f"({left} more, for which there was no time or no room)"] if left else lines
+    more = ["", f"({left} more, for which there was no time or no room)"] if left > 0 else []
+    return [*lines, *more]
 
 
 def _of(request: Mapping[str, Any]) -> list[str]:

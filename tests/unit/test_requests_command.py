@@ -167,6 +167,48 @@ def test_the_exit_code(main, run, servers, arguments, code, out, error):
     assert error in found[2] if error else not found[2]
 
 
+def forged(at=0, **changes) -> str:
+    """An answer that is no main process's. Root asks the servers of other users too."""
+    answer = {"how": TURNS, "count": 1, "requests": [request(3)._asdict()]}
+    (answer, answer["requests"][0])[at].update(changes)
+    return json.dumps(answer)
+
+
+FORGED = [
+    forged(how=None),
+    forged(count="1"),
+    forged(count=True),
+    forged(requests={}),
+    forged(requests=[1]),
+    forged(at=1, path=["x"]),
+    forged(at=1, seconds="4"),
+    forged(at=1, seconds=10**400),
+    forged(at=1, runs=1),
+    forged(at=1, frames=None),
+    forged(at=1, frames=["ab"]),
+    forged(at=1, frames=[["a", "1", "b"]]),
+    forged(at=1, frames=[["a", 1]]),
+]
+
+
+def test_an_answer_has_nothing_but_its_fields(main, run):
+    main.answers["100"] = forged(worker={}, error=[], app=3)
+    code, out, _ = run([a_server("0 serving")])
+    assert (code, out) == (0, EXPORT)
+    main.answers["100"] = forged(count=-1)
+    assert "more" not in run([a_server("0 serving")])[1]
+
+
+def test_a_main_process_that_does_not_answer_in_time_is_asked_once(main, run):
+    main.answers["100"] = TimeoutError("main has not answered within 10 s")
+    other = a_server("2 serving", run="other")
+    code, out, _ = run([a_server("0 serving", "1 serving"), other])
+    assert code == 1
+    assert [run for _, run, _, _ in main.asked] == ["run", "other"]
+    for worker in ("Sanic-Server-0-0 [100]", "Sanic-Server-1-0 [101]", "Sanic-Server-2-0 [100]"):
+        assert f"{worker} of Shop: main has not answered within 10 s" in out
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -175,6 +217,8 @@ def test_the_exit_code(main, run, servers, arguments, code, out, error):
         ("no JSON", "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
         ('{"how": "it', "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
         ("[1, 2]", "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
+        ("[" * 100_000, "Sanic-Server-0-0 [100] of Shop: its answer is incomplete"),
+        *((text, "Sanic-Server-0-0 [100] of Shop: its answer is incomplete") for text in FORGED),
     ],
 )
 def test_a_worker_that_does_not_answer(main, run, answer, words):
