@@ -84,10 +84,21 @@ def tasks(running: FrameType | None) -> Iterator[list[Any]]:
     if loop is None:
         return  # the app is imported, or the process exits
     for task in sorted(asyncio.all_tasks(loop), key=_rank):
-        coroutine = task.get_coro()
-        name = str(getattr(coroutine, "__qualname__", "") or coroutine)
-        frames, _ = chain(task, running)
-        yield [task.get_name(), name, is_running(task), frames]
+        try:
+            frames, _ = chain(task, running)
+        except Exception:  # it awaits an object whose attributes fail; the others are to be shown
+            frames = []
+        yield [task.get_name(), _function_of(task), is_running(task), frames]
+
+
+def _function_of(task: asyncio.Task[Any]) -> str:
+    """The name of a task's coroutine function, or else of the coroutine's class.
+
+    Never the coroutine as text: a class of the user's can show its arguments there.
+    """
+    coroutine = task.get_coro()
+    name = getattr(coroutine, "__qualname__", None)
+    return name if isinstance(name, str) else type(coroutine).__qualname__
 
 
 def _rank(task: asyncio.Task[Any]) -> tuple[int, str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import types
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,45 @@ def test_every_task_with_its_name():
     assert found["runs"] == ("calls", True)
     names = [name for name, *_ in fields]
     assert names == sorted(names, key=lambda name: (len(name), name))
+
+
+class Job(Coroutine):
+    """A coroutine of the user's own, which has no function, and an attribute that fails."""
+
+    def __init__(self) -> None:
+        self._waits = forever()
+
+    def __repr__(self) -> str:
+        return "Job(password)"
+
+    @property
+    def cr_frame(self):
+        raise RuntimeError
+
+    def send(self, value):
+        return self._waits.send(value)
+
+    def throw(self, *error):
+        return self._waits.throw(*error)
+
+    def close(self):
+        self._waits.close()
+
+    def __await__(self):
+        return self._waits.__await__()
+
+
+def test_a_coroutine_of_the_users_own_is_named_by_its_class_and_hides_no_other_task():
+    async def found():
+        jobs = [asyncio.create_task(Job()), asyncio.create_task(forever())]
+        await asyncio.sleep(0)
+        try:
+            return [coroutine for _, coroutine, _, _ in tasks(None)]
+        finally:
+            for job in jobs:
+                job.cancel()
+
+    assert {"Job", "forever"} <= {*asyncio.run(found())}
 
 
 def test_where_no_loop_runs_there_are_no_tasks():
