@@ -42,6 +42,9 @@ class Alarm:
     """The handler of SIGALRM before the first of them."""
     interrupted: ClassVar[FrameType | None] = None
     """The frame that the alarm has interrupted, while `ring` runs."""
+    _is_held: ClassVar[bool] = False
+    _has_rung: ClassVar[bool] = False
+    """Whether the alarm came while it was held back."""
 
     def __init__(self, seconds: float, ring: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -57,7 +60,30 @@ class Alarm:
             Alarm._set_clock()
 
     @staticmethod
+    def hold() -> None:
+        """Hold the alarm back: another signal handler runs, and what `ring` raises would be lost.
+
+        To block the signal would not do: the kernel gives it to any other thread.
+        """
+        Alarm._is_held = True
+
+    @staticmethod
+    def release(frame: FrameType | None) -> None:
+        """Hold the alarm back no more. Raises what `ring` raises, if it came meanwhile.
+
+        Args:
+            frame: the frame that the other signal has interrupted.
+        """
+        Alarm._is_held = False
+        if Alarm._has_rung:
+            Alarm._has_rung = False
+            Alarm._handle(_ALARM, frame)
+
+    @staticmethod
     def _handle(signum: int, frame: FrameType | None) -> None:
+        if Alarm._is_held:
+            Alarm._has_rung = True
+            return
         now = time.monotonic()
         due = [alarm for alarm in Alarm._pending if now >= alarm._at]
         for alarm in due:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..model.questions import EVERY_REQUEST, EVERY_TASK, REQUESTS, VERSION
 from ..platform import mark_of
+from .alarm import Alarm
 from .awaits import tasks
 from .handlers import StartupTimeout
 from .in_flight import InFlight
@@ -141,12 +142,29 @@ class Reports:
         loop.call_later(every, self.beat, served, every, loop)
 
     def _answer(self, signum: int, frame: FrameType | None) -> None:
+        """Answer the main process. Raises nothing: it would be raised in the interrupted code.
+
+        The alarm of a start handler, which raises, waits until the answer is written.
+        """
+        is_held = False
+        try:
+            if os.getpid() == self._pid:  # not in a child that this worker forked
+                Alarm.hold()
+                is_held = True
+                self._tell(frame)
+        except StartupTimeout:  # of an alarm that came a moment before
+            raise
+        except Exception:  # such as RecursionError: the interrupted code is nearly too deep
+            pass
+        finally:
+            if is_held:
+                Alarm.release(frame)
+
+    def _tell(self, frame: FrameType | None) -> None:
         """Send the requests in flight, the tasks if that was asked, and `where` as the last one.
 
         Imports nothing: the signal can have interrupted an import.
         """
-        if os.getpid() != self._pid:  # a child that this worker forked
-            return
         until = time.monotonic() + LONGEST_ANSWER
         asked = self._asked()
         found = self._in_flight.found()
@@ -176,8 +194,9 @@ class Reports:
         text = b""
         for message in _encoded_each(word, each):
             text += message
-            if len(text) >= AT_ONCE:
-                if not self._write_patiently(text, until):
+            has_time = time.monotonic() < until  # the loop stands still meanwhile
+            if len(text) >= AT_ONCE or not has_time:
+                if not self._write_patiently(text, until) or not has_time:
                     return
                 text = b""
         self._write_patiently(text, until)
@@ -212,13 +231,10 @@ def _encoded(words: Sequence[object]) -> bytes:
 def _encoded_each(word: str, each: Iterable[Sequence[object]]) -> Iterator[bytes]:
     """Messages of one word, until one of them fails to be made.
 
-    What a signal handler raises would be raised in the user's code. That is what the limit of a
-    start handler is for, which can end while this handler runs.
+    What a signal handler raises would be raised in the user's code.
     """
     try:
         for fields in each:
             yield _encoded((word, *fields))
-    except StartupTimeout:
-        raise
     except Exception:  # what there is so far counts, and `where` has the number of all
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from sanic_reaper.model.questions import EVERY_REQUEST, EVERY_TASK, REQUEST
 from sanic_reaper.model.stacks import frames_of
 from sanic_reaper.protocol.worker import read
 from sanic_reaper.worker import reports as reports_module
+from sanic_reaper.worker.alarm import Alarm
+from sanic_reaper.worker.handlers import Place, StartupTimeout
 from sanic_reaper.worker.reports import SHOWN_UNASKED, Reports
 
 
@@ -194,3 +197,57 @@ def test_a_worker_that_reads_no_questions_holds_nobody_up(ends):
     questions.write(EVERY_REQUEST)
     questions.close()
     QuestionPipe(None).write(EVERY_REQUEST)
+
+
+class Slow(Many):
+    """Each of its requests takes a while to be described."""
+
+    def described(self, found, frame=None):
+        time.sleep(0.01)
+        return super().described(found, frame)
+
+
+def test_an_answer_takes_no_longer_than_it_may_also_if_main_reads_all_of_it(ends, monkeypatch):
+    """The event loop of the worker stands still meanwhile."""
+    monkeypatch.setattr(reports_module, "LONGEST_ANSWER", 0.2)
+    messages, _ = answer_of(ends, Slow(500), EVERY_REQUEST)
+    assert 0 < len(paths_in(messages)) < 100
+    assert messages[-1] == ["where", False, [], 500]
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5, 8, 12, 20])
+def test_code_that_is_nearly_too_deep_hears_nothing_of_a_question(ends, room):
+    reports = Reports(ends[1].reports, nowhere, Many(3), ends[1].questions)
+
+    def deepest(depth=0):
+        try:
+            return deepest(depth + 1)
+        except RecursionError:
+            return depth
+
+    def asked_at(depth):
+        if depth > 0:
+            asked_at(depth - 1)
+        else:
+            os.kill(os.getpid(), REQUEST)
+
+    asked_at(deepest() - room)
+    assert reports
+
+
+def test_a_limit_that_is_reached_during_an_answer_is_raised_after_it(ends):
+    """Also with other threads, to which the kernel may give the alarm."""
+    limit = StartupTimeout(Place("load", "app.py", 3), 0.05, "@startup_timeout")
+    reader, ended = Reader(ends[0].reports), threading.Event()
+    reports = Reports(ends[1].reports, nowhere, Slow(20), ends[1].questions)
+
+    def ring():
+        raise limit
+
+    threading.Thread(target=ended.wait).start()
+    with pytest.raises(StartupTimeout), Alarm(0.05, ring):
+        os.kill(os.getpid(), REQUEST)
+    ended.set()
+    assert reader.read()[0][-1] == ["where", False, [], 20]
+    assert reports
+    reader.close()
