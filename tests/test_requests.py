@@ -17,7 +17,7 @@ from support.marks import methods
 from support.server import LIMITS, START, SUBJECTS, SUPERVISED, Server
 
 APP = SUBJECTS / "waiting.py"
-WORKER = "Sanic-Server-Waiting-0-0"
+WORKER = "Sanic-Server-0-0"
 
 Begin = Callable[..., Server]
 
@@ -186,11 +186,18 @@ def test_a_blocked_loop_is_no_obstacle(begin, open_):
 
 def test_the_gil_in_c_leaves_the_stacks(begin, open_):
     server = begin()
+    open_(server, "/await/1")
+    wait_for_requests(server, 1)
     open_(server, "/gil")
     server.wait_for("blocking")
     said = server.ask("requests", "--json").data["workers"][0]
     assert said["how"] == "blocking the event loop, in C code that holds the GIL"
     assert said["requests"] == []
+    assert said["error"].startswith(f"its requests are not known: it is {said['how']}; ")
+    shown = server.ask("requests")
+    assert shown.code == 1
+    assert "no requests in flight" not in shown.text
+    assert f"line {line_of('gil')} in holds_the_gil" in server.ask("dump", WORKER).text
 
 
 def test_a_body_that_has_not_arrived(begin):

@@ -123,6 +123,25 @@ def down_to_handler(frames: list[Frame]) -> list[Frame]:
     return frames
 
 
+def began_at(connections: list[set[Any]]) -> list[float]:
+    """When each request in flight began. Each heartbeat asks, so it makes nothing else.
+
+    Args:
+        connections: of the servers of this worker.
+
+    Raises:
+        AttributeError: Sanic's protocol has other attributes.
+    """
+    return [
+        http.perft0
+        for protocols in connections
+        for protocol in list(protocols)
+        if (http := protocol.http) is not None
+        and http.perft0 is not None
+        and http.request is not None
+    ]
+
+
 def in_flight(connections: list[set[Any]]) -> Iterator[Found]:
     """The requests whose header has arrived, and whose handlers have not returned.
 

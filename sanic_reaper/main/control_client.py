@@ -13,7 +13,7 @@ from functools import partial
 
 from .. import platform
 from ..model.questions import EVERY_REQUEST, EVERY_TASK
-from ..model.requests import of_requests, of_tasks
+from ..model.requests import of_no_answer, of_requests, of_tasks
 from ..model.stacks import described
 from ..worker.explanations import BLOCKING, EXITED, Frame
 from .worker import SupervisedProcess
@@ -122,7 +122,7 @@ class Client:
         if _turns(process, frames, how):
             how = "its event loop turns"  # the stack below shows this one moment
         if what == EVERY_REQUEST:
-            self.answer("ok", of_requests(how, link.in_flight))
+            self.answer("ok", _requests_of(process, link, how))
             return
         lines = [f"{process.name} [{process.pid}]: {how}", *described(frames, link.stack)]
         if what == EVERY_TASK:
@@ -156,6 +156,14 @@ class Client:
     def close(self) -> None:
         self.is_over = True
         self._connection.close()
+
+
+def _requests_of(process: SupervisedProcess, link: WorkerLink, how: str) -> str:
+    if link.answered_at is not None:
+        return of_requests(how, link.in_flight)
+    heartbeat = process.heartbeat
+    is_known = heartbeat is not None and heartbeat.has_beaten
+    return of_no_answer(how, heartbeat.in_flight if heartbeat and is_known else None)
 
 
 def _turns(process: SupervisedProcess, frames: list[Frame], how: str) -> bool:

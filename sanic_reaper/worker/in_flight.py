@@ -19,6 +19,7 @@ from .awaits import chain, is_running
 LONGEST = 200
 """Maximum length of a path and of the other texts, in characters. A longer one is cut off."""
 
+_BEGAN = attrgetter("began")
 _METHOD, _PATH, _NAME = attrgetter("method"), attrgetter("path"), attrgetter("name")
 
 
@@ -40,9 +41,7 @@ class InFlight:
         Never fails: without heartbeats a healthy worker would be taken for a hung one.
         """
         try:
-            return sorted(
-                sanic_requests.in_flight(self._connections), key=lambda found: found.began
-            )
+            return sorted(sanic_requests.in_flight(self._connections), key=_BEGAN)
         except Exception:  # the contract "requests in flight" has said so at the start
             return []
 
@@ -60,8 +59,11 @@ class InFlight:
 
     def count(self) -> tuple[int, float]:
         """The number of requests in flight, and the seconds since the oldest began. 0.0: none."""
-        found = self.found()
-        return len(found), age(found[0]) if found else 0.0
+        try:
+            began = sanic_requests.began_at(self._connections)
+        except Exception:  # as in `found`
+            return 0, 0.0
+        return len(began), time.perf_counter() - min(began) if began else 0.0
 
     def described(self, found: Found, frame: FrameType | None = None) -> list[Any]:
         """The fields of the message `request`. Never fails, whatever the app's request does.

@@ -42,7 +42,8 @@ class SlowRequests:
             loop: the event loop.
         """
         slow, has_room = set(), True
-        for found in self._in_flight.found():
+        _, oldest = self._in_flight.count()  # that is cheap, and mostly all
+        for found in self._in_flight.found() if oldest >= self._limit else ():
             if age(found) < self._limit:
                 break  # the oldest come first
             if found.connection == WEBSOCKET:

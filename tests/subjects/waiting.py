@@ -179,7 +179,7 @@ async def holds_the_gil(request: Request) -> HTTPResponse:
     libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(128)
     emit("blocking")
     libc.pthread_mutex_lock(mutex)
-    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)  # in gil
     return text("never")
 
 

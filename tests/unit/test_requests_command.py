@@ -12,7 +12,7 @@ from support.written import a_server
 from sanic_reaper import cli
 from sanic_reaper.commands import dump
 from sanic_reaper.model.questions import EVERY_REQUEST
-from sanic_reaper.model.requests import InFlight, Request, of_requests
+from sanic_reaper.model.requests import InFlight, Request, of_no_answer, of_requests
 from sanic_reaper.state import requests as state_requests
 from sanic_reaper.worker import inspector
 from sanic_reaper.worker.inspector import Commands
@@ -109,6 +109,27 @@ def test_how_many(main, run, total, known, words):
     code, out, _ = run([a_server("0 serving")])
     assert code == 0
     assert words in out
+
+
+@pytest.mark.parametrize(
+    ("how", "last", "words"),
+    [
+        ("and does not answer", None, "its requests are not known: it does not answer"),
+        (
+            "blocking the event loop, in C code that holds the GIL",
+            3,
+            "its requests are not known: it is blocking the event loop, in C code that holds the "
+            "GIL; `sanic-reaper dump` shows its stacks "
+            "(3 requests in flight at its last heartbeat)",
+        ),
+    ],
+)
+def test_a_worker_that_can_not_tell_has_not_none(main, run, how, last, words):
+    main.answers["100"] = of_no_answer(how, last)
+    assert run([a_server("0 serving")]) == (1, f"Sanic-Server-0-0 [100] of Shop: {words}\n", "")
+    told = json.loads(run([a_server("0 serving")], "--json")[1])["workers"][0]
+    assert (told["how"], told["error"], told["count"]) == (how, words, last)
+    assert told["requests"] == []
 
 
 def test_the_json(main, run):
