@@ -161,9 +161,7 @@ class Client:
 def _requests_of(process: SupervisedProcess, link: WorkerLink, how: str) -> str:
     if link.answered_at is not None:
         return of_requests(how, link.in_flight)
-    heartbeat = process.heartbeat
-    is_known = heartbeat is not None and heartbeat.has_beaten
-    return of_no_answer(how, heartbeat.in_flight if heartbeat and is_known else None)
+    return of_no_answer(how, 0 if process.heartbeat is None else process.heartbeat.in_flight)
 
 
 def _turns(process: SupervisedProcess, frames: list[Frame], how: str) -> bool:

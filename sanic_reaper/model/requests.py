@@ -151,19 +151,19 @@ def of_requests(how: str, in_flight: InFlight) -> str:
     return f'{head[:-1]}, "requests": [{", ".join(found)}]}}'
 
 
-def of_no_answer(how: str, last: int | None) -> str:
-    """The answer if a worker could not tell its requests, as JSON: its `error` says so.
+def of_no_answer(how: str, last: int) -> str:
+    """The answer if a worker could not tell its requests, as JSON: `unknown` says why.
 
     Args:
         how: what the worker does, in words.
-        last: number of requests in flight at its last heartbeat. `None`: not known.
+        last: number of requests in flight at its last heartbeat. 0 if there was none.
     """
     error = f"its requests are not known: it is {how}; `sanic-reaper dump` shows its stacks"
     if how.startswith("and "):
         error = f"its requests are not known: it {how.removeprefix('and ')}"
     if last:
         error += f" ({counted(last)} in flight at its last heartbeat)"
-    return json.dumps({"how": how, "error": error, "count": last, "requests": []})
+    return json.dumps({"how": how, "unknown": error, "count": last, "requests": []})
 
 
 def of_tasks(tasks: Sequence[Task]) -> list[str]:

@@ -68,6 +68,8 @@ def _read(content: object) -> dict[str, Any]:
         ValueError: a field is not there, or is of another type.
     """
     answer = _of_types(content, _ANSWER)
+    if isinstance(content, dict) and isinstance(why := content.get("unknown"), str):
+        answer["error"] = why
     answer["requests"] = [_of_types(request, _REQUEST) for request in answer["requests"]]
     frames = (frame for request in answer["requests"] for frame in request["frames"])
     if not all(isinstance(frame, list) and (*map(type, frame),) == _FRAME for frame in frames):

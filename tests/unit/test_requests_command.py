@@ -114,7 +114,7 @@ def test_how_many(main, run, total, known, words):
 @pytest.mark.parametrize(
     ("how", "last", "words"),
     [
-        ("and does not answer", None, "its requests are not known: it does not answer"),
+        ("and does not answer", 0, "its requests are not known: it does not answer"),
         (
             "blocking the event loop, in C code that holds the GIL",
             3,
