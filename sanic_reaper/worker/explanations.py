@@ -193,8 +193,13 @@ _LIBRARIES = tuple(
 
 
 def is_user_code(file: str) -> bool:
-    """Whether a file is the user's: not of the standard library, and not installed."""
+    """Whether a file is the user's: not of the standard library, and not installed.
+
+    Cython names its sources without a directory of the system: `uvloop/loop.pyx`.
+    """
     if file.startswith("<") or "/site-packages/" in file or "/dist-packages/" in file:
+        return False
+    if file.endswith((".pyx", ".pxd", ".pxi")) and not file.startswith("/"):
         return False
     return not any(file.startswith(f"{path}/lib") for path in _LIBRARIES) and not is_ours(file)
 

@@ -311,6 +311,8 @@ def test_whose_code_it_is():
     package = Path(inspect.getfile(DecoratedHandler)).parent
     assert is_user_code(__file__)
     assert is_user_code("/srv/app/main.py")
+    assert is_user_code("/srv/app/fast.pyx")
+    assert not is_user_code("uvloop/loop.pyx")
     for other in (asyncio.__file__, sanic.app.__file__, "<frozen importlib>", "<string>"):
         assert not is_user_code(other)
     assert is_ours(str(package / "startup.py"))

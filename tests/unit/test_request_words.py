@@ -76,6 +76,7 @@ def test_what_a_client_chooses_has_no_line_breaks_and_no_escape_sequences():
     [
         ({}, "awaits db.py:40 in fetch"),
         ({"runs": True}, "runs in db.py:40 in fetch"),
+        ({"frames": [("uvloop/loop.pyx", 0, "create"), *FRAMES]}, "awaits db.py:40 in fetch"),
         ({"frames": FRAMES[:1]}, "awaits locks.py:213 in wait"),
         ({"frames": []}, "awaits an unknown line"),
         ({"frames": [], "runs": True}, "runs in an unknown line"),
