@@ -132,10 +132,11 @@ class Journal:
 
     def _role_of(self, event: Event) -> str:
         """The role of the process that an event is about. `worker.died` can be a user's process."""
-        kind = event.name.partition(".")[0]
+        if event.name.startswith("orphan."):
+            return "orphan"
         known = (*self._records.values(), *reversed(self._ended))  # it may have exited by now
         roles = (record.role for record in known if record.identity[0] == event.pid)
-        return next(roles, kind) if kind == WORKER else kind
+        return next(roles, WORKER)
 
     def on_report(self, *fields: object) -> None:
         """Write soon: a worker has reported something."""

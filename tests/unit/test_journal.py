@@ -123,3 +123,17 @@ FITS = [
 @pytest.mark.parametrize(("present", "past", "room", "kept"), FITS)
 def test_what_fits(present, past, room, kept):
     assert b"".join(fitting(present, past, room)) == kept
+
+
+@pytest.mark.parametrize(
+    ("event", "role"),
+    [("worker.died", "worker"), ("request.slow", "worker"), ("orphan.killed", "orphan")],
+)
+def test_the_role_under_which_an_event_is_counted(written, event, role):
+    worker = Worker()
+    written.journal.started(worker)
+    written.journal.record(Event(event, worker.name, worker.identity[0], 1.0))
+    written.journal.write(100.0)
+    content = (written.path / f"{RUN}{state.STATE}").read_bytes()
+    counters = [fields for kind, fields in state.parse(content) if kind == "counter"]
+    assert (event, role) in [(one["name"], one.get("role")) for one in counters]
