@@ -106,7 +106,7 @@ def lost(in_flight: InFlight, waits: Callable[[Request], str]) -> list[str]:
         waits: says what a request does, and in which line: `awaits db.py:40 in fetch`.
     """
     if in_flight.total and not in_flight.requests:
-        return [f"lost: {counted(in_flight.total)}, of which it could not tell more"]
+        return [f"lost: {counted(in_flight.total)}, which the worker could not describe"]
     lines = [
         f"lost: {request.title} ({request.seconds:.0f} s), {waits(request)}"
         for request in in_flight.requests[:MOST_LOST]

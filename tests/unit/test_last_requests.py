@@ -173,7 +173,7 @@ def test_one_that_is_asked_and_could_not_tell_counts_by_its_heartbeat(caplog):
 
 
 LOST = "[reaper] W-1 [1]: lost: GET /export (41 s), awaits db.py:40 in fetch"
-UNKNOWN = "[reaper] W-1 [1]: lost: 7 requests, of which it could not tell more"
+UNKNOWN = "[reaper] W-1 [1]: lost: 7 requests, which the worker could not describe"
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def many(number):
     [
         (0, 0, 0, None),
         (1, 1, 1, "lost: GET /0 (0 s), it waits"),
-        (1, 0, 1, "lost: 1 request, of which it could not tell more"),
-        (7, 0, 1, "lost: 7 requests, of which it could not tell more"),
+        (1, 0, 1, "lost: 1 request, which the worker could not describe"),
+        (7, 0, 1, "lost: 7 requests, which the worker could not describe"),
         (10, 10, 10, "lost: GET /9 (9 s), it waits"),
         (11, 10, 11, "lost: 1 more"),
         (22, 22, 11, "lost: 12 more"),
