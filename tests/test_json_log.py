@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from signal import SIGKILL, SIGTERM, SIGVTALRM
 from typing import Any
 
@@ -338,6 +339,32 @@ def test_a_watchdog_that_has_taken_anothers_place(launch):
 
 
 # -- text -----------------------------------------------------------------------------------------
+
+
+def test_a_text_on_the_console_and_objects_in_a_file(launch):
+    """Each has its own, and the watchdog goes by the console."""
+    subject = JSON.with_(log="two", children=["deaf"]).with_config(REAPER_SLOW_REQUEST=1.0)
+    server = launch(subject)
+    server.wait_serving()
+    wait_for_deaf(server)
+    exchange = server.request("/do/async:600")
+    server.wait_for("request.slow")
+    server.workers[0].send(CRASH)
+    server.wait_for("worker.replaced")
+    exchange.close()
+    server.send(SIGKILL)
+    server.wait_gone()
+    file = server.box.folder / f"{Path(server.env['EVENTS']).name}.log"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    found = {line["reaper_event"] for line in lines if "reaper_event" in line}
+    assert {"worker.started", "request.slow", "worker.died", "worker.replaced"} <= found
+    [slow] = [line for line in lines if line.get("reaper_event") == "request.slow"]
+    assert "\n    it awaits" in slow["message"]
+    output = server.output()
+    assert "has been in flight" in output
+    assert re.search(r"^\[.+\] \[\d+\] \[WARNING\] \[reaper\] main \[\d+\] has died", output, re.M)
+    assert not re.search(rf"^\s*({'|'.join(FIELDS)})=", output, re.M)
+    assert not any(name in output for name in NAMES)
 
 
 @pytest.mark.parametrize("shows_extra", [False, True], ids=["as ever", "LOG_EXTRA"])

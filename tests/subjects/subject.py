@@ -496,7 +496,28 @@ JSON_LOG = {
     **LOGGING_CONFIG_DEFAULTS,
     "formatters": {"generic": {"()": JSON_FORMATTER}, "access": {"()": JSON_FORMATTER}},
 }
-LOGS: dict[str, dict[str, Any] | None] = {"": None, "json": JSON_LOG, "own keys": JSON_LOG}
+LOG_FILE = {
+    "class": "logging.FileHandler",
+    "filename": f"{os.environ['EVENTS']}.log",
+    "formatter": "json",
+}
+TWO_LOGS = {
+    **LOGGING_CONFIG_DEFAULTS,
+    "formatters": {**LOGGING_CONFIG_DEFAULTS["formatters"], "json": {"()": JSON_FORMATTER}},
+    "handlers": {**LOGGING_CONFIG_DEFAULTS["handlers"], "file": LOG_FILE},
+    "loggers": {
+        name: {**one, "handlers": [*one["handlers"], "file"]}
+        for name, one in LOGGING_CONFIG_DEFAULTS["loggers"].items()
+    },
+}
+"""Text on the console, and objects in a file."""
+
+LOGS: dict[str, dict[str, Any] | None] = {
+    "": None,
+    "json": JSON_LOG,
+    "own keys": JSON_LOG,
+    "two": TWO_LOGS,
+}
 
 
 def with_own_keys(*arguments: Any, **keywords: Any) -> logging.LogRecord:

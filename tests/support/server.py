@@ -81,7 +81,8 @@ class Subject:
     late_watchdog: bool = False
     """Whether no watchdog can be started until `Server.let_watchdogs_start`."""
     log: str = ""
-    """The format of the app's log: `json`, `own keys`, or, if empty, Sanic's own (LOGS there)."""
+    """The format of the app's log: `json`, `own keys`, `two`, or, if empty, Sanic's own
+    (LOGS there)."""
     own_inspector: bool = False
     """Whether the app has an Inspector of a class of its own."""
     own_route: str = ""
