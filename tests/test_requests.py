@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.census import wait_until
-from support.http import Exchange, KeptAlive
+from support.http import Exchange, KeptAlive, get
 from support.marks import methods
 from support.server import LIMITS, START, SUBJECTS, SUPERVISED, Server
 
@@ -83,6 +83,13 @@ def own_lines(request: dict[str, Any]) -> list[int]:
     return [line for file, line, _ in request["frames"] if file == str(APP)]
 
 
+GET = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
+BODY = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
+UPGRADE = (
+    "GET {} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
 STATES = {
     "/await/1": ("await", "Waiting.waits", "handler", "HTTP"),
     "/task": ("task", "Waiting.waits_for_a_task", "handler", "HTTP"),
@@ -90,43 +97,77 @@ STATES = {
     "/several": ("several", "Waiting.waits_for_several", "handler", "HTTP"),
     "/generator": ("generator", "Waiting.waits_for_a_generator", "handler", "HTTP"),
     "/thread": ("thread", "Waiting.waits_for_a_thread", "handler", "HTTP"),
+    "/executor": ("executor", "Waiting.waits_for_an_executor", "handler", "HTTP"),
     "/stream": ("stream", "Waiting.streams", "response", "streaming"),
+    "/unread": ("unread", "Waiting.floods", "response", "streaming"),
     "/answered": ("answered", "Waiting.goes_on", "after the response", "HTTP"),
     "/fails": ("fails", "Waiting.fails", "handler", "HTTP"),
+    "/missing": ("missing", "", "handler", "HTTP"),
+    "/early": ("early", "Waiting.in_a_middleware", "handler", "HTTP"),
+    "/late": ("late", "Waiting.late", "handler", "HTTP"),
     "/v2/shop/middleware": ("middleware", "Waiting.shop.never", "handler", "HTTP"),
     "/v2/shop/cart": ("cart", "Waiting.shop.cart", "handler", "HTTP"),
+    "/body": ("", "Waiting.reads", "receiving the body", "HTTP"),
+    "/upload": ("upload", "Waiting.uploads", "receiving the body", "HTTP"),
+    "/socket": ("socket", "Waiting.talks", "handler", "WebSocket"),
+    "/gone": ("gone", "Waiting.cleans_up", "handler", "closed"),
+    "/await/ahead": ("await", "Waiting.waits", "handler", "HTTP"),
+    "/elsewhere": ("elsewhere", "Other.waits_elsewhere", "handler", "HTTP"),
 }
 """Each path: the comment of the line that it waits in, its route, its stage, its connection."""
+
+HOW = {"/body": BODY, "/upload": BODY, "/socket": UPGRADE, "/await/ahead": GET + GET}
+"""What is sent, if that is more than a request."""
 
 
 @pytest.mark.parametrize("uvloop", [False, True])
 @methods
-def test_each_request_is_named_with_its_line(begin, open_, method, uvloop):
-    server = begin(method, uvloop)
-    for path in STATES:
-        open_(server, f"{path}?token=secret")
-    found = {request["path"]: request for request in wait_for_requests(server, len(STATES))}
+def test_each_request_is_named_with_its_line(begin, ports, method, uvloop):
+    second = ports.take()
+    server = begin(method, uvloop, second, REQUEST_TIMEOUT=600)
+    wait_until(lambda: get(second, "/unknown")[0] == 404, START, server.describe)
+    with ExitStack() as opened:
+        connections = {
+            path: KeptAlive(second if "else" in path else server.port) for path in STATES
+        }
+        for path, connection in connections.items():
+            opened.callback(connection.close)
+            connection.send(
+                HOW.get(path, GET).format(f"{path}?token=secret", "/quick?token=secret")
+            )
+        wait_for_requests(server, len(STATES))
+        connections["/gone"].close()
+
+        def is_named(path: str) -> bool:
+            found = {request["path"]: request for request in asked(server)}
+            return found.keys() == STATES.keys() and found[path]["connection"] == STATES[path][3]
+
+        wait_until(lambda: is_named("/gone"), START, server.describe)
+        wait_until(lambda: is_named("/unread"), START, server.describe)
+        check_each(server)
+        server.send(SIGTERM)
+        server.wait_gone()
+
+
+def check_each(server: Server) -> None:
+    found = {request["path"]: request for request in asked(server)}
     assert found.keys() == STATES.keys()
     for path, (comment, route, stage, connection) in STATES.items():
         request = found[path]
-        assert (request["route"], request["stage"]) == (route, stage)
-        assert (request["method"], request["connection"]) == ("GET", connection)
-        assert own_lines(request)[0] == line_of(comment), request
+        assert (request["route"], request["stage"]) == (route, stage), request
+        assert request["method"] == ("POST" if HOW.get(path) == BODY else "GET")
+        assert request["connection"] == connection, request
+        assert own_lines(request)[:1] == ([line_of(comment)] if comment else []), request
         assert 0.0 <= request["seconds"] < START
         assert request["id"]
     assert "secret" not in server.ask("requests").text
     assert "ticker" not in json.dumps(found)
-    server.send(SIGTERM)
-    server.wait_gone()
 
 
 def test_a_websocket(begin, open_):
     server = begin(REAPER_SLOW_REQUEST=1.0)
     connection = KeptAlive(server.port)
-    connection.send(
-        "GET /socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
+    connection.send(UPGRADE.format("/socket"))
     [request] = wait_for_requests(server, 1)
     assert request["connection"] == "WebSocket"
     assert line_of("socket") in own_lines(request)
@@ -218,12 +259,14 @@ def test_a_body_that_has_not_arrived(begin):
 
 def test_what_is_no_request(begin):
     server = begin(background=True)
+    assert server.get("/work")[0] == 200
     assert asked(server) == []
     [worker] = [name for name in server.ask("ps").text.split() if name.startswith("Sanic-Server")]
     text = server.ask("dump", worker, "--tasks").text
-    for function, comment in (("tick", "tick"), ("warm_up", "background")):
+    for function, comment in (("tick", "tick"), ("warm_up", "background"), ("work_on", "work")):
         assert f'waiting.py", line {line_of(comment)} in {function}' in text
     assert "\nticker: " in text
+    assert "\nwork: " in text
 
 
 @pytest.mark.parametrize("mode", ["single", "create_server"])

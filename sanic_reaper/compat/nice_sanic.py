@@ -333,6 +333,17 @@ SANIC = (
         "no request in flight is known, by the log and by `sanic-reaper requests`.",
     ),
     Contract(
+        "methods of a connection",
+        "The task of a connection runs `connection_task`, which waits for the rest of a body in "
+        "`receive_more`, and calls `handle_request` of the app.",
+        (
+            has(f"{PROTOCOL}.connection_task", f"{PROTOCOL}.receive_more"),
+            has(f"{APP}.handle_request"),
+        ),
+        "requests in flight are shown with Sanic's own lines, not as `receiving the body`, and not "
+        "at all once their client has gone.",
+    ),
+    Contract(
         "kill by the manager",
         "`app.manager` is the manager of the workers, which ends a failed start by `kill`.",
         (has(f"{APP}.manager", f"{MANAGER}.kill"),),

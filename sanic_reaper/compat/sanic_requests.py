@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sanic import Request
 
-from ..model.questions import RECEIVING
+from ..model.questions import CLOSED, RECEIVING
 from .sanic_server import is_websocket
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ app, with its name in the place of the file's (touchup/schemes/base.py)."""
 RECEIVES = "receive_more"
 """The method of Sanic's protocol in which a request waits for the rest of its body."""
 
+CONNECTS = "connection_task"
+"""The method of Sanic's protocol that the task of a connection runs."""
+
 WEBSOCKET = "WebSocket"
 """A connection that has become one."""
 
@@ -49,7 +52,7 @@ class Found(NamedTuple):
         task: the task of its connection.
         began: `time.perf_counter` when its handler, or a middleware before that, began.
         stage: what is done with it, one of `STAGES`.
-        connection: `HTTP`, `streaming` or `WebSocket`.
+        connection: `HTTP`, `streaming`, `WebSocket` or `closed`.
     """
 
     request: Any
@@ -153,11 +156,45 @@ def in_flight(connections: list[set[Any]]) -> Iterator[Found]:
     """
     for protocols in connections:
         for protocol in list(protocols):
-            http = protocol.http
-            if http is None or http.perft0 is None or http.request is None:
-                continue
-            stage = getattr(http.stage, "name", "")
-            kind = "streaming" if stage == STREAMING else "HTTP"
-            if is_websocket(protocol):
-                kind = WEBSOCKET
-            yield Found(http.request, protocol._task, http.perft0, STAGES.get(stage, ""), kind)
+            if (found := _request_of(protocol)) is not None:
+                yield found
+
+
+def forgotten(connections: list[set[Any]]) -> Iterator[Found]:
+    """The requests whose client has closed the connection, and whose handlers have not returned.
+
+    They are found by the tasks of the event loop.
+
+    Args:
+        connections: of the servers of this worker.
+
+    Raises:
+        AttributeError: Sanic's protocol has other attributes.
+    """
+    loop = asyncio._get_running_loop()
+    known = {id(protocol._task) for protocols in connections for protocol in protocols}
+    for task in asyncio.all_tasks(loop) if loop is not None else ():
+        protocol = None if id(task) in known else _protocol_of(task)
+        if protocol is not None and (found := _request_of(protocol)) is not None:
+            is_http = found.connection != WEBSOCKET
+            yield found._replace(connection=CLOSED) if is_http else found
+
+
+def _protocol_of(task: asyncio.Task[Any]) -> Any:
+    """The connection that a task runs. `None`: it runs something else, or has ended."""
+    coroutine = task.get_coro()
+    if getattr(getattr(coroutine, "cr_code", None), "co_name", "") != CONNECTS:
+        return None
+    frame = getattr(coroutine, "cr_frame", None)
+    return None if frame is None else frame.f_locals.get("self")
+
+
+def _request_of(protocol: Any) -> Found | None:
+    http = protocol.http
+    if http is None or http.perft0 is None or http.request is None:
+        return None
+    stage = getattr(http.stage, "name", "")
+    kind = "streaming" if stage == STREAMING else "HTTP"
+    if is_websocket(protocol):
+        kind = WEBSOCKET
+    return Found(http.request, protocol._task, http.perft0, STAGES.get(stage, ""), kind)

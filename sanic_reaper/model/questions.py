@@ -30,5 +30,9 @@ EVERY_TASK = "tasks"
 RECEIVING = "receiving the body"
 """The stage of a request whose handler waits for the rest of the body."""
 
+CLOSED = "closed"
+"""The connection of a request whose client has gone. Sanic forgets the connection, and cancels its
+task: a handler that cleans up, or does not let itself be cancelled, goes on."""
+
 REQUEST = REQUESTS[0]
 """The signal that asks the main process for its own stack."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..untrusted import printable
+from .questions import CLOSED
 from .stacks import Frame
 
 MOST_LOST = 10
@@ -28,7 +29,7 @@ class Request(NamedTuple):
         id: its id, as `request.id` has it.
         stage: `handler`, `response`, `error handler`, or `after the response`.
         seconds: seconds since its handler, or a middleware before that, began.
-        connection: `HTTP`, `streaming` or `WebSocket`.
+        connection: `HTTP`, `streaming`, `WebSocket`, or `closed`: the client has gone.
         runs: whether the event loop runs it in this moment. Otherwise it waits.
         frames: the lines in which it waits or runs, innermost first, down to its handler.
     """
@@ -121,13 +122,14 @@ def waiting_for(in_flight: Sequence[InFlight]) -> str:
     Args:
         in_flight: the answer of each worker that still lives.
     """
-    count = sum(one.total for one in in_flight)
+    known = [request for one in in_flight for request in one.requests]
+    waited = [request for request in known if request.connection != CLOSED]
+    count = sum(one.total for one in in_flight) - len(known) + len(waited)
     if not count:
         return ""
-    known = [request for one in in_flight for request in one.requests]
-    if not known:
+    if not waited:
         return f"waits for {counted(count)}"
-    oldest = max(known, key=lambda request: request.seconds)
+    oldest = max(waited, key=lambda request: request.seconds)
     which = f"the oldest {oldest.title}" if count > 1 else oldest.title
     return f"waits for {counted(count)}, {which}, {oldest.seconds:.0f} s"
 

@@ -45,6 +45,20 @@ class InFlight:
         except Exception:  # the contract "requests in flight" has said so at the start
             return []
 
+    def with_forgotten(self, found: list[Found]) -> list[Found]:
+        """The requests, and those whose clients have gone and whose handlers have not returned.
+
+        Never fails. Takes a look at each task, so it is no part of a heartbeat.
+
+        Args:
+            found: the result of `found`.
+        """
+        try:
+            more = [*sanic_requests.forgotten(self._connections)]
+        except Exception:
+            return found
+        return sorted([*found, *more], key=_BEGAN) if more else found
+
     def foremost(self, found: list[Found], most: int) -> list[Found]:
         """The request that runs now, if one does, and the oldest ones.
 

@@ -167,7 +167,7 @@ class Reports:
         """
         until = time.monotonic() + LONGEST_ANSWER
         asked = self._asked()
-        found = self._in_flight.found()
+        found = self._in_flight.with_forgotten(self._in_flight.found())
         shown = found if EVERY_REQUEST in asked else self._in_flight.foremost(found, SHOWN_UNASKED)
         described = (self._in_flight.described(request, frame) for request in shown)
         self._send_each("request", until, described)

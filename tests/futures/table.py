@@ -161,6 +161,7 @@ WORKERS = (
     rename("recv_buffer", "received"),
     rename("perft0", "handled_since"),
     rename("_task", "_connection_task"),
+    rename("receive_more", "await_more"),
     Future(
         "connections of worker_serve",
         edits=[edit(r"\bconnections\b(?=[=,])", "protocols", "sanic/worker/serve.py")],

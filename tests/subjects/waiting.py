@@ -15,6 +15,7 @@ from typing import Any
 
 from events import emit
 from sanic import Blueprint, HTTPResponse, Request, Sanic, Websocket
+from sanic.exceptions import NotFound
 from sanic.response import text
 
 from sanic_reaper import Reaper, background
@@ -112,6 +113,71 @@ async def generated() -> AsyncIterator[int]:
 async def waits_for_a_thread(request: Request) -> HTTPResponse:
     await asyncio.to_thread(time.sleep, 600)  # in thread
     return text("never")
+
+
+@app.get("/executor")
+async def waits_for_an_executor(request: Request) -> HTTPResponse:
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, time.sleep, 600)  # in executor
+    return text("never")
+
+
+@app.get("/gone")
+async def cleans_up(request: Request) -> HTTPResponse:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.Event().wait()  # in gone
+    return text("never")
+
+
+@app.get("/work")
+async def starts_work(request: Request) -> HTTPResponse:
+    app.add_task(work_on(), name="work")
+    return text("done")
+
+
+async def work_on() -> None:
+    await asyncio.Event().wait()  # in work
+
+
+@app.post("/upload", stream=True)
+async def uploads(request: Request) -> HTTPResponse:
+    async for _ in request.stream:  # in upload
+        pass
+    return text("never")
+
+
+@app.get("/unread")
+async def floods(request: Request) -> None:
+    response = await request.respond()
+    while True:
+        await response.send("x" * 100_000)  # in unread
+
+
+@app.get("/early")
+@app.get("/late", name="late")
+async def in_a_middleware(request: Request) -> HTTPResponse:
+    return text("never")
+
+
+@app.on_request
+async def looks_at_each(request: Request) -> None:
+    if request.path == "/early":
+        await asyncio.Event().wait()  # in early
+
+
+@app.on_response
+async def looks_at_each_response(request: Request, response: HTTPResponse) -> None:
+    if request.path == "/late":
+        await asyncio.Event().wait()  # in late
+
+
+@app.exception(NotFound)
+async def explains_that_it_is_missing(request: Request, error: Exception) -> HTTPResponse:
+    if request.path == "/missing":
+        await asyncio.Event().wait()  # in missing
+    return text("missing", status=404)
 
 
 @app.get("/stream")

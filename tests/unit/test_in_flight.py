@@ -216,6 +216,47 @@ def test_where_it_waits_and_that_it_receives_its_body():
     assert fields[4] == RECEIVING
 
 
+class Disconnected(Connection):
+    """Its client has gone, and so Sanic's set does not have it. Its task goes on."""
+
+    async def connection_task(self) -> None:
+        await forever()
+
+
+async def connection_task() -> None:
+    """Of the user's code, and of no connection."""
+    await forever()
+
+
+@pytest.mark.parametrize(
+    ("websocket", "shown"), [(None, "closed"), (object(), "WebSocket")], ids=["HTTP", "WebSocket"]
+)
+def test_a_handler_that_goes_on_when_its_client_has_gone(websocket, shown):
+    async def found():
+        here, gone = Connection("/here", 1), Disconnected("/gone", 2, websocket=websocket)
+        tasks = [asyncio.create_task(one()) for one in (gone.connection_task, connection_task)]
+        gone._task = tasks[0]
+        await asyncio.sleep(0)
+        in_flight = of(here)
+        known = in_flight.found()
+        described = [in_flight.described(one) for one in in_flight.with_forgotten(known)]
+        gone.http = None
+        assert in_flight.with_forgotten(known) == known, "it has ended"
+        for task in tasks:
+            task.cancel()
+        return described
+
+    gone, here = asyncio.run(found())
+    assert (gone[1], gone[6], here[1], here[6]) == ("/gone", shown, "/here", "HTTP")
+    assert [frame[2] for frame in gone[-1]] == ["forever", "connection_task"]
+
+
+def test_no_loop_and_other_attributes_forget_nobody():
+    in_flight = of(Connection("/here"))
+    assert paths(in_flight, in_flight.with_forgotten(in_flight.found())) == ["/here"]
+    assert InFlight([[object()]]).with_forgotten([]) == []
+
+
 FRAMES = [("locks.py", 213, "wait"), ("/srv/shop/db.py", 40, "fetch"), ("app.py", 7, "export")]
 OWN = ("/srv/shop/app.py", 7, "handle_request")
 BELOW = [("handle_request", 99, "handle_request"), ("/lib/sanic/http/http1.py", 123, "http1")]

@@ -135,6 +135,13 @@ def test_what_a_stop_waits_for(answers, words):
     assert waiting_for(answers) == words
 
 
+def test_a_stop_does_not_wait_for_a_client_that_has_gone():
+    gone = request("/gone", 50.0, connection="closed")
+    assert waiting_for([InFlight(1, [gone])]) == ""
+    words = "waits for 1 request, GET /export, 31 s"
+    assert waiting_for([InFlight(2, [gone, request()])]) == words
+
+
 def test_the_request_that_runs():
     assert InFlight(1, [request()]).running is None
     assert InFlight().running is None
