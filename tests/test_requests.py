@@ -374,6 +374,49 @@ def test_without_paths(begin, open_):
     assert "private" not in said.text + server.output()
 
 
+SECRETS = {"path-secret", "query-secret", "header-secret", "cookie-secret", "body-secret"}
+ASK = (
+    "POST /body/path-secret?a=query-secret HTTP/1.1\r\nHost: x\r\nX-Key: header-secret\r\n"
+    "Cookie: c=cookie-secret\r\nContent-Length: 20\r\n\r\na=body-secret"
+)
+
+
+@pytest.mark.parametrize("shows_paths", [True, False], ids=["with paths", "without"])
+def test_what_is_nobodys_business_is_nowhere(begin, open_, shows_paths):
+    """In no line of the log, no answer of a command, no event, no file of a run, no document."""
+    server = begin(
+        background=True,
+        REAPER_REQUEST_PATHS=shows_paths,
+        REAPER_SLOW_REQUEST=1.0,
+        REAPER_BLOCKED_WARNING=1.0,
+        REAPER_ENDPOINT="/-",
+        REQUEST_TIMEOUT=600,
+        GRACEFUL_SHUTDOWN_TIMEOUT=60,
+        REAPER_SHUTDOWN_TIMEOUT=8.0,
+    )
+    connection = KeptAlive(server.port)
+    connection.send(ASK)
+    open_(server, "/await/path-secret?a=query-secret")
+    server.wait_for("request.slow", 2)
+    [worker] = [name for name in server.ask("ps").text.split() if name.startswith("Sanic-Server")]
+    asked = [["requests"], ["requests", "--json"], ["dump", worker, "--tasks"], ["ps", "--json"]]
+    told = [server.ask(*arguments).text for arguments in asked]
+    told += [server.get(f"/-/{page}")[1] for page in ("status", "metrics")]
+    open_(server, "/block/4.0?a=query-secret")
+    server.wait_for("worker.blocked")
+    server.send(SIGTERM)
+    server.wait_for("worker.killed")
+    server.wait_gone()
+    told += [server.ask("report", *how).text for how in (["--full"], ["--json"], ["--html", "-"])]
+    told += [server.output(), str(server.events())]
+    told += [file.read_text() for file in server.box.folder.rglob("*.state")]
+    whole = "\n".join(told)
+    shown = {secret for secret in SECRETS if secret in whole}
+    assert shown == ({"path-secret"} if shows_paths else set())
+    for words in ("lost: ", "waits for ", "has been in flight", "    request  GET "):
+        assert words in server.output()
+
+
 @pytest.mark.parametrize("uvloop", [False, True])
 def test_a_slow_request_is_reported_once(begin, open_, uvloop):
     server = begin(uvloop=uvloop, REAPER_SLOW_REQUEST=1.0)

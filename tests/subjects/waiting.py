@@ -28,6 +28,8 @@ app.config.update(HOW["config"])
 app.config.RESPONSE_TIMEOUT = 600
 app.config.USE_UVLOOP = HOW["uvloop"]
 app.extend(extensions=[Reaper])
+for kind in ("request.slow", "worker.blocked", "worker.killed"):
+    Reaper.of(app).on(kind)(lambda event: emit(event.name, reason=event.reason))
 other: Sanic = Sanic("Other")
 other.config.USE_UVLOOP = HOW["uvloop"]
 
@@ -62,7 +64,8 @@ async def waits(request: Request, secret: str) -> HTTPResponse:
 
 
 @app.post("/body")
-async def reads(request: Request) -> HTTPResponse:
+@app.post("/body/<secret>", name="reads_more")
+async def reads(request: Request, secret: str = "") -> HTTPResponse:
     await asyncio.Event().wait()  # in body
     return text("never")
 
