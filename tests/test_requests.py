@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from signal import SIGTERM
+from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Any
 
 import pytest
@@ -211,18 +211,20 @@ def _connected(port: int) -> Exchange | None:
         return None
 
 
-def test_a_blocked_loop_is_no_obstacle(begin, open_):
-    server = begin(REAPER_BLOCKED_WARNING=1.0)
+@pytest.mark.parametrize("uvloop", [False, True])
+@pytest.mark.parametrize("name", ["block", "together"])
+def test_a_blocked_loop_is_no_obstacle(begin, open_, name, uvloop):
+    server = begin(uvloop=uvloop, REAPER_BLOCKED_WARNING=1.0)
     open_(server, "/await/1")
     wait_for_requests(server, 1)
-    open_(server, "/block/8")
+    open_(server, f"/{name}/8")
     server.wait_for("blocking")
     running, waiting = sorted(asked(server), key=lambda request: not request["runs"])
-    assert (running["path"], running["runs"]) == ("/block/8.0".removesuffix(".0"), True)
-    assert own_lines(running)[0] == line_of("block")
+    assert (running["path"], running["runs"]) == (f"/{name}/8", True)
+    assert own_lines(running)[0] == line_of(name)
     assert (waiting["path"], waiting["runs"]) == ("/await/1", False)
     assert own_lines(waiting)[0] == line_of("await")
-    server.wait_for_output("request  GET /block/8, for")
+    server.wait_for_output(f"request  GET /{name}/8, for")
 
 
 def test_the_gil_in_c_leaves_the_stacks(begin, open_):
@@ -239,6 +241,20 @@ def test_the_gil_in_c_leaves_the_stacks(begin, open_):
     assert shown.code == 1
     assert "no requests in flight" not in shown.text
     assert f"line {line_of('gil')} in holds_the_gil" in server.ask("dump", WORKER).text
+
+
+def test_a_stopped_worker_is_not_asked(begin, open_):
+    """The question would make it continue, under a debugger too."""
+    server = begin()
+    open_(server, "/await/1")
+    [worker] = server.processes_of(server.events("serving"))
+    worker.send(SIGSTOP)
+    said = server.ask("requests")
+    assert said.code == 1
+    assert "it is stopped, by SIGSTOP or by a debugger, and can't be asked" in said.text
+    worker.send(SIGCONT)
+    [request] = wait_for_requests(server, 1)
+    assert request["path"] == "/await/1"
 
 
 def test_a_body_that_has_not_arrived(begin):
@@ -332,6 +348,21 @@ def test_a_hung_worker_tells_what_it_loses(begin, open_):
         told
     )
     assert any(one.startswith("GET /await/1") for one in told)
+
+
+def test_a_worker_that_can_not_tell_what_it_loses(begin, open_):
+    """C code holds the GIL: the last heartbeat had their number."""
+    server = begin(REAPER_HEARTBEAT_TIMEOUT=2.0, REAPER_ENDPOINT="/-")
+    open_(server, "/await/1")
+
+    def has_beaten() -> bool:
+        return (json.loads(server.get("/-/status")[1])["requests_in_flight"] or 0) >= 1
+
+    wait_until(has_beaten, START, server.describe)
+    open_(server, "/gil")
+    server.wait_for_output("a replacement starts")
+    [line] = lost(server)
+    assert re.fullmatch(r"[1-9]\d* requests?, which the worker could not describe", line)
 
 
 def test_a_replaced_worker_tells_what_it_loses(begin, open_):

@@ -57,16 +57,21 @@ def chain(task: asyncio.Task[Any], running: FrameType | None = None) -> tuple[li
         if frame is None:
             break  # it has ended
         if running is not None and getattr(awaited, "cr_running", False):
-            return _stack(running, frame), True
+            awaiting = [_line(one) for one in reversed(found)]  # if a task of its own runs
+            return [*_stack(running, frame), *awaiting][:MOST], True
         found.append(frame)
         awaited = following if (stepped := HandlerRun.coroutine_of(frame)) is None else stepped
     return [_line(frame) for frame in reversed(found)], False
 
 
 def _attributes_of(awaited: Any) -> tuple[str, str] | None:
+    """The names of its attributes. `None`: it has no frame.
+
+    Asks the class: an object can have a `__getattr__` of the user's, which may do anything.
+    """
     if isinstance(awaited, CoroutineType):
         return _KINDS[0]  # nearly always, so it is found first
-    return next((kind for kind in _KINDS if hasattr(awaited, kind[0])), None)
+    return next((kind for kind in _KINDS if hasattr(type(awaited), kind[0])), None)
 
 
 def is_running(task: asyncio.Task[Any] | None) -> bool:
@@ -131,7 +136,7 @@ def _behind(awaited: Any) -> Any:
     if not asyncio.isfuture(awaited):
         owners = gc.get_referents(awaited)
         for owner in owners:
-            if any(hasattr(owner, kind[0]) for kind in _KINDS):
+            if _attributes_of(owner) is not None:
                 return owner
         future = next(filter(asyncio.isfuture, owners), None)
     if isinstance(future, asyncio.Task):
@@ -153,5 +158,6 @@ def _kept_by(frame: FrameType | None) -> Any:
 
 
 def _first_pending(futures: Any) -> Any:
-    pending = (one for one in futures or () if isinstance(one, asyncio.Task) and not one.done())
-    return next(pending, None)
+    """The task that runs now, if one does, or else the first one that has not ended."""
+    pending = [one for one in futures or () if isinstance(one, asyncio.Task) and not one.done()]
+    return next(filter(is_running, pending), pending[0] if pending else None)

@@ -243,6 +243,17 @@ async def blocks(request: Request, seconds: float) -> HTTPResponse:
     return text("done")
 
 
+@app.get("/together/<seconds:float>")
+async def blocks_together(request: Request, seconds: float) -> HTTPResponse:
+    await asyncio.gather(asyncio.sleep(3600), blocks_in_a_task(seconds))
+    return text("done")
+
+
+async def blocks_in_a_task(seconds: float) -> None:
+    emit("blocking")
+    time.sleep(seconds)  # in together
+
+
 @app.get("/gil")
 async def holds_the_gil(request: Request) -> HTTPResponse:
     libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(128)

@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -231,6 +232,72 @@ def test_the_task_that_runs_shows_its_stack():
     frames, runs = found["waits"]
     assert not runs
     assert own(frames) == [line_of("forever"), line_of("a coroutine")]
+
+
+async def gathers() -> None:
+    await asyncio.gather(forever(), calls(), forever())  # in a gathering
+
+
+async def waits_for_one_that_runs():
+    task = asyncio.create_task(gathers(), name="gathers")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+
+
+def test_of_several_the_one_that_runs_is_shown():
+    """It blocks the event loop, and its request is the one that is reported."""
+    found, _ = in_a_handler(waits_for_one_that_runs)
+    frames, runs = found["gathers"]
+    assert runs
+    assert own(frames)[-2:] == [line_of("a task that runs"), line_of("a gathering")]
+
+
+class Lazy:
+    """What it awaits has attributes of its own, of every name."""
+
+    def __await__(self):
+        return LazyIterator()
+
+
+class LazyIterator:
+    looked_up: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        self.future = asyncio.get_running_loop().create_future()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.future._asyncio_future_blocking = True
+        return self.future
+
+    def __getattr__(self, name):
+        LazyIterator.looked_up.append(name)
+        return self
+
+
+async def by_a_lazy_object() -> None:
+    await Lazy()  # in a lazy object
+
+
+def test_no_code_of_an_object_is_run():
+    """It could wait for a lock that the interrupted code holds."""
+
+    async def looked():
+        task = asyncio.create_task(by_a_lazy_object())
+        await asyncio.sleep(0)
+        LazyIterator.looked_up.clear()
+        try:
+            return chain(task), [*LazyIterator.looked_up]
+        finally:
+            task.cancel()
+
+    (frames, runs), looked_up = asyncio.run(looked())
+    assert own(frames) == [line_of("a lazy object")]
+    assert not runs
+    assert looked_up == []
 
 
 def test_every_task_with_its_name():
