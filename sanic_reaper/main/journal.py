@@ -38,6 +38,10 @@ AT_MOST_EVERY = 0.1
 KEPT = 200
 """Maximum number of exited processes, and of events, that are kept for a report."""
 
+KEPT_SLOW = 20
+"""Maximum number of slow requests that are kept besides. A database that fails makes thousands,
+and they must not push out why workers died."""
+
 
 class Counted(NamedTuple):
     """The key of a counter of events."""
@@ -75,6 +79,7 @@ class Journal:
         }
         self._ended: deque[ProcessRecord] = deque(maxlen=KEPT)
         self._events: deque[tuple[float, Event]] = deque(maxlen=KEPT)
+        self._slow: deque[tuple[float, Event]] = deque(maxlen=KEPT_SLOW)
         self._counts: Counter[Counted] = Counter()
         self._blocked_seconds = 0.0
         self._phase_since = began
@@ -126,7 +131,8 @@ class Journal:
 
     def record(self, event: Event) -> None:
         """Note an event, which users' hooks receive too."""
-        self._events.append((time.monotonic(), event))
+        kept = self._slow if event.name == "request.slow" else self._events
+        kept.append((time.monotonic(), event))
         self._counts[Counted(event.name, self._role_of(event), event.cause)] += 1
         self.write_soon()
 
@@ -217,7 +223,8 @@ class Journal:
                 self._ended.append(self._records.pop(identity))
         living = list(self._records.values())
         past = [(record.ended or 0.0, record.lines()) for record in self._ended]
-        past += [(at, [_line_of(event, at)]) for at, event in self._events]
+        events = sorted((*self._events, *self._slow), key=lambda event: event[0])
+        past += [(at, [_line_of(event, at)]) for at, event in events]
         return b"".join(
             fitting(
                 [

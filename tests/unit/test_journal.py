@@ -10,7 +10,7 @@ import pytest
 
 from sanic_reaper import state
 from sanic_reaper.events import Event
-from sanic_reaper.main.journal import KEPT, LONGEST, Journal, facts
+from sanic_reaper.main.journal import KEPT, KEPT_SLOW, LONGEST, Journal, facts
 from sanic_reaper.main.statefile import BIGGEST, fitting
 from sanic_reaper.state import discovery
 from sanic_reaper.tree.process import start_of
@@ -106,6 +106,20 @@ def test_the_file_of_a_server_with_a_long_history_is_one_that_readers_take(tmp_p
     assert server.events[-1]["pid"] == str(1000 + KEPT - 1), "the latest is kept"
     assert (1000 + KEPT - 1, 1) in server.members
     assert (1000, 1) not in server.members, "and the first was left out"
+
+
+def test_slow_requests_push_out_no_death(written):
+    for number in range(KEPT):
+        written.journal.record(Event("worker.died", "W", 2 + number, 1.0))
+        for _ in range(2):
+            written.journal.record(Event("request.slow", "W", 2 + number, 1.0))
+    written.journal.write(100.0)
+    content = (written.path / f"{RUN}{state.STATE}").read_bytes()
+    events = [(one["name"], one["pid"]) for kind, one in state.parse(content) if kind == "event"]
+    assert [name for name, _ in events].count("worker.died") == KEPT
+    assert [name for name, _ in events].count("request.slow") == KEPT_SLOW
+    last = str(1 + KEPT)
+    assert events[-3:] == [("worker.died", last), ("request.slow", last), ("request.slow", last)]
 
 
 FITS = [
