@@ -227,20 +227,24 @@ def test_a_blocked_loop_is_no_obstacle(begin, open_, name, uvloop):
     server.wait_for_output(f"request  GET /{name}/8, for")
 
 
-def test_the_gil_in_c_leaves_the_stacks(begin, open_):
+@pytest.mark.parametrize("name", ["gil", "lock"])
+def test_the_gil_in_c_leaves_the_stacks(begin, open_, name):
+    """Also C code that has released the GIL: it waits, and no signal handler of Python runs."""
     server = begin()
     open_(server, "/await/1")
     wait_for_requests(server, 1)
-    open_(server, "/gil")
+    open_(server, f"/{name}")
     server.wait_for("blocking")
     said = server.ask("requests", "--json").data["workers"][0]
-    assert said["how"] == "blocking the event loop, in C code that holds the GIL"
+    assert said["how"] == (
+        "blocking the event loop, in C code that holds the GIL or does not return"
+    )
     assert said["requests"] == []
     assert said["error"].startswith(f"its requests are not known: it is {said['how']}; ")
     shown = server.ask("requests")
     assert shown.code == 1
     assert "no requests in flight" not in shown.text
-    assert f"line {line_of('gil')} in holds_the_gil" in server.ask("dump", WORKER).text
+    assert f"line {line_of(name)} in " in server.ask("dump", WORKER).text
 
 
 def test_a_stopped_worker_is_not_asked(begin, open_):
@@ -271,6 +275,24 @@ def test_a_body_that_has_not_arrived(begin):
 
     wait_until(is_handled, START, server.describe)
     assert own_lines(asked(server)[0])[0] == line_of("body")
+
+
+def test_a_request_that_sanic_has_cancelled(begin, open_):
+    """One ends with its response. Of the other one the handler goes on, and its client waits."""
+    server = begin(RESPONSE_TIMEOUT=1.0, REQUEST_TIMEOUT=1.0)
+    half = KeptAlive(server.port)
+    half.send("GET /await/1 HTTP/1.1\r\n")
+    assert half.answer().status == 408
+    exchange = open_(server, "/await/1")
+    open_(server, "/gone")
+    assert exchange.answer()[0] == 503
+
+    def is_cancelled() -> bool:
+        return [own_lines(request) for request in asked(server)] == [[line_of("gone")]]
+
+    wait_until(is_cancelled, START, server.describe)
+    [request] = asked(server)
+    assert (request["path"], request["connection"]) == ("/gone", "HTTP")
 
 
 def test_what_is_no_request(begin):
@@ -315,8 +337,9 @@ def lost(server: Server) -> list[str]:
     return re.findall(r"lost: (.*)", server.output())
 
 
-def test_what_a_stop_waits_for_and_loses(begin, open_):
-    server = begin(GRACEFUL_SHUTDOWN_TIMEOUT=60, REAPER_SHUTDOWN_TIMEOUT=5.0)
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_what_a_stop_waits_for_and_loses(begin, open_, uvloop):
+    server = begin(uvloop=uvloop, GRACEFUL_SHUTDOWN_TIMEOUT=60, REAPER_SHUTDOWN_TIMEOUT=5.0)
     for number in range(12):
         open_(server, f"/await/{number}?secret")
     wait_for_requests(server, 12)
@@ -337,8 +360,9 @@ def test_what_a_stop_waits_for_and_loses(begin, open_):
     assert "GET /await/" in json.dumps(report)
 
 
-def test_a_hung_worker_tells_what_it_loses(begin, open_):
-    server = begin(REAPER_HEARTBEAT_TIMEOUT=2.0)
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_a_hung_worker_tells_what_it_loses(begin, open_, uvloop):
+    server = begin(uvloop=uvloop, REAPER_HEARTBEAT_TIMEOUT=2.0)
     open_(server, "/await/1")
     wait_for_requests(server, 1)
     open_(server, "/block/600")

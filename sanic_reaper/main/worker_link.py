@@ -36,6 +36,11 @@ LATEST = 0.9
 """Seconds from the question to the end of the answer. The watchdog waits for a second (its own
 `ANSWER`) before it asks by itself."""
 
+IN_C = f"{BLOCKING}, in C code that holds the GIL or does not return"
+"""What a worker does that shows its stack and no more. C code that has released the GIL, and waits
+for a database (libpq) or a lock, lets no signal handler of Python run either: the main thread runs
+them (Python's `signal`)."""
+
 LISTING = 3.0
 """Seconds from the question to the end of an answer that has every request or every task, if its
 first part came in time. (The worker itself gives up after 2.)"""
@@ -74,7 +79,7 @@ class WorkerLink:
         stack: the stacks that the worker has written since it was last asked.
         in_flight: its requests in flight, as the last question was answered.
         answered_at: monotonic time of that answer. `None`: there was none, or one is awaited, or C
-            code holds the GIL. Then nothing is known of its requests.
+            code blocks the loop. Then nothing is known of its requests.
         tasks: the tasks of its event loop, if the last question was for them.
     """
 
@@ -259,7 +264,7 @@ class WorkerLink:
         if not self.stack:
             how = "and does not answer" if self._lives() else EXITED
         elif self._where is None:
-            how = f"{BLOCKING}, in C code that holds the GIL"
+            how = IN_C
         elif self._where[0]:
             frames, how = self._where[1], AWAITING
         replies, self._replies, self._asked = self._replies, [], None

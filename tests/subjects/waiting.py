@@ -24,8 +24,7 @@ HOW: dict[str, Any] = json.loads(os.environ["WAITING"])
 
 Sanic.start_method = HOW["method"]
 app: Sanic = Sanic("Waiting")
-app.config.update(HOW["config"])
-app.config.RESPONSE_TIMEOUT = 600
+app.config.update({"RESPONSE_TIMEOUT": 600, **HOW["config"]})
 app.config.USE_UVLOOP = HOW["uvloop"]
 app.extend(extensions=[Reaper])
 for kind in ("request.slow", "worker.blocked", "worker.killed"):
@@ -260,6 +259,15 @@ async def holds_the_gil(request: Request) -> HTTPResponse:
     emit("blocking")
     libc.pthread_mutex_lock(mutex)
     libc.pthread_mutex_lock(mutex)  # in gil
+    return text("never")
+
+
+@app.get("/lock")
+async def waits_for_a_lock(request: Request) -> HTTPResponse:
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    libc.pthread_mutex_lock(mutex)
+    emit("blocking")
+    libc.pthread_mutex_lock(mutex)  # in lock
     return text("never")
 
 

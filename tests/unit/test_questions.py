@@ -17,6 +17,8 @@ from sanic_reaper.model.requests import InFlight as Told
 from sanic_reaper.tree.process import start_of
 from sanic_reaper.worker.explanations import BLOCKING, EXITED
 
+IN_C = f"{BLOCKING}, in C code that holds the GIL or does not return"
+
 
 @pytest.fixture
 def sleeper():
@@ -201,7 +203,7 @@ def test_a_list_may_take_longer_than_a_stack_and_not_for_ever(asking, monkeypatc
     assert asking.answers == [], "its first part has come"
     asking.link._asked -= worker_link.LISTING
     asking.link.turn()
-    assert asking.answers == [("all", f"{BLOCKING}, in C code that holds the GIL", 0)]
+    assert asking.answers == [("all", IN_C, 0)]
 
 
 def test_a_list_of_which_nothing_comes_takes_no_longer_than_a_stack(asking):
@@ -210,7 +212,7 @@ def test_a_list_of_which_nothing_comes_takes_no_longer_than_a_stack(asking):
     asking.link.turn()
     asking.link._asked -= worker_link.LATEST + 0.1
     asking.link.turn()
-    assert asking.answers == [("all", f"{BLOCKING}, in C code that holds the GIL", 0)]
+    assert asking.answers == [("all", IN_C, 0)]
 
 
 def test_main_is_woken_by_a_worker_that_lists_and_by_no_other(asking):
