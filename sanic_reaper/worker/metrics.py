@@ -74,21 +74,23 @@ def _startup_seconds(server: Server, now: float) -> list[Sample]:
     return [({"worker": name}, seconds) for name, seconds in found.items()]
 
 
-def _of_each(server: Server, field: str) -> list[Sample]:
-    """A number of each worker that has told it, by name: the later worker counts."""
-    found = {}
-    for worker in sorted(_workers(server), key=lambda worker: worker.moment("began") or 0.0):
-        if (number := worker.moment(field)) is not None:
-            found[worker.name] = number
+def _in_flight(server: Server, now: float) -> list[Sample]:
+    """By name: a worker that is being replaced still answers its requests."""
+    found: dict[str, float] = {}
+    for worker in _workers(server):
+        if (number := worker.moment("in_flight")) is not None:
+            found[worker.name] = found.get(worker.name, 0) + number
     return [({"worker": name}, number) for name, number in found.items()]
 
 
 def _oldest(server: Server, now: float) -> list[Sample]:
-    began = {labels["worker"]: at for labels, at in _of_each(server, "oldest")}
-    return [
-        (labels, max(0.0, now - began[labels["worker"]]) if labels["worker"] in began else 0.0)
-        for labels, _ in _of_each(server, "in_flight")
-    ]
+    found: dict[str, float] = {}
+    for worker in _workers(server):
+        if worker.moment("in_flight") is not None:
+            began = worker.moment("oldest")
+            seconds = 0.0 if began is None else max(0.0, now - began)
+            found[worker.name] = max(found.get(worker.name, 0.0), seconds)
+    return [({"worker": name}, seconds) for name, seconds in found.items()]
 
 
 def _restarts(server: Server, now: float) -> list[Sample]:
@@ -147,8 +149,8 @@ _FAMILIES: tuple[tuple[str, str, Measure], ...] = (
     ),
     (
         "requests_in_flight",
-        "Requests that the worker of each name has in flight, as of its last heartbeat.",
-        lambda server, now: _of_each(server, "in_flight"),
+        "Requests that the workers of each name have in flight, as of their last heartbeats.",
+        _in_flight,
     ),
     (
         "oldest_request_seconds",

@@ -127,6 +127,27 @@ def test_a_metric(name, labels, expected):
     assert value(metrics.exposition(busy_server(), NOW), name, **labels) == expected
 
 
+def test_the_requests_of_a_worker_that_is_being_replaced_count():
+    """Its successor has the same name, and nothing to do yet."""
+    server = busy_server()
+    lines = state.line(
+        "process",
+        pid=90,
+        start=1,
+        role="worker",
+        name="Sanic-Server-2-0",
+        state="stopping",
+        began=1.0,
+        in_flight=2,
+        oldest=NOW - 7.5,
+    )
+    for record in state.parse(state.encode(lines)):
+        server._take(*record)
+    text = metrics.exposition(server, NOW)
+    assert value(text, "requests_in_flight", worker="Sanic-Server-2-0") == 2
+    assert value(text, "oldest_request_seconds", worker="Sanic-Server-2-0") == 7.5
+
+
 def test_of_a_server_that_has_just_begun():
     """Every series that can be known before, with 0; and nothing that is not a number."""
     text = metrics.exposition(a_server(phase="starting", method="spawn"), NOW)
