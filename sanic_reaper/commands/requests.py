@@ -44,8 +44,8 @@ def _parser() -> ArgumentParser:
         description="Show every request in flight: since when, and the chain of lines in which it "
         "awaits, innermost first. A blocked event loop is no obstacle.",
         epilog="exit codes: 0 each worker has answered, also if it has no request; "
-        f"{NOTHING_FOUND} there is no such worker, or one could not be asked; {USAGE} several "
-        "servers have a worker of that name",
+        f"{NOTHING_FOUND} no server is running, there is no such worker, or one could not be "
+        f"asked; {USAGE} several servers have a worker of that name",
     )
     parser.add_argument(
         "process",

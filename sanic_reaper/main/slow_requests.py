@@ -33,8 +33,8 @@ def described(limit: float, request: Request) -> str:
     lines = [
         f"{request.title} has been in flight for {request.seconds:.1f} s "
         f"(REAPER_SLOW_REQUEST = {limit:g} s)",
-        f"    request  route {request.route or '(none)'}, id {request.id}, {request.stage}, "
-        f"{request.connection}",
+        f"    request  route {request.route or '(none)'}, id {request.id or '(none)'}, "
+        f"{request.stage}, {request.connection}",
     ]
     lines.append(f"    it {waits(request, with_source=True)}")
     return "\n".join([*lines, *stack_of(request.frames)])

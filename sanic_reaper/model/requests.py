@@ -57,7 +57,7 @@ class Request(NamedTuple):
     @property
     def title(self) -> str:
         """Method and path, or else the route: `GET /export`."""
-        what = self.path or self.route or "(its route is not known yet)"
+        what = self.path or self.route or "(no route)"
         return f"{self.method} {what}"
 
 

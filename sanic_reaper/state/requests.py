@@ -108,8 +108,8 @@ def _of(request: Mapping[str, Any]) -> list[str]:
     stage = "runs now" if request["runs"] else request["stage"]
     what = f"{_duration(request['seconds'])}, {request['connection']}, {stage}"
     return [
-        f"{request['method']} {request['path'] or request['route']}  {what}",
-        f"  route {request['route'] or '(none)'}, id {request['id']}",
+        f"{request['method']} {request['path'] or request['route'] or '(no route)'}  {what}",
+        f"  route {request['route'] or '(none)'}, id {request['id'] or '(none)'}",
         *(
             f'  File "{file}", line {line} in {name}'
             for file, line, name in request["frames"][:MOST_FRAMES]

@@ -50,7 +50,7 @@ def request(path="/export", seconds=31.4, **changes):
         ({}, "GET /export"),
         ({"method": "POST", "path": "/"}, "POST /"),
         ({"path": ""}, "GET Shop.export"),
-        ({"path": "", "route": ""}, "GET (its route is not known yet)"),
+        ({"path": "", "route": ""}, "GET (no route)"),
     ],
 )
 def test_how_it_is_called(changes, title):
@@ -204,3 +204,11 @@ def test_a_slow_request_is_logged_and_is_an_event(caplog):
     [((name, reason), named)] = events
     assert (name, named) == ("request.slow", {"seconds": 31.4})
     assert line == f"[reaper] W-0 [7]: {reason}"
+
+
+def test_a_slow_request_without_route_and_id(caplog):
+    fields = [*request(path="", route="", id="")[:-1], []]
+    report("W-0 [7]", 30.0, lambda *_, **__: None, *fields)
+    first, second, *_ = caplog.messages[0].split("\n")
+    assert first.startswith("[reaper] W-0 [7]: GET (no route) has been in flight")
+    assert second == "    request  route (none), id (none), handler, HTTP"

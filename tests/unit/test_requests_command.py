@@ -79,7 +79,9 @@ def test_the_text(main, run):
     ("changes", "words"),
     [
         ({"path": ""}, "GET Shop.order  4.2 s, HTTP, handler"),
+        ({"path": "", "route": ""}, "GET (no route)  4.2 s, HTTP, handler"),
         ({"route": ""}, "  route (none), id 17"),
+        ({"id": ""}, "  route Shop.order, id (none)"),
         ({"runs": True}, "GET /orders/3  4.2 s, HTTP, runs now"),
         ({"seconds": 4210.7}, "GET /orders/3  4211 s, HTTP, handler"),
         ({"connection": "WebSocket"}, "4.2 s, WebSocket, handler"),
