@@ -307,7 +307,7 @@ def test_what_is_no_request(begin):
     assert "\nwork: " in text
 
 
-@pytest.mark.parametrize("mode", ["single", "create_server"])
+@pytest.mark.parametrize("mode", ["single", "create_server", "asgi that stays"])
 def test_where_there_is_no_main_process_there_is_nobody_to_ask(launch, mode):
     server = launch(SUPERVISED, argv=[sys.executable, "modes.py", mode])
     server.wait_for("after_server_start done" if mode == "single" else "up")

@@ -48,6 +48,9 @@ async def drive() -> None:
     emit("asgi", reply=(await replies.get())["type"])
     for message in await request():
         emit("asgi", reply=message["type"], status=message.get("status"))
+    if MODE == "asgi that stays":
+        emit("up")
+        await asyncio.sleep(3600)
     await lifespan.put({"type": "lifespan.shutdown"})
     emit("asgi", reply=(await replies.get())["type"])
     task.cancel()
@@ -166,6 +169,7 @@ elif MODE == "by hand":
 MODES = {
     "create_server": create_server,
     "asgi": asgi,
+    "asgi that stays": asgi,
     "single": single,
     "secondary": two_apps,
     "two apps": two_apps,
