@@ -56,14 +56,14 @@ class LastRequests:
         for worker in self._workers():
             if now >= self._ask_at(worker) and worker.identity not in self._asked:
                 self._asked.add(worker.identity)
-                if not worker.is_halted():  # the question would make it continue
+                if _can_be_asked(worker):
                     worker.link.ask(_nothing)
         if self._stop.has_begun and not self._has_told and self._stop.seconds >= TELL_AFTER:
             self._has_told = True
             self._ask_all()
 
     def _workers(self) -> list[Worker]:
-        return [one for one in self._living if isinstance(one, Worker) and one.link.can_be_asked]
+        return [one for one in self._living if isinstance(one, Worker)]
 
     def _ask_at(self, worker: Worker) -> float:
         """Monotonic time at which the worker is asked. With a short limit it is asked at once."""
@@ -72,16 +72,24 @@ class LastRequests:
         return worker.stop_by - ASK_BEFORE
 
     def _ask_all(self) -> None:
-        workers = [worker for worker in self._workers() if not worker.is_halted()]
-        self._unanswered = {worker.identity for worker in workers}
-        for worker in workers:
+        workers, now = self._workers(), time.monotonic()
+        asked = [worker for worker in workers if _can_be_asked(worker)]
+        self._unanswered = {worker.identity for worker in asked}
+        self._answers = [_in_flight(worker, now) for worker in workers if worker not in asked]
+        for worker in asked:
             worker.link.ask(partial(self._on_answer, worker))
+        if not asked:
+            self._tell()
 
     def _on_answer(self, worker: Worker, frames: object, how: str) -> None:
         self._unanswered.discard(worker.identity)
         if how != EXITED:
             self._answers.append(_in_flight(worker, time.monotonic()))
-        if not self._unanswered and (words := waiting_for(self._answers)):
+        if not self._unanswered:
+            self._tell()
+
+    def _tell(self) -> None:
+        if words := waiting_for(self._answers):
             log.info("%s", words)
 
     def on_killed(self, worker: Worker) -> None:
@@ -92,6 +100,11 @@ class LastRequests:
         for line in lines:
             log.error("%s: %s", worker, line)
         self._journal.lost(worker.identity, lines)
+
+
+def _can_be_asked(worker: Worker) -> bool:
+    """Whether a worker has a signal for that, and is not stopped: it would continue."""
+    return worker.link.can_be_asked and not worker.is_halted()
 
 
 def _in_flight(worker: Worker, now: float) -> InFlight:

@@ -172,6 +172,25 @@ def test_one_that_is_asked_and_could_not_tell_counts_by_its_heartbeat(caplog):
     assert caplog.messages == ["[reaper] waits for 7 requests"]
 
 
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [([], "waits for 7 requests"), ([request()], "waits for 8 requests, the oldest GET /export")],
+    ids=["alone", "beside one that can"],
+)
+@pytest.mark.parametrize("halted", [True, False])
+def test_one_that_can_not_be_asked_counts_by_its_heartbeat(caplog, halted, others, words):
+    caplog.set_level("INFO", "sanic.root")
+    mute, other = Stopping(1, beats=7), Stopping(2)
+    mute.halted, mute.link.can_be_asked = halted, halted
+    case = Case(mute, other) if others else Case(mute)
+    case.stop.begin(seconds=TELL_AFTER)
+    case.last.turn(0.0)
+    other.link.answer(*others)
+    [line] = caplog.messages
+    assert line.startswith(f"[reaper] {words}")
+    assert not mute.link.replies
+
+
 LOST = "[reaper] W-1 [1]: lost: GET /export (41 s), awaits db.py:40 in fetch"
 UNKNOWN = "[reaper] W-1 [1]: lost: 7 requests, which the worker could not describe"
 
