@@ -17,8 +17,10 @@ def before():
     """The SIGTERMs that arrive at whoever handled them before the server."""
     handlers = {signum: signal.getsignal(signum) for signum in (*ALWAYS, *ONLY_IF_DEFAULT)}
     arrived: list[int] = []
-    # Where the tests are a shell's background job, it is ignored.
+    # A shell's background job ignores SIGINT and SIGQUIT, and `nohup` SIGHUP.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signum in ONLY_IF_DEFAULT:
+        signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda signum, frame: arrived.append(signum))
     yield arrived
     for signum, handler in handlers.items():
