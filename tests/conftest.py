@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from support.box import Box, isolation
-from support.http import Ports
+from support.census import wait_until
+from support.http import Exchange, Ports
 from support.marks import repetitions
-from support.server import Server, Subject
+from support.server import LIMITS, START, SUPERVISED, Server, Subject
 from support.terminal import Terminal
+from support.waiting import APP, Begin
 
 # On a busy machine a draw of a few bytes can take a second.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -103,3 +107,39 @@ def terminal() -> Iterator[Terminal]:
     terminal = Terminal()
     yield terminal
     terminal.close()
+
+
+@pytest.fixture
+def begin(launch) -> Begin:
+    """Start `subjects/waiting.py`, and wait until it serves."""
+
+    def start(
+        method: str = "fork",
+        uvloop: bool = False,
+        second: int = 0,
+        background: bool = False,
+        **config: Any,
+    ) -> Server:
+        how = {"method": method, "uvloop": uvloop, "second": second, "background": background}
+        how["config"] = {**LIMITS, **config}
+        server = launch(
+            SUPERVISED, argv=[sys.executable, str(APP)], env={"WAITING": json.dumps(how)}
+        )
+        server.wait_for("serving")
+        wait_until(lambda: server.get("/quick")[0] == 200, START, server.describe)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def open_() -> Any:
+    """Sends a request, and closes the connection at the end of the test."""
+    with ExitStack() as connections:
+
+        def send(server: Server, path: str) -> Exchange:
+            exchange = Exchange(server.port, path, timeout=60)
+            connections.callback(exchange.close)
+            return exchange
+
+        yield send
