@@ -159,6 +159,20 @@ def test_a_blocked_loop_is_no_obstacle(begin, open_, name, uvloop):
     server.wait_for_output(f"request  GET /{name}/8, for")
 
 
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_a_loop_that_is_blocked_for_a_client_that_has_gone(begin, uvloop):
+    server = begin(uvloop=uvloop, REAPER_BLOCKED_WARNING=1.0)
+    connection = KeptAlive(server.port)
+    connection.ask("/leaves")
+    wait_for_requests(server, 1)
+    connection.close()
+    server.wait_for("blocking")
+    [request] = asked(server)
+    assert (request["path"], request["connection"], request["runs"]) == ("/leaves", "closed", True)
+    assert own_lines(request) == [line_of("leaves")]
+    server.wait_for_output("request  GET /leaves, for")
+
+
 @pytest.mark.parametrize("name", ["gil", "lock"])
 def test_the_gil_in_c_leaves_the_stacks(begin, open_, name):
     """Also C code that has released the GIL: it waits, and no signal handler of Python runs."""

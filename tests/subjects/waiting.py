@@ -133,6 +133,16 @@ async def cleans_up(request: Request) -> HTTPResponse:
     return text("never")
 
 
+@app.get("/leaves")
+async def cleans_up_and_blocks(request: Request) -> HTTPResponse:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        emit("blocking")
+        time.sleep(8)  # in leaves
+    return text("never")
+
+
 @app.get("/work")
 async def starts_work(request: Request) -> HTTPResponse:
     app.add_task(work_on(), name="work")
