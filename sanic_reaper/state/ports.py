@@ -175,10 +175,12 @@ def _strangers(address: Address) -> list[int]:
 
 
 def _are_being_ended(pids: list[int]) -> bool:
+    servers = discovery.servers()
+    # Read after the files: a watchdog removes them when the last process of its server is gone.
     table = platform.table()
     dying = {
         identity[0]
-        for server in discovery.servers()
+        for server in servers
         if not server.lives and server.watchdog_lives
         for identity in server.belongs(table)
     }

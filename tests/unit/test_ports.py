@@ -142,6 +142,18 @@ def test_a_holder_that_has_exited_meanwhile_is_no_reason_to_give_up(holder, monk
     assert ports._are_being_ended([holder.pid])
 
 
+def test_a_server_that_ends_while_it_is_looked_for_is_no_reason_to_give_up(holder, monkeypatch):
+    """Its last process goes, and then its files, which its watchdog removes."""
+
+    def gone():
+        holder.kill()
+        holder.wait()
+        return []
+
+    monkeypatch.setattr(ports.discovery, "servers", gone)
+    assert ports._are_being_ended([holder.pid])
+
+
 OTHERS = Stray("other", (4712, 1), "Bakery", "/srv", os.geteuid())
 
 
