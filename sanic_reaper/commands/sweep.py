@@ -31,8 +31,10 @@ DELETED = "this directory, which has been deleted"
 def main(arguments: Sequence[str]) -> int:
     """List leftovers, kill them if that is wanted, and return the exit code."""
     options = build_parser().parse_args(arguments)
-    table, uids = platform.table(), list(statedir.users())
-    everything = leftovers(elsewhere.servers(uids), table, uids)
+    uids = list(statedir.users())
+    servers = elsewhere.servers(uids)
+    table = platform.table()  # after the state files: what has just ended is no leftover
+    everything = leftovers(servers, table, uids)
     found = [leftover for leftover in everything if _is_meant(leftover, options)]
     others = sum(len(one.find(table)) for one in everything if one not in found)
     shown = [as_data(leftover, table) for leftover in found]

@@ -205,8 +205,8 @@ def _describe(pid: int) -> str:
     if row is None:
         return f"[{pid}], which has just exited"
     words = f"{_command(pid) or row.name} [{pid}], which runs for {platform.age(row.start):.0f} s"
-    table = platform.table()
-    for server in discovery.servers():
+    servers, table = discovery.servers(), platform.table()
+    for server in servers:
         identity = row.identity
         if identity != server.main and identity not in server.belongs(table):
             continue
