@@ -88,6 +88,15 @@ class Process(NamedTuple):
         fields = _read(f"/proc/{self.pid}/stat").rpartition(b")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    @property
+    def runnable_seconds(self) -> float:
+        """Seconds for which it has run, or has waited for a CPU that others have.
+
+        Of its first thread (schedstat of proc(5)). Where the kernel does not count: CPU time.
+        """
+        fields = _read(f"/proc/{self.pid}/schedstat").split()
+        return (int(fields[0]) + int(fields[1])) / 1e9 if fields else self.cpu_seconds
+
 
 class Row(NamedTuple):
     """One line of the process table."""
