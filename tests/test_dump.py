@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL
 
 import pytest
-from support.census import holds, wait_until
+from support.census import Process, holds, wait_until
 from support.marks import methods
 from support.server import START, SUPERVISED, Server
 
@@ -29,6 +29,12 @@ def sleeping(server: Server):
     yield
     assert holds(lambda: server.main.alive, WINDOW)
     assert server.main.cpu_seconds - before < IDLE * WINDOW
+
+
+def has_pending_signals(process: Process) -> bool:
+    """Whether a signal to a process waits to be delivered (`ShdPnd` of proc(5))."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("ShdPnd:")[2].split()[0], 16) != 0
 
 
 def control_socket(server: Server) -> Path:
@@ -116,6 +122,7 @@ def test_who_asks_a_worker_that_dies_hears_of_that(launch):
     server.request("/do/mask-all")
     with closing(connect(server)) as connection:
         connection.sendall(f"{victim.inner_pid}\n".encode())
+        wait_until(lambda: has_pending_signals(victim), 10, "main to ask the worker")
         victim.send(SIGKILL)
         assert connection.recv(1000) == b"error\nit has exited"
     wait_until(lambda: server.workers not in ([], [victim]), START, server.describe)
