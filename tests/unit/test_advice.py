@@ -127,3 +127,12 @@ def test_a_call_of_the_main_module_that_each_worker_would_make_too(line, guarded
     source = f"import os\n\n{line}\n"
     assert stands_in_a_guard(source, 3 + line.count("\n")) is guarded
     assert stands_in_a_guard(source, 99), "what is not there is not blamed"
+
+
+def test_a_start_that_no_module_has_called_is_the_fault_of_none():
+    """In a thread: the main module is not among its callers."""
+    told: list[str | None] = []
+    thread = threading.Thread(target=lambda: told.append(for_a_failed_start("spawn")))
+    thread.start()
+    thread.join()
+    assert told == [None]
