@@ -75,7 +75,16 @@ def test_the_command_line_of_a_watchdog(arguments, known):
     assert (found and (found.main, found.start, found.channel, found.run)) == known
 
 
-@pytest.mark.parametrize("command", [[], [b"python3"], [b"python3", b"-c"], [b"-c", b"pass", b"1"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        [b"python3"],
+        [b"python3", b"-c"],
+        [b"-c", b"pass", b"1"],
+        [b"python3", b"-c", b"import mine", b"12", b"34", b"5", b"0123abcd"],
+    ],
+)
 def test_no_watchdog(command):
     assert watchdog_of(command) is None
 
