@@ -11,6 +11,7 @@ import pytest
 from sanic_reaper import state
 from sanic_reaper.events import Event
 from sanic_reaper.main.journal import KEPT, LONGEST, Journal, facts
+from sanic_reaper.main.process_record import ProcessRecord
 from sanic_reaper.main.statefile import BIGGEST, fitting
 from sanic_reaper.state import discovery
 from sanic_reaper.tree.process import start_of
@@ -123,3 +124,12 @@ FITS = [
 @pytest.mark.parametrize(("present", "past", "room", "kept"), FITS)
 def test_what_fits(present, past, room, kept):
     assert b"".join(fitting(present, past, room)) == kept
+
+
+def test_a_helper_has_no_process_in_the_fleet_whose_end_could_be_told():
+    """Its end is seen when the file is written: by pid and creation time."""
+    record = ProcessRecord(Worker.identity, "helper", "SyncManager-1", 1.0)
+    record.end(5.0)
+    assert (record.ended, record.state) == (None, "")
+    record.update(6.0)
+    assert (record.ended, record.state) == (6.0, "ended")
