@@ -16,7 +16,7 @@ from support.programs import executed
 from sanic_reaper import platform
 from sanic_reaper.platform import Arrival
 from sanic_reaper.run import init, terminal
-from sanic_reaper.run.init import Init
+from sanic_reaper.run.init import Init, PatientTerminator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -160,6 +160,23 @@ def test_a_storm_of_signals_does_not_hold_up_the_next_look(monkeypatch):
     began = time.monotonic()
     assert not serving(Command())._wait(0.1, NEVER)
     assert 0.1 <= time.monotonic() - began < 5
+
+
+def test_who_has_ended_meanwhile_is_nobody_that_was_left_behind():
+    """Nor is another process that has its pid by now."""
+    lines = []
+    with subprocess.Popen(["sleep", "60"]) as process:
+        pid, start = identify(process.pid)
+        terminator = PatientTerminator(lambda *line: lines.append(line))
+        terminator.terminate({(pid, start - 1): "descends from it"}, {}, set(), NEVER)
+        assert (terminator.left_behind, terminator.targets, lines) == (0, {}, [])
+        assert process.poll() is None
+        terminator.terminate({(pid, start): "descends from it"}, {}, set(), NEVER)
+        assert terminator.left_behind == 1
+        assert process.wait(10) == -signal.SIGTERM
+    terminator = PatientTerminator(lambda *line: lines.append(line))
+    terminator.terminate({(pid, start): "descends from it"}, {}, set(), NEVER)
+    assert (terminator.left_behind, len(lines)) == (0, 1)
 
 
 # -- what is hard to see --------------------------------------------------------------------------

@@ -232,6 +232,36 @@ def test_a_command_does_not_begin_where_run_has_died_before_it_could_ask_for_a_s
     assert done.stdout == ("begins\n" if lives else "")
 
 
+MARKED = """
+import os, sys
+from sanic_reaper import platform
+from sanic_reaper.run import command
+from sanic_reaper.tree import birthmark
+
+given = command.InheritedSignals()
+for with_birthmark in (True, False):
+    one = command.start(["sleep", "60"], given, with_birthmark)
+    print(one.name, birthmark.is_borne(platform.ignored_signals(one.pid)))
+    one.send_group(9)
+    os.waitpid(one.pid, 0)
+    try:
+        command.start([sys.argv[1]], given, with_birthmark)
+    except FileNotFoundError as error:
+        print(error.filename)
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("and leaves nobody", birthmark.is_borne(platform.ignored_signals(os.getpid())))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_command_gets_the_birthmark_if_it_is_to_and_one_that_is_not_there_is_told(tmp_path):
+    none = f"{tmp_path}/none"
+    told = ["sleep True", none, "sleep False", none, "and leaves nobody False"]
+    assert said_by(MARKED, none) == told
+
+
 DEAR = ("argparse", "asyncio", "ctypes", "json", "logging", "psutil", "sanic", "socket",
         "subprocess", "threading", "typing")  # fmt: skip
 

@@ -250,3 +250,30 @@ def test_one_that_has_ended_meanwhile_is_not_called_another_users(leftover, orph
     monkeypatch.setattr(platform, "uid", uid)
     _, lines = sweep(leftover)
     assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("app", "directory", "helped", "is_ended"),
+    [
+        ("Shop", "/srv", False, True),
+        ("Bakery", "/srv", False, False),
+        ("Shop", "/home", False, False),
+        ("Shop", "/srv", True, False),
+    ],
+    ids=["its own", "another app's", "of another directory", "its watchdog lives"],
+)
+def test_a_start_ends_what_is_left_of_its_own_app_alone(
+    place, leftover, orphan, monkeypatch, app, directory, helped, is_ended
+):
+    leftover.app, leftover.directory, leftover.helped = app, directory, helped
+    monkeypatch.setattr(sweeping, "leftovers", lambda *_: [leftover])
+    lines, told = [], []
+    sweeping.sweep_for(
+        "Shop", "/srv", lambda *line: lines.append(line), lambda *it: told.append(it)
+    )
+    assert len(lines) == len(told) == is_ended
+    if is_ended:
+        assert orphan.wait(5)
+        assert told == [(next(iter(leftover.names)), WORKER, "bears this run's marker")]
+    else:
+        assert orphan.poll() is None
