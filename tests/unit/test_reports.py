@@ -19,6 +19,7 @@ from support.census import wait_until
 from support.programs import program
 
 from sanic_reaper import platform
+from sanic_reaper.compat import contracts
 from sanic_reaper.config import Settings
 from sanic_reaper.main import reader as reader_module
 from sanic_reaper.main.reader import Reader
@@ -549,3 +550,17 @@ def test_a_worker_that_can_not_be_asked_does_not_always_import_the_app(pipe, sai
 
 def me() -> tuple[int, int]:
     return os.getpid(), start_of(os.getpid())
+
+
+def test_a_contract_that_a_worker_misses_is_told_of_once(pipe, lines, monkeypatch):
+    """Each worker finds it out by itself."""
+    monkeypatch.setattr(contracts, "_decision", contracts.decide([]))
+    monkeypatch.setattr(contracts, "_reported", set())
+    startup, link = startup_of(pipe)
+    reports = Reports(pipe[1], nowhere)
+    for _ in range(2):
+        reports.send("lacks", "start handlers")
+    link.hear()
+    [line] = lines
+    assert "start handlers: " in line
+    assert startup.failure is None
