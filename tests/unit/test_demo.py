@@ -26,6 +26,9 @@ from sanic_reaper.demo.family import (
     WANTS,
     Family,
     command_of,
+    cpu_seconds,
+    describe,
+    is_alive,
     role_of,
     state_of_main,
 )
@@ -161,6 +164,17 @@ def test_of_a_process_that_has_ended_the_name_is_shown():
         for one in (zombie, Dying()):
             assert command_of(one) == "[true] <defunct>"
     assert role_of(zombie) == ""
+
+
+def test_of_one_that_is_reaped_before_it_is_looked_at_nothing_is_known():
+    with program(SLEEP) as process:
+        gone = psutil.Process(process.pid)
+        assert is_alive(gone)
+        assert describe(gone, "main", 50.0).command != "<gone>"
+    assert not is_alive(gone)
+    assert cpu_seconds(gone) == 0.0
+    left = describe(gone, "main", 50.0)
+    assert (left.pid, left.state, left.role, left.command) == (gone.pid, "Z", "main", "<gone>")
 
 
 def test_who_was_born_while_the_others_died_is_waited_for(monkeypatch):

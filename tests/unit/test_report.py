@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from support.marks import by_itself
 from support.programs import said_by
 
 from sanic_reaper import cli, state
+from sanic_reaper.commands.report import write_whole
 from sanic_reaper.commands.terminal import SCHEMA
 from sanic_reaper.report.drawing import TICKS, place, rows, tick_label, ticks, windows
 from sanic_reaper.report.page import page
@@ -717,6 +719,21 @@ def test_a_reader_that_has_gone_is_no_error(places):
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_page_that_cannot_be_put_in_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    write_whole(str(page), b"old")
+
+    def refuse(draft, path):
+        assert Path(draft).read_bytes() == b"new", "it was written by then"
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("sanic_reaper.commands.report.os.rename", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_whole(str(page), b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"], "no draft stays"
+    assert page.read_bytes() == b"old"
 
 
 def test_the_last_run_is_told_of_or_that_of_an_app(places, capsys):

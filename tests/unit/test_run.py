@@ -30,6 +30,7 @@ from support.programs import executed, said_by
 
 from sanic_reaper import run
 from sanic_reaper.platform import Arrival
+from sanic_reaper.run import command, terminal
 from sanic_reaper.run.report import exit_code
 from sanic_reaper.run.routing import COMMAND, GROUP, NOBODY, route
 from sanic_reaper.stderr import printable
@@ -260,6 +261,21 @@ def test_a_command_gets_the_birthmark_if_it_is_to_and_one_that_is_not_there_is_t
     none = f"{tmp_path}/none"
     told = ["sleep True", none, "sleep False", none, "and leaves nobody False"]
     assert said_by(MARKED, none) == told
+
+
+@pytest.mark.parametrize("leads_a_group", [True, False])
+def test_a_signal_for_a_group_that_nobody_is_in_is_for_the_command(leads_a_group):
+    """It has not made its group yet, or has gone to another one."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=leads_a_group) as process:
+        one = command.Command(process.pid, "/bin/sleep")
+        assert str(one) == f"sleep [{process.pid}]"
+        one.send_group(SIGTERM)
+        assert process.wait(10) == -SIGTERM
+
+
+def test_whether_a_group_has_anybody():
+    assert terminal._exists(os.getpgrp())
+    assert not terminal._exists(NO_PID)
 
 
 DEAR = ("argparse", "asyncio", "ctypes", "json", "logging", "psutil", "sanic", "socket",

@@ -181,6 +181,21 @@ def test_whose_socket_refuses(tmp_path, length):
     os.close(here)
 
 
+def test_one_file_that_cannot_be_removed_is_no_error(place):
+    (place / "x.beat").mkdir()
+    (place / "a.beat").touch()
+    for name in ("a.beat", "x.beat"):
+        os.utime(place / name, (time.time() - MINUTES,) * 2)
+    tidying.remove_fragments([])
+    assert (place / "x.beat").is_dir(), "no server has made it"
+
+
+def test_a_socket_that_is_not_there_refuses_nobody(place):
+    """Its server may have moved: that is no sign that it is dead."""
+    assert not tidying._refuses(str(place), "none.socket")
+    assert not tidying._refuses(str(place / "none"), "none.socket")
+
+
 def test_what_nobody_has_understood_for_long_goes(place):
     leave(place, "older", version=state.VERSION + 1)
     leave(place, "newer", version=state.VERSION + 1)
