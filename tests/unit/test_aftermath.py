@@ -40,7 +40,7 @@ def thread():
 
 @pytest.fixture(autouse=True)
 def each_line_is_kept(caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "sanic.root")
 
 
 NAMED = "[reaper] the server has stopped; the exit of the interpreter waits for the thread metrics"

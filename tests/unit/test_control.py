@@ -20,7 +20,7 @@ from sanic_reaper import platform
 from sanic_reaper.main import control as control_module
 from sanic_reaper.main import control_client
 from sanic_reaper.main.control import MAX_CLIENTS, Control
-from sanic_reaper.main.control_client import MAX_QUESTION
+from sanic_reaper.main.control_client import MAX_QUESTION, Client
 from sanic_reaper.state import control as asking
 from sanic_reaper.state.control import ask_for_stack
 from sanic_reaper.worker.explanations import EXITED
@@ -394,3 +394,14 @@ def test_whatever_somebody_asks(tmp_path, control, chunks):
             answer = b""
     assert answer.partition(b"\n")[0] in (b"", b"unknown", b"error", b"ok")
     assert len(control.news) == 1, "nobody is left waiting"
+
+
+def test_a_client_that_goes_away_before_it_has_asked_is_over():
+    """With unread data in its socket, which the kernel reports as a reset and not as an end."""
+    ours, theirs = socket.socketpair()
+    client = Client(ours, [])
+    ours.send(b"unread")
+    theirs.close()
+    client.turn(time.monotonic())
+    assert client.is_over
+    assert ours.fileno() == -1

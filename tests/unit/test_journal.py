@@ -133,3 +133,21 @@ def test_a_helper_has_no_process_in_the_fleet_whose_end_could_be_told():
     assert (record.ended, record.state) == (None, "")
     record.update(6.0)
     assert (record.ended, record.state) == (6.0, "ended")
+
+
+def test_a_state_that_cant_be_written_for_an_error_of_ours_is_written_no_more(
+    written, monkeypatch, lines
+):
+    """The server goes on, and `sanic-reaper ps` does not show it."""
+    tries = []
+
+    def fail(now: float, content: bytes) -> None:
+        tries.append(now)
+        raise AssertionError("a fault of ours")
+
+    monkeypatch.setattr(written.journal.place, "write", fail)
+    for now in (100.0, 200.0):
+        written.journal.turn(now)
+    assert (tries, written.journal.path) == ([100.0], "")
+    [line] = lines
+    assert line.startswith("[reaper] the state of the server can't be written any more: Assertion")

@@ -137,3 +137,17 @@ def test_a_kill_is_the_watchdogs_and_ends_main(manager, living):
         manager.kill()
     assert manager._supervisor.stop.is_forced
     assert all(one.is_alive() for one in living.values())
+
+
+def test_an_exit_in_a_handler_of_the_users_stops_everything_with_its_code(manager, monkeypatch):
+    stopped = []
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(manager, "_serve_until_stop", leave)
+    monkeypatch.setattr(manager, "_stop_everything", lambda *words: stopped.append(words))
+    with pytest.raises(SystemExit) as left:
+        manager.run()
+    assert left.value.code == 3
+    assert stopped == [(3, "exit with code 3")]

@@ -242,3 +242,11 @@ def test_a_start_that_is_tried_again_is_due_later():
     slots[0].restart_at = 100.0
     expected = Situation(STARTING, wanted=2, deadline=130.0)
     assert situation_of(slots, has_been_ready=False, startup_timeout=30.0) == expected
+
+
+def test_where_nobody_counts_the_workers_the_server_is_up():
+    """Sanic's own manager runs them."""
+    notifier = Notifier("/nowhere", 0.0)
+    notifier.guard()
+    assert notifier.situation is not None
+    assert notifier.situation() == Situation(UP, turns=True)

@@ -32,7 +32,7 @@ def test_a_signal_that_the_user_handles_stays_the_users(directory):
 
 
 def test_a_directory_that_is_gone_costs_the_stack_alone_until_it_is_there(directory, caplog):
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "sanic.root")
     stack, place = OwnStack("run"), directory / "later"
     stack.open(str(place))
     [line] = caplog.messages

@@ -19,7 +19,7 @@ from sanic_reaper import platform
 from sanic_reaper.compat import contracts, sanic_main, services
 from sanic_reaper.config import Settings
 from sanic_reaper.events import Hooks
-from sanic_reaper.main import helpers, shutdown
+from sanic_reaper.main import helpers, own_kills, shutdown, sync_manager
 from sanic_reaper.main.journal import Journal
 from sanic_reaper.main.signals import ALWAYS, ONLY_IF_DEFAULT, StopRequested
 from sanic_reaper.main.supervisor import Supervisor
@@ -235,7 +235,7 @@ def test_a_stop_signal_ends_one_that_still_starts(
     handlers, monkeypatch, caplog, within_listener, error, said
 ):
     """Its import may hang. And whoever has its pid, if it has exited, is not killed."""
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "sanic.root")
     supervisor = supervisor_of()
     supervisor.signals.install()
     monkeypatch.setattr(helpers, "guarded_manager", stopped_in_its_start)
@@ -431,3 +431,41 @@ def test_a_late_worker_of_sanics_own_manager_is_counted_if_it_was_killed():
         kill((late.pid, start_of(late.pid)))
         assert late.wait(20) == -signal.SIGKILL
     assert supervisor.kills.by_us == ["worker"]
+
+
+# -- what the system refuses ----------------------------------------------------------------------
+
+
+def refused(*_: object) -> None:
+    raise PermissionError
+
+
+def test_the_watchdog_kills_a_process_that_main_may_not_signal(monkeypatch, lines):
+    """Main has become another user. The watchdog tells of the kill."""
+    supervisor = supervisor_of()
+    endpoint = supervisor.watchdog._endpoint = Wedged()
+    monkeypatch.setattr(own_kills, "send_to", refused)
+    assert supervisor.kills.kill((7, 1), "helper", "SyncManager-1", "does not shut down")
+    assert endpoint.sent == [(wire.KILL_OTHER, 7, 1, "SyncManager-1", "does not shut down")]
+    assert lines == []
+
+
+def test_a_sync_manager_is_not_shut_down_where_no_thread_can_be_started(monkeypatch):
+    """So that it is killed: nobody waits for it without a limit."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert sync_manager.shut_down(Hidden(), 60.0) is False
+
+
+def test_a_sync_manager_that_cant_be_guarded_is_cpythons_own(monkeypatch):
+    """A broken contract, of which the log has told."""
+
+    def fail(context: object) -> None:
+        raise AttributeError("get_start_method")
+
+    monkeypatch.setattr(sync_manager, "ManagerContext", fail)
+    monkeypatch.setattr(multiprocessing, "Manager", lambda: "CPython's own")
+    assert sync_manager.guarded_manager((os.getpid(), 1), 1.0) == "CPython's own"

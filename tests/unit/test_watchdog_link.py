@@ -15,6 +15,7 @@ from sanic_reaper.main import watchdog_process
 from sanic_reaper.main.inline_watch import InlineWatch
 from sanic_reaper.main.watchdog_link import WatchdogLink
 from sanic_reaper.main.watchdog_process import WatchdogProcess
+from sanic_reaper.protocol import watchdog as wire
 from sanic_reaper.tree.process import start_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -60,7 +61,8 @@ class Nobody:
             self.link.confirm()
 
 
-def test_one_that_can_be_started_after_all_takes_over(lines, monkeypatch):
+def test_one_that_can_be_started_after_all_takes_over(lines, caplog, monkeypatch):
+    caplog.set_level("INFO", "sanic.root")
     link = Nobody(monkeypatch).link
     link.check(time.monotonic() + 60)
     assert isinstance(link._endpoint, WatchdogProcess)
@@ -92,3 +94,22 @@ def test_a_watchdog_that_was_stopped_by_a_signal_is_continued(lines):
     wait_until(lambda: not platform.row(watchdog.pid).stopped, 20, "it is continued")
     watchdog.end()
     assert lines == [f"[reaper] SIGCONT to watchdog [{watchdog.pid}]: it was stopped by a signal"]
+
+
+def test_where_the_watchdog_does_not_answer_main_watches(lines, monkeypatch):
+    monkeypatch.setattr(watchdog_process, "_COMMAND", ["sh", "-c", "exec sleep 60"])
+    monkeypatch.setattr(watchdog_process, "HELLO", 0.1)
+    me = (os.getpid(), start_of(os.getpid()))
+    link = WatchdogLink(me, "run", 1.0, {}, lambda identity: None, lambda: None)
+    link.start(set(), ())
+    link.confirm()
+    assert isinstance(link._endpoint, InlineWatch)
+    assert "the watchdog cannot be started" in lines[-1]
+
+
+def test_what_the_watchdog_says_is_logged_at_its_level(monkeypatch, caplog):
+    link = Nobody(monkeypatch).link
+    caplog.clear()
+    link.handlers[wire.LOG]("ERROR", "100 % of it")
+    [record] = caplog.records
+    assert (record.levelname, record.getMessage()) == ("ERROR", "[reaper] 100 % of it")
