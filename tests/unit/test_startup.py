@@ -289,6 +289,27 @@ def test_a_handler_in_another_thread_has_no_limit():
     assert results == ["went on"]
 
 
+def test_a_handler_that_is_abandoned_cleans_up(loop):
+    """As when its task is destroyed while it waits."""
+    ended = []
+
+    async def handler():
+        try:
+            await asyncio.sleep(5)
+        finally:
+            ended.append(1)
+
+    async def main():
+        steps = HandlerRun(handler(), timeout(60)).__await__()
+        next(steps)
+        assert ended == []
+        steps.close()
+
+    loop.run_until_complete(main())
+    assert ended == [1]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 def test_a_limit_that_is_over_before_it_is_told_of_cancels_nothing(loop):
     """The handler has raised something else meanwhile, or the timeout has reached it already."""
 

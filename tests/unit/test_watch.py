@@ -349,6 +349,14 @@ def test_when_all_is_over_another_word_of_it_changes_nothing(watching):
     assert watching.heard("done") == []
 
 
+def test_a_directory_that_somebody_has_removed_costs_no_line(watching, tmp_path):
+    watching.tell("state", tmp_path / "removed")
+    watching.main.close()
+    watching.watch.reporter.line("INFO", "a line")
+    assert watching.lines == [("INFO", "a line")]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("is_over", [True, False])
 def test_main_has_a_moment_for_its_last_words_unless_its_server_is_over(watching, is_over):
     """A script that goes on after its server has no deadline that could be put off."""
