@@ -6,6 +6,7 @@ a process of its own.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -34,6 +35,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 RUN = "no process bears this mark"
 FAR = 1e9
 """A moment that does not come."""
+
+PR_SET_DUMPABLE = 4
+"""Whether other processes may read the environment of this one (prctl(2))."""
 
 DEAF = ["sh", "-c", "trap '' TERM; echo; exec sleep 60"]
 
@@ -208,6 +212,7 @@ def foreigner(watching):
             yield worker, member
         finally:
             os.seteuid(0)
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # not so since a change of user
             worker.kill()
 
 
