@@ -264,3 +264,19 @@ def test_a_child_that_nobody_shows_holds_it_up_no_longer_and_is_told_of(tmp_path
     assert done.returncode == 0
     [told] = done.stderr.splitlines()
     assert "children are left that the process table does not show: giving up" in told
+
+
+def test_a_moment_in_which_the_processes_cannot_be_listed_is_no_end(monkeypatch):
+    """While the command runs, the next look comes anyhow."""
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    one = Init("", 10.0, Lines())
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert tuple(identify(process.pid)) in one._children()
+        monkeypatch.setattr(init, "children_of", refuse)
+        assert one._children() == set()
+        monkeypatch.setattr(one._descendants, "scan", refuse)
+        assert one._look() == init.SCAN_EVERY
+        process.kill()

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 if sys.platform == "linux":
     from sanic_reaper.platform import fallback, linux, linux_proc
+    from sanic_reaper.platform.base import mark_of
 
     BACKENDS = [linux, fallback]
     backends = pytest.mark.parametrize("backend", BACKENDS, ids=["linux", "fallback"])
@@ -259,3 +260,17 @@ def test_which_signals_a_process_handles_or_ignores(monkeypatch):
         assert linux.caught_signals(os.getpid()) != 0, "nobody is hidden from himself"
     monkeypatch.undo()
     assert linux.caught_signals(process.pid) == linux.ignored_signals(process.pid) == 0
+
+
+def test_a_descriptor_is_known_by_what_is_open_behind_it(tmp_path):
+    """The next file that is opened gets its number."""
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    mark = mark_of(fd)
+    os.close(fd)
+    assert mark_of(fd) is None
+    again = os.open(tmp_path / "b", os.O_RDONLY)
+    assert (again, mark_of(again) == mark) == (fd, False)
+    os.close(again)
+    assert mark == ((tmp_path / "a").stat().st_dev, (tmp_path / "a").stat().st_ino)

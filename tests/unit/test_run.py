@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -276,6 +277,19 @@ def test_a_signal_for_a_group_that_nobody_is_in_is_for_the_command(leads_a_group
 def test_whether_a_group_has_anybody():
     assert terminal._exists(os.getpgrp())
     assert not terminal._exists(NO_PID)
+
+
+def test_where_the_system_has_no_death_signal_a_command_begins_all_the_same(monkeypatch):
+    asked = []
+
+    def refuse(signum):
+        asked.append(signum)
+        raise OSError(errno.ENOSYS, "no prctl on this system")
+
+    monkeypatch.setattr(command.platform, "parent_death_signal", refuse)
+    monkeypatch.setattr(command.os, "_exit", lambda code: pytest.fail("it has not begun"))
+    command._die_with(NO_PID)
+    assert asked == [SIGTERM]
 
 
 DEAR = ("argparse", "asyncio", "ctypes", "json", "logging", "psutil", "sanic", "socket",
