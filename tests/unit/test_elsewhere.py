@@ -110,7 +110,7 @@ def test_a_file_that_is_not_understood_is_told_of_once(monkeypatch, capsys):
 
 
 def test_a_user_without_a_name_is_called_by_number():
-    assert elsewhere.user(ME) == pwd.getpwuid(ME).pw_name
+    assert elsewhere.user(0) == pwd.getpwuid(0).pw_name
     assert [elsewhere.user(uid) for uid in (4_000_000_001, 2**70)] == ["4000000001", str(2**70)]
 
 

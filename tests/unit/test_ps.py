@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from support.programs import program
 
 from sanic_reaper import cli, platform
 from sanic_reaper.commands import picture, ps
+from sanic_reaper.commands.elsewhere import user
 from sanic_reaper.commands.picture import Line
 from sanic_reaper.state.strays import Stray
 
@@ -120,8 +120,7 @@ def test_whose_a_process_is_is_shown_to_root_alone(stray, capsys, monkeypatch, u
     monkeypatch.setattr(picture.os, "geteuid", lambda: uid)
     assert cli.main(["ps"]) == 0
     _, columns, row = capsys.readouterr().out.splitlines()
-    me = pwd.getpwuid(os.geteuid()).pw_name
-    shown = ("USER", me) if uid == 0 else ("ROLE", "child")
+    shown = ("USER", user(os.getuid())) if uid == 0 else ("ROLE", "child")
     assert (columns.split()[1], row.split()[1]) == shown
 
 
