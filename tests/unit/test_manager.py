@@ -44,11 +44,15 @@ def manager(supervisor):
 def living(manager):
     """The processes that run in the place of the workers, by name."""
     living = {}
+    # With a handler in Python they would lose a signal that comes while they are still forked:
+    # CPython drops what is pending then (`PyOS_AfterFork_Child`).
+    ours = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for worker in manager.transient.values():
         for process in worker.processes:
             one = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
             one.start()
             process._current_process = living[process.name] = one
+    signal.signal(signal.SIGTERM, ours)
     assert sorted(living) == NAMES
     yield living
     for one in living.values():
