@@ -146,10 +146,14 @@ def test_a_sanic_that_cleans_up_elsewhere_gets_no_such_method(monkeypatch):
     assert not hasattr(Sanic, "_cleanup_apps")
 
 
-def test_a_late_extend_is_wrapped_once():
-    before = Sanic.extend
-    sanic_extensions.allow_late_extend(lambda extension: False, lambda app, extension: None)
-    assert Sanic.extend is before
+def test_a_late_extend_is_wrapped_once(monkeypatch):
+    monkeypatch.setattr(Sanic, "extend", Sanic.extend)
+    wrapped = []
+    for _ in range(2):
+        sanic_extensions.allow_late_extend(lambda extension: False, lambda app, extension: None)
+        wrapped.append(Sanic.extend)
+    assert hasattr(wrapped[0], "reaper_wraps_it")
+    assert wrapped[0] is wrapped[1]
 
 
 def test_a_listener_is_registered_where_the_order_of_all_is_not_known():
