@@ -7,7 +7,9 @@ import sys
 import threading
 
 import pytest
+from sanic import Sanic
 
+from sanic_reaper.config import Settings
 from sanic_reaper.main.advice import (
     UNGUARDED,
     _tasks,
@@ -17,6 +19,7 @@ from sanic_reaper.main.advice import (
     for_this_process,
     stands_in_a_guard,
 )
+from sanic_reaper.main.server import _checked
 
 
 @pytest.mark.parametrize(
@@ -127,3 +130,27 @@ def test_a_call_of_the_main_module_that_each_worker_would_make_too(line, guarded
     source = f"import os\n\n{line}\n"
     assert stands_in_a_guard(source, 3 + line.count("\n")) is guarded
     assert stands_in_a_guard(source, 99), "what is not there is not blamed"
+
+
+def test_a_start_that_no_module_has_called_is_the_fault_of_none():
+    """In a thread: the main module is not among its callers."""
+    told: list[str | None] = []
+    thread = threading.Thread(target=lambda: told.append(for_a_failed_start("spawn")))
+    thread.start()
+    thread.join()
+    assert told == [None]
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("cpython", False), ("pypy", True)])
+def test_another_python_is_named_at_the_start_of_the_server(monkeypatch, caplog, name, is_told):
+    app = Sanic("Elsewhere")
+    try:
+        monkeypatch.setattr(sys.implementation, "name", name)
+        settings = _checked(Settings.read({}), app)
+        monkeypatch.undo()
+    finally:
+        Sanic._app_registry.pop("Elsewhere")
+    assert settings == Settings.read({})
+    assert [line.partition(":")[0] for line in caplog.messages] == [
+        "[reaper] this Python is pypy"
+    ] * is_told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import multiprocessing.resource_tracker
 import multiprocessing.spawn
 import sys
 import types
@@ -10,7 +12,15 @@ import pytest
 from sanic import Sanic
 from support.programs import said_by
 
-from sanic_reaper.compat import sanic_main, spawning
+from sanic_reaper.compat import (
+    sanic_app,
+    sanic_extensions,
+    sanic_listeners,
+    sanic_main,
+    sanic_server,
+    services,
+    spawning,
+)
 
 
 @pytest.fixture
@@ -117,3 +127,84 @@ services.ensure_resource_tracker()
 print(pid in {pid for pid, _ in children_of(os.getpid())})
 del os.environ["UNTOLD"]  # the tracker itself reads its `_pid` at the exit, from 3.12 on
 """
+
+
+# -- where Sanic or CPython lacks something, or has it already ------------------------------------
+
+
+def test_the_exit_code_of_a_server_of_one_process_is_left_alone_outside_of_it():
+    """Under ASGI `serve_single` does not run, and the code would be that of a later server."""
+    before = inspect.getattr_static(Sanic, "_cleanup_apps")
+    sanic_app.exit_single_process_with(3)
+    assert inspect.getattr_static(Sanic, "_cleanup_apps") is before
+
+
+def test_a_sanic_that_cleans_up_elsewhere_gets_no_such_method(monkeypatch):
+    owner = next(one for one in Sanic.__mro__ if "_cleanup_apps" in vars(one))
+    monkeypatch.delattr(owner, "_cleanup_apps")
+    sanic_app.exit_single_process_with(3)
+    assert not hasattr(Sanic, "_cleanup_apps")
+
+
+def test_a_late_extend_is_wrapped_once(monkeypatch):
+    monkeypatch.setattr(Sanic, "extend", Sanic.extend)
+    wrapped = []
+    for _ in range(2):
+        sanic_extensions.allow_late_extend(lambda extension: False, lambda app, extension: None)
+        wrapped.append(Sanic.extend)
+    assert hasattr(wrapped[0], "reaper_wraps_it")
+    assert wrapped[0] is wrapped[1]
+
+
+def test_a_listener_is_registered_where_the_order_of_all_is_not_known():
+    registered = []
+    app = types.SimpleNamespace(listener=lambda event: lambda one: registered.append((event, one)))
+    sanic_listeners.put_first(app, "main_process_start", print)
+    assert registered == [("main_process_start", print)]
+    assert sanic_listeners.listeners(app, "main_process_start") == []
+
+
+def test_a_listener_in_c_that_has_no_signature_gets_the_app(app):
+    assert sanic_listeners.listener_arguments(type, app) == (app,)
+
+
+class Connection:
+    """As much of a connection of Sanic's as is asked when it is cut off."""
+
+    def __init__(self, is_websocket: bool) -> None:
+        self.done = []
+        fail = types.SimpleNamespace(fail_connection=lambda code: self.done.append(code))
+        self.websocket = fail if is_websocket else None
+
+    def abort(self) -> None:
+        self.done.append("aborted")
+
+
+@pytest.mark.parametrize(("is_websocket", "done"), [(True, [1001]), (False, ["aborted"])])
+def test_a_websocket_that_is_cut_off_is_told_that_the_server_goes_away(is_websocket, done):
+    connection = Connection(is_websocket)
+    sanic_server.cut_off(connection)
+    assert connection.done == done
+
+
+@pytest.mark.parametrize("has_main", [True, False])
+def test_main_is_asked_to_stop_where_there_is_one(has_main):
+    asked = []
+    multiplexer = types.SimpleNamespace(terminate=lambda: asked.append("stop"))
+    app = types.SimpleNamespace(**({"multiplexer": multiplexer} if has_main else {}))
+    sanic_server.ask_main_to_stop(app)
+    assert asked == ["stop"] * has_main
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "does not"])
+def test_the_exit_waits_for_no_resource_tracker(monkeypatch, waits):
+    """Whether CPython's own class waits when it is collected, or not."""
+    ended = []
+    waiting = {"__del__": lambda self: ended.append("waited")} if waits else {}
+    tracker = type("Tracker", (), waiting)()
+    monkeypatch.setattr(multiprocessing.resource_tracker, "_resource_tracker", tracker)
+    services.do_not_wait_for_tracker()
+    monkeypatch.undo()
+    assert not hasattr(tracker, "__del__")
+    del tracker
+    assert ended == []

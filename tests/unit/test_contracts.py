@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 import types
@@ -12,7 +13,7 @@ import pytest
 import sanic
 from sanic import Sanic
 
-from sanic_reaper.compat import contracts
+from sanic_reaper.compat import contracts, nice_cpython
 from sanic_reaper.compat.contracts import (
     GUARDS,
     Broken,
@@ -285,3 +286,17 @@ def test_what_the_probes_have_told_is_not_told_again(monkeypatch):
 
 def test_a_worker_can_name_no_contract_that_there_is_not():
     assert contracts.line_for_unused("whatever") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is called there alone")
+def test_the_parts_of_ctypes_are_looked_for_where_they_are_called(monkeypatch):
+    """Neither on another system nor in a Python without any of them, which has its own warning."""
+    _ctypes = pytest.importorskip("_ctypes")
+    monkeypatch.delattr(_ctypes, "call_function")
+    with pytest.raises(Missing, match="call_function"):
+        nice_cpython._calls_c()
+    with monkeypatch.context() as without:
+        without.setattr(importlib.util, "find_spec", lambda name: None)
+        assert nice_cpython._calls_c() is None
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert nice_cpython._calls_c() is None

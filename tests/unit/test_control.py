@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -19,8 +21,9 @@ from sanic_reaper import platform
 from sanic_reaper.main import control as control_module
 from sanic_reaper.main import control_client
 from sanic_reaper.main.control import MAX_CLIENTS, Control
-from sanic_reaper.main.control_client import MAX_QUESTION
+from sanic_reaper.main.control_client import MAX_QUESTION, Client
 from sanic_reaper.model.requests import InFlight
+from sanic_reaper.state import control as asking
 from sanic_reaper.state.control import ask_for_stack
 from sanic_reaper.worker.explanations import EXITED
 
@@ -186,6 +189,58 @@ def test_who_says_nothing_is_told_so_and_the_next_ones_are_heard(tmp_path, contr
     late.close()
 
 
+@pytest.fixture
+def full(tmp_path):
+    """A socket on which somebody listens and accepts nobody, with no place left in its queue."""
+    if sys.platform != "linux":
+        pytest.skip("another kernel refuses with another error")
+    tmp_path.chmod(0o700)
+    path = f"{tmp_path}/run.socket"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        yield listener
+
+
+def test_a_queue_that_stays_full_is_given_up(tmp_path, full, monkeypatch):
+    monkeypatch.setattr(asking, "PATIENCE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"main has not answered within 0\.2 s"):
+        ask_for_stack(str(tmp_path), "run", NAME)
+    assert time.monotonic() - began >= 0.2, "it was tried until then"
+
+
+def test_who_finds_the_queue_full_is_heard_as_soon_as_there_is_a_place(tmp_path, full):
+    """The kernel refuses at once, and does not say when it would not."""
+    with ThreadPoolExecutor() as pool, socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            probe.connect(f"{tmp_path}/run.socket")
+        told = pool.submit(ask_for_stack, str(tmp_path), "run", NAME)
+        time.sleep(0.2)
+        full.settimeout(10)
+        full.accept()[0].close()
+        connection, _ = full.accept()
+        with connection:
+            assert connection.recv(100) == f"{NAME}\n".encode()
+            connection.sendall(b"ok\nit sits")
+        assert told.result() == "it sits"
+
+
+def test_an_answer_that_comes_in_drops_is_not_waited_for_for_ever():
+    """Each one comes in time, and the end does not."""
+    mine, its = socket.socketpair()
+    with mine, its:
+        mine.settimeout(10)
+        its.sendall(b"ok\n")
+        with pytest.raises(TimeoutError):
+            asking._answer(mine, time.monotonic() - 0.001)
+        its.sendall(b"ok\nit sits")
+        its.close()
+        assert asking._answer(mine, time.monotonic() + 10) == b"ok\nit sits"
+
+
 def connected(tmp_path, number):
     connections = []
     for _ in range(number):
@@ -347,3 +402,14 @@ def test_whatever_somebody_asks(tmp_path, control, chunks):
             answer = b""
     assert answer.partition(b"\n")[0] in (b"", b"unknown", b"error", b"ok")
     assert len(control.news) == 1, "nobody is left waiting"
+
+
+def test_a_client_that_goes_away_before_it_has_asked_is_over():
+    """With unread data in its socket, which the kernel reports as a reset and not as an end."""
+    ours, theirs = socket.socketpair()
+    client = Client(ours, [])
+    ours.send(b"unread")
+    theirs.close()
+    client.turn(time.monotonic())
+    assert client.is_over
+    assert ours.fileno() == -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from support.census import identify, wait_until
 from support.http import Ports
 from support.programs import burning, program, said_by
 
+from sanic_reaper import demo
 from sanic_reaper.demo import Screen, servers
 from sanic_reaper.demo import patience as demo_patience
 from sanic_reaper.demo.family import (
@@ -24,6 +26,9 @@ from sanic_reaper.demo.family import (
     WANTS,
     Family,
     command_of,
+    cpu_seconds,
+    describe,
+    is_alive,
     role_of,
     state_of_main,
 )
@@ -77,6 +82,30 @@ with one_interrupt():
 print(getsignal(SIGHUP) == SIG_IGN, getsignal(SIGTERM) == SIG_DFL)
 """
     assert said_by(code) == ["not yet True", "cleaned up", "True True"]
+
+
+CLEAN = Outcome(started=True, gone_after=0.1, exit_code=0)
+LEFT = Outcome(started=True, left=1, main="idle")
+BUSY = Outcome(started=False)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([CLEAN, CLEAN], 0),
+        ([CLEAN, LEFT], 1),
+        ([LEFT, BUSY], 1),
+        ([CLEAN, BUSY], 2),
+    ],
+    ids=["nothing was left", "something was", "before what was not measured", "not measured"],
+)
+def test_the_exit_code_tells_what_the_reaper_has_left(monkeypatch, capsys, outcomes, code, as_json):
+    results = iter(outcomes)
+    monkeypatch.setattr(demo, "play", lambda row, stage, say: Result(row, LEFT, next(results)))
+    assert demo.run(ROWS[:2], "fork", as_json=as_json) == code
+    out, _ = capsys.readouterr()
+    assert (len(json.loads(out)["rows"]) == 2) if as_json else out.count("SIGTERM") > 0
 
 
 # -- what is seen of processes --------------------------------------------------------------------
@@ -137,6 +166,17 @@ def test_of_a_process_that_has_ended_the_name_is_shown():
     assert role_of(zombie) == ""
 
 
+def test_of_one_that_is_reaped_before_it_is_looked_at_nothing_is_known():
+    with program(SLEEP) as process:
+        gone = psutil.Process(process.pid)
+        assert is_alive(gone)
+        assert describe(gone, "main", 50.0).command != "<gone>"
+    assert not is_alive(gone)
+    assert cpu_seconds(gone) == 0.0
+    left = describe(gone, "main", 50.0)
+    assert (left.pid, left.state, left.role, left.command) == (gone.pid, "Z", "main", "<gone>")
+
+
 def test_who_was_born_while_the_others_died_is_waited_for(monkeypatch):
     family = Family(uuid4().hex)
     monkeypatch.setenv(MARKER, family.marker)
@@ -193,6 +233,20 @@ def test_who_is_kept_waiting_for_a_cpu_does_not(monkeypatch):
     assert not patience.is_over
     patience.began -= LONGEST
     assert patience.is_over, "but not for ever"
+
+
+def test_the_kernel_is_not_asked_all_the_time(monkeypatch):
+    """Whoever waits asks 500 times a second, of each process."""
+    asked = []
+    monkeypatch.setattr(demo_patience, "seconds_without_cpu", lambda pid: asked.append(pid) or 0.0)
+    patience = Patience(0.05, [1])
+    patience.began -= 1.0
+    asked.clear()
+    assert [patience.is_over for _ in range(3)] == [True] * 3
+    assert asked == [1], "who was there at the beginning, once"
+    patience.began -= 1.0
+    assert patience.is_over
+    assert asked == [1, 1]
 
 
 def test_the_kernel_counts_who_is_kept_waiting():
@@ -253,6 +307,21 @@ def test_who_gets_the_signal_of_a_row(serve, monkeypatch, row, settle, left, mai
     assert {process.role for process in outcome.processes if process.state != "Z"} == roles
     assert (outcome.gone_after is None) == (left > 0)
     assert outcome.exit_code == (-signal.SIGINT if main == "gone" else None)
+
+
+def test_who_exits_while_the_others_are_counted_is_not_left(serve, monkeypatch):
+    server = serve(Row("", "nothing", "", None, limit=0.1))
+    assert wait_until_ready([server]) == []
+    assert server.turns() > 0
+
+    def exit_too_late(patience):
+        server.family.kill()
+
+    monkeypatch.setattr(server.family, "wait_until_gone", exit_too_late)
+    outcome = server.hurt()
+    assert (outcome.left, outcome.main, outcome.gone_after) == (0, "gone", outcome.waited)
+    assert outcome.exit_code == -signal.SIGKILL
+    assert server.turns() == 0, "and nothing is known of who is gone"
 
 
 def test_only_a_row_with_a_limit_sets_one(serve, monkeypatch):

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from sanic_reaper.compat import sanic_server
-from sanic_reaper.worker.draining import Draining
+from sanic_reaper.worker.draining import IDLE_GRACE, Draining, _has_unread
 
 
 def an_app(grace=15.0):
@@ -130,4 +130,82 @@ def test_a_connection_that_was_accepted_in_the_last_turn(policy, is_drained):
         loop.run_until_complete(asyncio.sleep(0))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
+    loop.close()
+
+
+# -- connections ----------------------------------------------------------------------------------
+
+
+class AConnection:
+    """An idle connection of Sanic's, and how often it was closed."""
+
+    http = None
+
+    def __init__(self, sock=None, websocket=None):
+        known = {"socket": sock}
+        self.transport = None if sock is None else SimpleNamespace(get_extra_info=known.get)
+        self.websocket = websocket
+        self.closed = 0
+
+    def close_if_idle(self):
+        self.closed += 1
+
+
+def close_idle(connection, times):
+    """Close it, if it is to be closed, at each of these moments. Returns how often it was."""
+    draining = Draining(an_app(), None)
+    for now in times:
+        draining._close_idle([connection], now)
+    return connection.closed
+
+
+def test_a_websocket_is_told_once_and_at_once():
+    """Its client has to answer."""
+    assert close_idle(AConnection(websocket=object()), [0.0, 0.03, IDLE_GRACE + 1.0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "times", "closed"),
+    [
+        (b"", [0.0, IDLE_GRACE / 2], 0),
+        (b"", [0.0, IDLE_GRACE + 0.1], 1),
+        (b"GET", [0.0, IDLE_GRACE + 0.1], 0),
+    ],
+    ids=["idle for a moment", "idle for long", "a request that nobody has read yet"],
+)
+def test_an_idle_connection(sent, times, closed):
+    ours, its = socket.socketpair()
+    with ours, its:
+        its.send(sent)
+        assert close_idle(AConnection(ours), times) == closed
+
+
+def test_a_connection_without_a_socket_has_nothing_unread():
+    """One that is being closed has lost its transport, or its descriptor."""
+    ours, its = socket.socketpair()
+    its.send(b"GET")
+    assert _has_unread(AConnection(ours))
+    ours.close()
+    its.close()
+    assert not _has_unread(AConnection(ours))
+    assert not _has_unread(AConnection())
+
+
+def test_a_loop_that_nothing_but_exits_is_left_after_two_turns():
+    """A handler can call `sys.exit()` in each of them: the worker exits all the same."""
+    loop = asyncio.new_event_loop()
+    exits = []
+
+    def leave():
+        exits.append(loop.call_soon(leave))
+        raise SystemExit(3)
+
+    loop.call_soon(leave)
+    Draining(an_app(), loop)._turn(60.0)
+    assert len(exits) == 2
+    exits[-1].cancel()
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(left))
     loop.close()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 import pytest
 from support.programs import program
-from support.written import a_server
+from support.written import NOW, a_server
 
 from sanic_reaper import cli, state
 from sanic_reaper.commands import dump
@@ -60,6 +61,32 @@ def test_without_a_name_it_says_which_there_are(monkeypatch, capsys, servers, wo
     monkeypatch.setattr(dump.elsewhere.discovery, "servers", lambda *_: servers)
     assert cli.main(["dump"]) == 2
     assert words in capsys.readouterr().err
+
+
+STACK = """\
+Current thread 0x0001 (most recent call first):
+  File "/srv/shop.py", line 7 in count
+  File "/srv/shop.py", line 9 in <module>
+"""
+
+
+@pytest.mark.parametrize(
+    ("beats_for", "words"),
+    [
+        (0.1, "its loop runs"),
+        (60.0, "its loop has been stalled for 60 s"),
+        (None, "its loop has been stalled since its start"),
+    ],
+)
+def test_what_main_is_at_is_said_before_its_stack(monkeypatch, capsys, beats_for, words):
+    age = None if beats_for is None else NOW - time.monotonic() + beats_for
+    server = a_server("0 serving", age=age)
+    monkeypatch.setattr(dump.elsewhere.discovery, "servers", lambda *_: [server])
+    monkeypatch.setattr(dump, "ask_main", lambda *_: STACK)
+    assert cli.main(["dump", "main"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"main [{os.getpid()}]: {words}"
+    assert second == '  File "/srv/shop.py", line 7 in count'
 
 
 # -- main, which shows itself ---------------------------------------------------------------------

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import pwd
 
 import pytest
 
+from sanic_reaper.commands import elsewhere
 from sanic_reaper.commands.elsewhere import as_data, hints
 from sanic_reaper.main.watchdog_process import _COMMAND
+from sanic_reaper.platform import Row
+from sanic_reaper.state import unseen
+from sanic_reaper.state.discovery import FRESH, Unread
 from sanic_reaper.state.unseen import CONTAINER, OTHER_PLACE, OTHER_USER, Unseen
-from sanic_reaper.tree.watchdogs import watchdog_of
+from sanic_reaper.tree.watchdogs import NAME, watchdog_of
 
 ME, NOBODY = os.geteuid(), 65534
 COMMAND = [word.encode() for word in _COMMAND]
@@ -70,6 +75,70 @@ def test_the_command_line_of_a_watchdog(arguments, known):
     assert (found and (found.main, found.start, found.channel, found.run)) == known
 
 
-@pytest.mark.parametrize("command", [[], [b"python3"], [b"python3", b"-c"], [b"-c", b"pass", b"1"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        [b"python3"],
+        [b"python3", b"-c"],
+        [b"-c", b"pass", b"1"],
+        [b"python3", b"-c", b"import mine", b"12", b"34", b"5", b"0123abcd"],
+    ],
+)
 def test_no_watchdog(command):
     assert watchdog_of(command) is None
+
+
+def test_a_file_that_is_not_understood_is_told_of_once(monkeypatch, capsys):
+    """`ps --watch` reads it again and again."""
+    silent = Unread(ME, "/x/old.state", "why not", FRESH)
+
+    def servers(uids, unread):
+        unread += [silent, Unread(ME, "/x/new.state", "why not", 1.0)]
+        unread += [Unread(ME + 1, f"/y/{n}.state", "why not", 1.0) for n in range(2)]
+        return []
+
+    monkeypatch.setattr(elsewhere.discovery, "servers", servers)
+    monkeypatch.setattr(elsewhere, "_complained", set())
+    assert elsewhere.servers() == []
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "/x/new.state is not understood: why not"
+    assert told[1].startswith("2 state files of user ")
+    assert len(told) == 2, "nobody writes the old one any more"
+    elsewhere.servers()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_user_without_a_name_is_called_by_number():
+    assert elsewhere.user(0) == pwd.getpwuid(0).pw_name
+    assert [elsewhere.user(uid) for uid in (4_000_000_001, 2**70)] == ["4000000001", str(2**70)]
+
+
+@pytest.mark.parametrize(
+    ("me", "uid", "namespace", "why"),
+    [
+        (1000, 1001, "", OTHER_USER),
+        (1000, 0, "here", OTHER_USER),
+        (1000, 1000, "here", OTHER_PLACE),
+        (0, 1000, "here", OTHER_PLACE),
+        (1000, 1001, "another", CONTAINER),
+        (1000, 1000, "another", CONTAINER),
+    ],
+)
+def test_why_the_files_of_a_server_cannot_be_read(monkeypatch, me, uid, namespace, why):
+    """By the command line of its watchdog, its user and its PID namespace."""
+    rows = {pid: Row(pid, 1, 5, "S", NAME) for pid in (10, 11, 12)}
+    rows |= {13: Row(13, 1, 5, "Z", NAME), 14: Row(14, 1, 5, "S", "sh")}
+    commands = {pid: [*COMMAND, b"12", b"34", b"5", b"run"] for pid in (10, 13, 14)}
+    commands |= {11: [b"sh"], 12: []}
+    monkeypatch.setattr(unseen.os, "geteuid", lambda: me)
+    monkeypatch.setattr(unseen.platform, "command", commands.get)
+    monkeypatch.setattr(unseen.platform, "uid", lambda pid: uid)
+    monkeypatch.setattr(unseen.platform, "environ", lambda pid: b"A=1\0TMPDIR=/else\0XDG")
+    monkeypatch.setattr(
+        unseen.state, "namespace", lambda pid="self": "here" if pid == "self" else namespace
+    )
+    [found] = unseen.unseen(rows, set())
+    assert (found.uid, found.main, found.why) == (uid, 12, why)
+    assert found.environment == ({"TMPDIR": "/else"} if why == OTHER_PLACE else {})
+    assert unseen.unseen(rows, {"run"}) == [], "one whose files can be read"

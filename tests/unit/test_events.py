@@ -115,3 +115,26 @@ def test_a_coroutine_that_a_hook_returns_is_an_error_and_the_next_hook_is_called
     [error] = caplog.messages
     assert "has failed for worker.died" in error
     assert "returns a coroutine, which nobody awaits" in error
+
+
+def test_when_the_thread_of_the_hooks_has_failed_another_one_goes_on(monkeypatch):
+    """The exception of a hook is caught, and logged. Here that fails too."""
+    heard, failures = [], []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    monkeypatch.setattr(events.log, "exception", interrupt)
+
+    def hook(event):
+        heard.append(event.pid)
+        raise RuntimeError("the pager is broken")
+
+    hooks = Hooks([(None, hook)])
+    for pid in range(2):
+        hooks.emit("worker.died", "Sanic-Server-0-0", pid)
+        hooks.finish()
+        assert hooks._thread is None
+    assert heard == [0, 1]
+    assert [one.exc_type for one in failures] == [KeyboardInterrupt] * 2
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

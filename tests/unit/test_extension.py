@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from sanic import Sanic
 from sanic_ext import Extension
 
-from sanic_reaper import Reaper, __version__, environment, platform
+from sanic_reaper import Reaper, __version__, environment, extension, marks, platform
 from sanic_reaper.compat import sanic_extensions
 from sanic_reaper.events import NAMES
 from sanic_reaper.extension import _AppHooks
@@ -247,6 +248,12 @@ def test_what_takes_an_event_is_a_hook(hook):
     Reaper(on_event=hook)
 
 
+def test_a_hook_in_c_that_has_no_signature_is_believed(app):
+    server = _AppHooks(app)
+    assert server.on("worker.died")(max) is max
+    assert server.hooks == [("worker.died", max)]
+
+
 def test_a_bare_decorator_hears_everything(app):
     server = _AppHooks(app)
 
@@ -254,3 +261,33 @@ def test_a_bare_decorator_hears_everything(app):
     def hook(event): ...
 
     assert server.hooks == [(None, hook)]
+
+
+# -- where nothing is supervised ------------------------------------------------------------------
+
+
+def test_on_a_system_that_it_does_not_know_there_is_an_object_that_does_nothing(app, monkeypatch):
+    """The user's lines work there too, on an app that has no extension at all."""
+    monkeypatch.setattr(platform, "SUPPORTED", False)
+    handle = Reaper.attach(app, on_event=print)
+    assert not isinstance(handle, _AppHooks)
+    assert handle.on("worker.died")(print) is print
+
+
+@pytest.mark.parametrize("main", ["", "x\ty", f"{os.getppid()}\t1"])
+def test_a_process_that_main_has_not_started_is_no_worker_of_it(app, monkeypatch, main):
+    """Its environment can come from a server all the same: a script that a worker has run."""
+    tied = []
+    monkeypatch.setattr("sanic_reaper.worker.guard.tie", lambda *words: tied.append(words))
+    monkeypatch.setenv(marks.MAIN, main)
+    assert extension._arm_unsupervised_worker(app) is False
+    assert tied == []
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_end_of_a_server_is_the_last_of_its_listeners(app, is_there):
+    """If a listener of the user's has removed it, it stays so."""
+    server, hooks = _AppHooks(app), app.listeners["main_process_stop"]
+    hooks[:] = [*[server.main_process_stop] * is_there, print]
+    server._move_stop_last()
+    assert hooks == [print, *[server.main_process_stop] * is_there]

@@ -116,6 +116,10 @@ def test_a_limit_that_no_timer_takes(value):
     assert background(timeout=value)(sync).background == (LONGEST_DURATION, True)
 
 
+def test_a_function_in_c_that_has_no_signature_is_believed():
+    assert startup_timeout(30)(getattr).timeout == 30.0
+
+
 def test_a_decorator_without_its_seconds():
     with pytest.raises(TypeError, match="the seconds are missing"):
         startup_timeout(sync)

@@ -15,6 +15,7 @@ from support.written import NOW, a_server
 from sanic_reaper import cli
 from sanic_reaper.commands import health as command
 from sanic_reaper.state import health
+from sanic_reaper.state.discovery import Unread
 from sanic_reaper.state.server import STALE
 
 TWO = ("0 serving", "1 serving")
@@ -159,3 +160,36 @@ def test_all_have_to_be_well_and_each_that_is_not_is_told(monkeypatch, capsys, p
         assert told.pop(0) == "no server is running"
         assert told.pop(0).startswith("looked in /")
     assert (out, told) == ("", lines)
+
+
+def test_a_file_that_is_not_understood_is_told_while_its_server_seems_to_run(monkeypatch, capsys):
+    def servers(uids, unread=None):
+        if unread is not None:
+            unread += [Unread(0, f"/x/{age}.state", "why not", age) for age in (1.0, 600.0, None)]
+        return [a_server(*TWO, age=NOW - time.monotonic())]
+
+    monkeypatch.setattr(command.discovery, "servers", servers)
+    assert cli.main(["health", "--ready"]) == 0, "another server is well"
+    assert capsys.readouterr() == ("", "/x/1.0.state is not understood: why not\n")
+
+
+@pytest.mark.parametrize(
+    ("me", "user", "words"),
+    [
+        (1000, "root", "only root can see the servers of another user"),
+        (1000, "0", "only root can see the servers of another user"),
+        (0, "no such user", "there is no user 'no such user'"),
+    ],
+)
+def test_whose_servers_cannot_be_asked_for(monkeypatch, capsys, me, user, words):
+    monkeypatch.setattr(command.os, "geteuid", lambda: me)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["health", "--live", "--user", user])
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("me", "user", "uid"), [(0, "root", 0), (0, "7", 7), (1000, "1000", 1000)])
+def test_whose_servers_can_be_asked_for(monkeypatch, me, user, uid):
+    monkeypatch.setattr(command.os, "geteuid", lambda: me)
+    assert command.build_parser().parse_args(["--live", "--user", user]).user == uid

@@ -16,7 +16,7 @@ from support.programs import executed
 from sanic_reaper import platform
 from sanic_reaper.platform import Arrival
 from sanic_reaper.run import init, terminal
-from sanic_reaper.run.init import Init
+from sanic_reaper.run.init import Init, PatientTerminator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -162,6 +162,23 @@ def test_a_storm_of_signals_does_not_hold_up_the_next_look(monkeypatch):
     assert 0.1 <= time.monotonic() - began < 5
 
 
+def test_who_has_ended_meanwhile_is_nobody_that_was_left_behind():
+    """Nor is another process that has its pid by now."""
+    lines = []
+    with subprocess.Popen(["sleep", "60"]) as process:
+        pid, start = identify(process.pid)
+        terminator = PatientTerminator(lambda *line: lines.append(line))
+        terminator.terminate({(pid, start - 1): "descends from it"}, {}, set(), NEVER)
+        assert (terminator.left_behind, terminator.targets, lines) == (0, {}, [])
+        assert process.poll() is None
+        terminator.terminate({(pid, start): "descends from it"}, {}, set(), NEVER)
+        assert terminator.left_behind == 1
+        assert process.wait(10) == -signal.SIGTERM
+    terminator = PatientTerminator(lambda *line: lines.append(line))
+    terminator.terminate({(pid, start): "descends from it"}, {}, set(), NEVER)
+    assert (terminator.left_behind, len(lines)) == (0, 1)
+
+
 # -- what is hard to see --------------------------------------------------------------------------
 
 LEAVES = """
@@ -247,3 +264,19 @@ def test_a_child_that_nobody_shows_holds_it_up_no_longer_and_is_told_of(tmp_path
     assert done.returncode == 0
     [told] = done.stderr.splitlines()
     assert "children are left that the process table does not show: giving up" in told
+
+
+def test_a_moment_in_which_the_processes_cannot_be_listed_is_no_end(monkeypatch):
+    """While the command runs, the next look comes anyhow."""
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    one = Init("", 10.0, Lines())
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert tuple(identify(process.pid)) in one._children()
+        monkeypatch.setattr(init, "children_of", refuse)
+        assert one._children() == set()
+        monkeypatch.setattr(one._descendants, "scan", refuse)
+        assert one._look() == init.SCAN_EVERY
+        process.kill()

@@ -11,6 +11,7 @@ import pytest
 from sanic_reaper import state
 from sanic_reaper.events import Event
 from sanic_reaper.main.journal import KEPT, KEPT_SLOW, LONGEST, Journal, facts
+from sanic_reaper.main.process_record import ProcessRecord
 from sanic_reaper.main.statefile import BIGGEST, fitting
 from sanic_reaper.state import discovery
 from sanic_reaper.tree.process import start_of
@@ -151,3 +152,30 @@ def test_the_role_under_which_an_event_is_counted(written, event, role):
     content = (written.path / f"{RUN}{state.STATE}").read_bytes()
     counters = [fields for kind, fields in state.parse(content) if kind == "counter"]
     assert (event, role) in [(one["name"], one.get("role")) for one in counters]
+
+
+def test_a_helper_has_no_process_in_the_fleet_whose_end_could_be_told():
+    """Its end is seen when the file is written: by pid and creation time."""
+    record = ProcessRecord(Worker.identity, "helper", "SyncManager-1", 1.0)
+    record.end(5.0)
+    assert (record.ended, record.state) == (None, "")
+    record.update(6.0)
+    assert (record.ended, record.state) == (6.0, "ended")
+
+
+def test_a_state_that_cant_be_written_for_an_error_of_ours_is_written_no_more(
+    written, monkeypatch, lines
+):
+    """The server goes on, and `sanic-reaper ps` does not show it."""
+    tries = []
+
+    def fail(now: float, content: bytes) -> None:
+        tries.append(now)
+        raise AssertionError("a fault of ours")
+
+    monkeypatch.setattr(written.journal.place, "write", fail)
+    for now in (100.0, 200.0):
+        written.journal.turn(now)
+    assert (tries, written.journal.path) == ([100.0], "")
+    [line] = lines
+    assert line.startswith("[reaper] the state of the server can't be written any more: Assertion")

@@ -11,7 +11,7 @@ import pytest
 from sanic import Sanic
 
 from sanic_reaper.compat import sanic_listeners
-from sanic_reaper.main.listeners import MainListeners
+from sanic_reaper.main.listeners import MainListeners, _call, _unchain
 from sanic_reaper.main.signals import StopSignals
 
 
@@ -77,3 +77,31 @@ def test_a_stop_signal_ends_one_and_the_next_is_not_run(app, loop, signals, capl
     ended, skipped = caplog.messages
     assert ended.endswith("a stop signal interrupted the main_process_start listener stopped")
     assert skipped.endswith("listener next_one was skipped: a stop signal came before it")
+
+
+def test_one_in_c_that_has_no_signature_is_called_with_the_app(app, loop):
+    assert _call(type, app, loop) is Sanic
+
+
+async def blocking(app):
+    time.sleep(0.5)
+
+
+def test_a_coroutine_that_blocks_is_shown_where_it_blocks(app, loop, signals, caplog):
+    app.listener("main_process_start")(blocking)
+    MainListeners(signals, 0.05).make_interruptible(app)
+    for listener in sanic_listeners.listeners(app, "main_process_start"):
+        listener(app, loop)
+    [text] = caplog.messages
+    assert "main starts no worker yet: its main_process_start listener blocking still" in text
+    assert "blocking the event loop" in text
+    assert "in blocking:  time.sleep(0.5)\n" in text
+
+
+def test_the_first_try_of_sanics_is_removed_from_below_an_error_of_the_users():
+    """The user's own chain of errors stays."""
+    first, inner, error = TypeError("no loop"), KeyError("port"), ValueError("no port")
+    inner.__context__, error.__context__ = first, inner
+    _unchain(error, first)
+    assert error.__context__ is inner
+    assert inner.__context__ is None

@@ -9,6 +9,7 @@ import time
 import pytest
 from support.census import NO_PID
 
+from sanic_reaper.config import Settings
 from sanic_reaper.main.notify import (
     EXTRA_TIME,
     STARTING,
@@ -19,6 +20,8 @@ from sanic_reaper.main.notify import (
     Situation,
     ping_interval_of,
 )
+from sanic_reaper.main.situation import situation_of
+from sanic_reaper.main.slot import Slot
 
 EXTRA_TIME_USEC = int(EXTRA_TIME * 1e6)
 
@@ -231,3 +234,19 @@ def test_nobody_listens(address, caplog):
     for _ in range(3):
         notifier.turn(None)
     assert caplog.text.count("the service manager can't be notified through NOTIFY_SOCKET") == 1
+
+
+def test_a_start_that_is_tried_again_is_due_later():
+    """The service manager waits for the next try, and for as long as that may take."""
+    slots = [Slot(f"Sanic-Server-{number}-0", Settings.read({})) for number in range(2)]
+    slots[0].restart_at = 100.0
+    expected = Situation(STARTING, wanted=2, deadline=130.0)
+    assert situation_of(slots, has_been_ready=False, startup_timeout=30.0) == expected
+
+
+def test_where_nobody_counts_the_workers_the_server_is_up():
+    """Sanic's own manager runs them."""
+    notifier = Notifier("/nowhere", 0.0)
+    notifier.guard()
+    assert notifier.situation is not None
+    assert notifier.situation() == Situation(UP, turns=True)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 if sys.platform == "linux":
     from sanic_reaper.platform import fallback, linux, linux_proc
+    from sanic_reaper.platform.base import mark_of
 
     BACKENDS = [linux, fallback]
     backends = pytest.mark.parametrize("backend", BACKENDS, ids=["linux", "fallback"])
@@ -236,3 +237,40 @@ def test_each_system_has_what_is_asked_of_it(system, without, name):
     """All the names, that is: on macOS nothing else of this is tried."""
     env = {**os.environ, "SANIC_REAPER_WITHOUT": without}
     assert said_by(WHICH, system, env=env) == [f"sanic_reaper.platform.{name}"]
+
+
+HANDLES = """
+import signal, time
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def test_which_signals_a_process_handles_or_ignores(monkeypatch):
+    handled, ignored = 1 << signal.SIGUSR1 - 1, 1 << signal.SIGUSR2 - 1
+    both = handled | ignored
+    with program(HANDLES) as process:
+        assert linux.caught_signals(process.pid) & both == handled
+        assert linux.ignored_signals(process.pid) & both == ignored
+        assert fallback.caught_signals(process.pid) == fallback.ignored_signals(process.pid) == 0
+        monkeypatch.setattr("sanic_reaper.platform.base.WITHOUT", frozenset({"denied"}))
+        assert linux.caught_signals(process.pid) == linux.ignored_signals(process.pid) == 0
+        assert linux.caught_signals(os.getpid()) != 0, "nobody is hidden from himself"
+    monkeypatch.undo()
+    assert linux.caught_signals(process.pid) == linux.ignored_signals(process.pid) == 0
+
+
+def test_a_descriptor_is_known_by_what_is_open_behind_it(tmp_path):
+    """The next file that is opened gets its number."""
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    mark = mark_of(fd)
+    os.close(fd)
+    assert mark_of(fd) is None
+    again = os.open(tmp_path / "b", os.O_RDONLY)
+    assert (again, mark_of(again) == mark) == (fd, False)
+    os.close(again)
+    assert mark == ((tmp_path / "a").stat().st_dev, (tmp_path / "a").stat().st_ino)

@@ -8,10 +8,14 @@ import signal
 import sys
 import time
 from multiprocessing.popen_fork import Popen
+from multiprocessing.process import BaseProcess
+from types import SimpleNamespace
 
 import pytest
 
+from sanic_reaper.main import processes
 from sanic_reaper.main.popen import LOST, keeping
+from sanic_reaper.main.processes import WatchedForkProcess, WatchedSpawnProcess
 from sanic_reaper.main.signals import StopRequested
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="waitid(2) in each Python")
@@ -143,3 +147,106 @@ def test_every_watched_process_has_it():
 
     for watched in (*contexts._CLASSES.values(), *sync_process._CLASSES.values()):
         assert "_Popen" in vars(watched)
+
+
+def test_nobody_is_signalled_after_the_end_of_what_was_meant():
+    """Its exit code is known, and its pid free for anybody."""
+    first, other = KeepingProcess(target=os._exit, args=(0,)), a_sleeper(KeepingProcess)
+    first.start()
+    first.join()
+    first._popen.pid, first._popen.start = other._popen.pid, other._popen.start
+    first.terminate()
+    other.join(0.2)
+    assert other.is_alive()
+    other.kill()
+    other.join()
+
+
+def test_where_there_is_no_waitid_one_that_lives_has_no_exit_code(monkeypatch):
+    process = a_sleeper(KeepingProcess)
+    monkeypatch.delattr(os, "waitid")
+    assert process.exitcode is None
+    assert process.is_alive()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+# -- a watched process ----------------------------------------------------------------------------
+
+
+class Watched(WatchedForkProcess):
+    """One that is started as `multiprocessing` does it, without the launcher and without a pipe."""
+
+    start = BaseProcess.start
+    run = BaseProcess.run
+
+
+def a_sleeper(kind, **options):
+    process = kind(target=time.sleep, args=(60,), **options)
+    process.start()
+    return process
+
+
+def test_one_that_nobody_watches_is_told_to_stop_all_the_same():
+    """A worker has no watcher: that of a process which a worker inherits has stayed in main."""
+    process = a_sleeper(Watched, watcher=None, role="worker")
+    process.terminate()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_watcher_hears_whether_main_was_allowed_to_stop_it(monkeypatch, is_allowed):
+    """If not, the watchdog does it, which has not become another user."""
+    told = []
+    watcher = SimpleNamespace(on_terminate=lambda process, was_asked: told.append(was_asked))
+    process = a_sleeper(Watched, watcher=watcher, role="worker")
+    with monkeypatch.context() as other_user:
+        if not is_allowed:
+            other_user.setattr(type(process._popen), "_send_signal", refuse)
+        process.terminate()
+    assert told == [is_allowed]
+    process.kill()
+    process.join()
+    assert process.exitcode in ((-signal.SIGTERM, -signal.SIGKILL) if is_allowed else (-9,))
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError
+
+
+def test_an_exit_that_the_watchdog_has_seen_and_main_has_not_is_an_exit():
+    """Something else has reaped it, and another child of main has its pid by now."""
+    process = a_sleeper(Watched, watcher=None, role="worker")
+    process.on_exit_seen()
+    assert (process.status, process.exitcode, process.is_alive()) == (None, LOST, False)
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitpid(process.pid, 0)
+
+
+def test_an_exit_that_main_has_seen_too_keeps_its_code():
+    process = Watched(target=os._exit, args=(3,), watcher=None, role="worker")
+    ended(process)
+    process.on_exit_seen()
+    assert process.status == 3
+    process.join()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("role", "is_raised"), [("worker", True), ("process", False)])
+def test_ctrl_c_ends_a_process_of_the_users_without_a_traceback(monkeypatch, role, is_raised):
+    """Sanic handles that of a worker."""
+    left, raised = [], False
+    monkeypatch.setattr(processes, "enter", lambda *_: lambda: left.append(role))
+    process = WatchedSpawnProcess(target=interrupt, watcher=None, role=role)
+    process._process_config = None
+    try:
+        process.run()
+    except KeyboardInterrupt:
+        raised = True
+    assert raised == is_raised
+    assert left == [role]

@@ -90,6 +90,15 @@ def test_who_is_in_the_way(address, wanted, other, is_in_the_way):
         assert ports.holders(asked) == ([os.getpid()] if is_in_the_way else [])
 
 
+def test_of_a_host_that_nobody_knows_each_holder_of_the_port_is_in_the_way(address, holder):
+    """Which of them it is can't be told; another port's are not among them."""
+    other = (HOST, Ports().take())
+    with program(LISTEN, "127.0.0.2", str(address[1])) as second, program(LISTEN, *map(str, other)):
+        for host in ("a..b", "x" * 64):  # no resolver is asked for such a name
+            found = ports.holders((host, address[1]))
+            assert sorted(found) == sorted([holder.pid, second.pid])
+
+
 def test_a_neighbour_on_another_address_is_not_waited_for(address, holder, monkeypatch):
     """Nor is it blamed: it may stay for good, whoever is being ended."""
     dying = {holder.pid}

@@ -9,7 +9,9 @@ from sanic.worker.manager import WorkerManager
 
 from sanic_reaper.compat.sanic_main import threshold
 from sanic_reaper.config import Settings
-from sanic_reaper.main.preflight import with_threshold
+from sanic_reaper.events import Hooks
+from sanic_reaper.main.preflight import sweep, with_threshold
+from sanic_reaper.state import sweeping
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,13 @@ def test_which_limit_holds_and_what_is_said(caplog, limit, sanics, holds, level)
 def test_what_the_user_has_set(monkeypatch, value, seconds):
     monkeypatch.setattr(WorkerManager, "THRESHOLD", value)
     assert threshold() == seconds
+
+
+def fail(*_: object) -> None:
+    raise OSError("no descriptors")
+
+
+def test_a_sweep_that_fails_does_not_stop_the_start(monkeypatch, lines):
+    monkeypatch.setattr(sweeping, "sweep_for", fail)
+    sweep("Shop", Hooks([]))
+    assert lines == ["[reaper] leftovers of earlier runs can't be swept: OSError('no descriptors')"]

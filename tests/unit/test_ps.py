@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.census import identify
 from support.programs import program
 
 from sanic_reaper import cli, platform
-from sanic_reaper.commands import ps
+from sanic_reaper.commands import picture, ps
+from sanic_reaper.commands.elsewhere import user
 from sanic_reaper.commands.picture import Line
 from sanic_reaper.state.strays import Stray
 
@@ -92,6 +94,34 @@ def test_a_share_of_the_time_between_two_looks():
     assert line.share == 0.5
     line.compare(5.0, 100.0, 0.0, 101.0)  # it has ended
     assert line.share == 0.0
+
+
+def test_between_two_looks_at_the_same_moment_nothing_is_measured():
+    line = Line(linux_row(), None, "", 0.0)
+    line.compare(5.0, 100.0, 5.5, 100.0)
+    assert line.share is None
+    line.compare(5.0, 100.0, 5.5, 101.0)
+    line.compare(5.5, 101.0, 6.5, 101.0)
+    assert line.share == 0.5, "what was measured before stays"
+
+
+def test_a_process_that_is_new_is_not_measured_against_anybody():
+    """Not even against an earlier one of the same pid."""
+    then, now, other = (Line(linux_row(), None, "", 0.0) for _ in range(3))
+    then.cpu, then.seen_at, now.cpu, now.seen_at = 5.0, 100.0, 6.0, 102.0
+    other.row = platform.Row(other.row.pid, 1, other.row.start + 1, "S", "other")
+    ps.compare([SimpleNamespace(processes=[then])], [SimpleNamespace(processes=[now, other])])
+    assert (now.share, other.share) == (0.5, None)
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_whose_a_process_is_is_shown_to_root_alone(stray, capsys, monkeypatch, uid):
+    """Nobody else sees those of others."""
+    monkeypatch.setattr(picture.os, "geteuid", lambda: uid)
+    assert cli.main(["ps"]) == 0
+    _, columns, row = capsys.readouterr().out.splitlines()
+    shown = ("USER", user(os.getuid())) if uid == 0 else ("ROLE", "child")
+    assert (columns.split()[1], row.split()[1]) == shown
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

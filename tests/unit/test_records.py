@@ -198,6 +198,35 @@ def test_the_one_that_beats_is_believed(place, tmp_path, monkeypatch):
         assert server.directory == str(other)
 
 
+@pytest.mark.parametrize("turned_before", [(20, 30), (30, 20), (30, 0), (0, 30), (0, None)])
+def test_one_run_is_read_where_its_main_has_written_last(
+    place, tmp_path, monkeypatch, turned_before
+):
+    """Whichever of its directories is looked into first."""
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    now = time.monotonic()
+    for where, seconds in zip((place, other), turned_before, strict=True):
+        leave(where, "run")
+        if seconds is not None:
+            (where / "run.beat").write_text(f"{now - seconds}\n")
+        else:
+            (where / "run.beat").unlink()
+    monkeypatch.setattr(statedir, "places", lambda uid: [str(place), str(other)])
+    last = min((seconds, at) for at, seconds in enumerate(turned_before) if seconds is not None)[1]
+    for first in (place, other):
+        found = discovery.load(str(first), os.geteuid(), "run")
+        assert found.directory == str((place, other)[last])
+
+
+def test_one_run_whose_file_is_not_understood(place):
+    leave(place, "run", version=2)
+    with pytest.raises(OSError, match=r"run\.state is not to be understood: written by another"):
+        discovery.load(str(place), os.geteuid(), "run")
+    with pytest.raises(FileNotFoundError):
+        discovery.load(str(place), os.geteuid(), "none")
+
+
 def test_of_another_user_only_so_much_is_read(place, monkeypatch):
     for number in range(8):
         leave(place, f"run{number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from support.marks import by_itself
 from support.programs import said_by
 
 from sanic_reaper import cli, state
+from sanic_reaper.commands.report import write_whole
 from sanic_reaper.commands.terminal import SCHEMA
 from sanic_reaper.report.drawing import TICKS, place, rows, tick_label, ticks, windows
 from sanic_reaper.report.page import page
@@ -25,7 +27,7 @@ from sanic_reaper.report.process import fate
 from sanic_reaper.report.record import record
 from sanic_reaper.report.run_report import OUTCOMES, RunReport
 from sanic_reaper.report.text import LINES, STEPS, WORKERS, Text
-from sanic_reaper.report.words import duration
+from sanic_reaper.report.words import clock, duration, how_it_started
 from sanic_reaper.state import statedir
 from sanic_reaper.state.server import Server
 
@@ -221,6 +223,38 @@ def test_an_event_loop_that_stands_still_at_this_moment():
         [found] = report([KILLED, MAIN, worker, of("start", 4, ready=T + 5)], lives=True).workers
         [one] = [segment for segment in found.segments if segment.kind == "blocked"]
         assert (one.began, one.ended) == (T + 40, until)
+
+
+def test_a_standstill_of_no_length_is_not_drawn():
+    """A clock that stood still, or a worker that was told to go in the moment when it stopped."""
+    worker = process(4, "worker", WORKER, T, asked=T + 40, state="blocked", since=T + 45)
+    stood = [of("standstill", 4, began=T + began, ended=T + 8) for began in (7, 8)]
+    records = [KILLED, MAIN, worker, of("start", 4, ready=T + 5), *stood]
+    [found] = report(records, lives=True).workers
+    blocked = [one for one in found.segments if one.kind == "blocked"]
+    assert [(one.began, one.ended) for one in blocked] == [(T + 7, T + 8)]
+
+
+def test_a_worker_that_is_up_before_its_background_work_is_done():
+    worker = process(4, "worker", WORKER, T)
+    records = [KILLED, MAIN, worker, of("start", 4, imported=T + 1, up=T + 3)]
+    [found] = report(records, lives=True).workers
+    assert how_it_started(found) == "up after 3.00 s, and not ready yet"
+
+
+def test_a_line_of_the_watchdog_without_a_time_that_can_be_is_left_out():
+    times = ("soon", "5e11", str(T + 41))
+    lines = [("log", {"time": time, "text": f"at {time}"}) for time in times]
+    text = str(Text(report([KILLED, MAIN], [*END[:1], *lines])))
+    assert f"at {T + 41}" in text
+    assert "at soon" not in text
+    assert "at 5e11" not in text
+
+
+def test_a_moment_that_no_calendar_has():
+    assert clock(1e300) == "?"
+    assert clock(float("nan")) == "?"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock(0.0))
 
 
 def test_what_has_happened_to_a_process_that_is_forgotten_is_told_all_the_same():
@@ -500,6 +534,19 @@ def test_of_a_few_workers_each_is_told():
     assert len(found.findall(".//section[@aria-labelledby='table']/table/tbody/tr")) == 4
 
 
+def test_of_many_workers_that_are_not_up_nobody_is_the_median():
+    many = [process(10 + at, "worker", f"Sanic-Server-{at}-0", T + 1) for at in range(12)]
+    many += [of("handler", 10 + at, name="load", began=T + 1) for at in range(12)]
+    starts = tree(page(report([KILLED, MAIN, *many], lives=True))).find(
+        ".//section[@aria-labelledby='starts']"
+    )
+    shown = [" ".join(one.itertext()) for one in starts.findall("div/div/h3")]
+    assert len(shown) == 12
+    assert all("not up yet, after" in one for one in shown)
+    assert not any("the median" in one or "the slowest" in one for one in shown)
+    assert starts.find("details") is None
+
+
 LOSSES = {
     "nobody": ([], "", "good", "32"),
     "one killed": ([("worker.killed", "stop", 1)], "1 worker was killed", "lossy", "33"),
@@ -685,6 +732,21 @@ def test_a_reader_that_has_gone_is_no_error(places):
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_page_that_cannot_be_put_in_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    write_whole(str(page), b"old")
+
+    def refuse(draft, path):
+        assert Path(draft).read_bytes() == b"new", "it was written by then"
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("sanic_reaper.commands.report.os.rename", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_whole(str(page), b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"], "no draft stays"
+    assert page.read_bytes() == b"old"
 
 
 def test_the_last_run_is_told_of_or_that_of_an_app(places, capsys):

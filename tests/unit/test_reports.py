@@ -69,6 +69,38 @@ def test_a_request_is_answered_with_the_stack_and_with_what_is_not_on_it(pipe):
     assert (file, name) == (__file__, "asked_here")
 
 
+def test_where_there_is_no_stack_what_is_not_on_it_is_told_all_the_same(pipe, monkeypatch):
+    """`faulthandler` can't be asked by a signal on each system (CPython, `faulthandler.c`)."""
+    monkeypatch.delattr("faulthandler.register")
+    monkeypatch.delattr("faulthandler.unregister")
+    Reports(pipe[1], lambda frame: [True, [("app.py", 7, "load")]], InFlight([]))
+    os.kill(os.getpid(), REQUEST)
+    messages, stack = Reader(pipe[0]).read()
+    assert messages == [["hello", VERSION, REQUEST], ["where", True, [["app.py", 7, "load"]], 0]]
+    assert stack == ""
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["a signal", "no signal"])
+def test_a_pipe_that_user_code_has_closed_gets_nothing_more(pipe, tmp_path, asks):
+    """Whatever has its number by now, and whether or not main could ask by a signal."""
+    taken = {one: signal.getsignal(one) for one in REQUESTS}
+    if not asks:
+        for one in REQUESTS:
+            signal.signal(one, lambda signum, frame: None)
+    try:
+        reports = Reports(pipe[1], nowhere, InFlight([]))
+        assert Reader(pipe[0]).read()[0] == [["hello", VERSION, REQUEST if asks else 0]]
+        with (tmp_path / "users").open("w") as users:
+            os.dup2(users.fileno(), pipe[1].fileno())
+        assert [reports.send("begin"), reports.send("end")] == [False, False]
+        if asks:
+            os.kill(os.getpid(), REQUEST)  # no stack either
+        assert (tmp_path / "users").read_text() == ""
+    finally:
+        for one, handler in taken.items():
+            signal.signal(one, handler)
+
+
 def test_other_threads_are_shown_apart(pipe):
     reader = Reader(pipe[0])
     Reports(pipe[1], nowhere, InFlight([]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -30,6 +31,7 @@ from support.programs import executed, said_by
 
 from sanic_reaper import run
 from sanic_reaper.platform import Arrival
+from sanic_reaper.run import command, terminal
 from sanic_reaper.run.report import exit_code
 from sanic_reaper.run.routing import COMMAND, GROUP, NOBODY, route
 from sanic_reaper.stderr import printable
@@ -230,6 +232,64 @@ def test_a_command_does_not_begin_where_run_has_died_before_it_could_ask_for_a_s
     done = executed(TIED, parent)
     assert done.returncode == (0 if lives else 128 + SIGTERM), done.stderr
     assert done.stdout == ("begins\n" if lives else "")
+
+
+MARKED = """
+import os, sys
+from sanic_reaper import platform
+from sanic_reaper.run import command
+from sanic_reaper.tree import birthmark
+
+given = command.InheritedSignals()
+for with_birthmark in (True, False):
+    one = command.start(["sleep", "60"], given, with_birthmark)
+    print(one.name, birthmark.is_borne(platform.ignored_signals(one.pid)))
+    one.send_group(9)
+    os.waitpid(one.pid, 0)
+    try:
+        command.start([sys.argv[1]], given, with_birthmark)
+    except FileNotFoundError as error:
+        print(error.filename)
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("and leaves nobody", birthmark.is_borne(platform.ignored_signals(os.getpid())))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_command_gets_the_birthmark_if_it_is_to_and_one_that_is_not_there_is_told(tmp_path):
+    none = f"{tmp_path}/none"
+    told = ["sleep True", none, "sleep False", none, "and leaves nobody False"]
+    assert said_by(MARKED, none) == told
+
+
+@pytest.mark.parametrize("leads_a_group", [True, False])
+def test_a_signal_for_a_group_that_nobody_is_in_is_for_the_command(leads_a_group):
+    """It has not made its group yet, or has gone to another one."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=leads_a_group) as process:
+        one = command.Command(process.pid, "/bin/sleep")
+        assert str(one) == f"sleep [{process.pid}]"
+        one.send_group(SIGTERM)
+        assert process.wait(10) == -SIGTERM
+
+
+def test_whether_a_group_has_anybody():
+    assert terminal._exists(os.getpgrp())
+    assert not terminal._exists(NO_PID)
+
+
+def test_where_the_system_has_no_death_signal_a_command_begins_all_the_same(monkeypatch):
+    asked = []
+
+    def refuse(signum):
+        asked.append(signum)
+        raise OSError(errno.ENOSYS, "no prctl on this system")
+
+    monkeypatch.setattr(command.platform, "parent_death_signal", refuse)
+    monkeypatch.setattr(command.os, "_exit", lambda code: pytest.fail("it has not begun"))
+    command._die_with(NO_PID)
+    assert asked == [SIGTERM]
 
 
 DEAR = ("argparse", "asyncio", "ctypes", "json", "logging", "psutil", "sanic", "socket",

@@ -252,3 +252,18 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_child_that_has_not_set_up_its_own_yet(how, code):
     """It has nothing to lose, and nothing of main's to do."""
     assert said_by(CHILD, how) == [str(int(code))]
+
+
+def test_a_handler_of_the_scripts_that_calls_the_one_before_it_does_not_end_the_script(stop, late):
+    """Before the server there was the default action, which can't be called."""
+    ours, heard = signal.getsignal(signal.SIGHUP), []
+
+    def mine(signum, frame):
+        heard.append(signum)
+        ours(signum, frame)
+
+    signal.signal(signal.SIGHUP, mine)
+    stop.restore()
+    signal.raise_signal(signal.SIGHUP)
+    assert heard == [signal.SIGHUP]
+    assert signal.getsignal(signal.SIGHUP) is mine

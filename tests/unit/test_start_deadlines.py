@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.reports import nowhere
 
+from sanic_reaper.compat import contracts
 from sanic_reaper.config import Settings
 from sanic_reaper.main.slow import SlowHandlers
 from sanic_reaper.main.start_step import BACKGROUND_GRACE, HANDLER_GRACE
@@ -118,3 +119,17 @@ def test_a_worker_that_can_not_be_asked_does_not_always_import_the_app(pipe, sai
     link.hear()
     assert not link.can_be_asked
     assert startup.late == what.format("REAPER_STARTUP_TIMEOUT = 10 s")
+
+
+def test_a_contract_that_a_worker_misses_is_told_of_once(pipe, lines, monkeypatch):
+    """Each worker finds it out by itself."""
+    monkeypatch.setattr(contracts, "_decision", contracts.decide([]))
+    monkeypatch.setattr(contracts, "_reported", set())
+    startup, link = startup_of(pipe)
+    reports = Reports(pipe[1], nowhere, InFlight([]))
+    for _ in range(2):
+        reports.send("lacks", "start handlers")
+    link.hear()
+    [line] = lines
+    assert "start handlers: " in line
+    assert startup.failure is None

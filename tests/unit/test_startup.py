@@ -11,7 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from sanic_reaper.worker import summary
+from sanic_reaper.worker import finishing, summary
+from sanic_reaper.worker.alarm import Alarm
 from sanic_reaper.worker.explanations import explain, explain_start, innermost
 from sanic_reaper.worker.handler_runner import Record
 from sanic_reaper.worker.handlers import Place, StartupTimeout
@@ -286,6 +287,152 @@ def test_a_handler_in_another_thread_has_no_limit():
     thread.start()
     thread.join(5)
     assert results == ["went on"]
+
+
+def test_a_handler_that_is_abandoned_cleans_up(loop):
+    """As when its task is destroyed while it waits."""
+    ended = []
+
+    async def handler():
+        try:
+            await asyncio.sleep(5)
+        finally:
+            ended.append(1)
+
+    async def main():
+        steps = HandlerRun(handler(), timeout(60)).__await__()
+        next(steps)
+        assert ended == []
+        steps.close()
+
+    loop.run_until_complete(main())
+    assert ended == [1]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_limit_that_is_over_before_it_is_told_of_cancels_nothing(loop):
+    """The handler has raised something else meanwhile, or the timeout has reached it already."""
+
+    async def main():
+        run = HandlerRun(call_with(lambda app: asyncio.sleep(0.05), None), timeout(5))
+        task = asyncio.ensure_future(_awaited(run))
+        await asyncio.sleep(0)
+        run._wake()
+        await task
+        return task.cancelled()
+
+    assert loop.run_until_complete(main()) is False
+
+
+def test_a_cancellation_becomes_the_limit_once():
+    """Also before Python 3.11, whose tasks count no cancellations, and without a task."""
+    limit, cancelled = timeout(), asyncio.CancelledError()
+    coroutine = awaiting_sleep(None)
+    run = HandlerRun(coroutine)
+    assert run._translated(cancelled) is cancelled
+    run.expire(limit)
+    error = OSError("no")
+    assert run._translated(error) is error
+    assert run._translated(cancelled) is limit
+    assert run._translated(cancelled) is cancelled
+    coroutine.close()
+
+
+def test_of_a_handler_that_awaits_itself_again_and_again_a_hundred_lines_are_read(loop):
+    async def nested(depth):
+        await (nested(depth - 1) if depth else asyncio.sleep(5))
+
+    async def main():
+        run = HandlerRun(nested(150))
+        task = asyncio.ensure_future(_awaited(run))
+        await asyncio.sleep(0)
+        frames = run.awaited_frames()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return frames
+
+    frames = loop.run_until_complete(main())
+    assert [name for _, _, name in frames] == ["nested"] * 100
+
+
+def test_the_users_own_handler_of_sigalrm_is_kept():
+    """A start handler may install one while its limit runs."""
+
+    def own(signum, frame):
+        raise AssertionError("no alarm was set")
+
+    before = signal.getsignal(signal.SIGALRM)
+    try:
+        with Alarm(60.0, lambda: None):
+            signal.setitimer(signal.ITIMER_REAL, 50.0)
+            signal.signal(signal.SIGALRM, own)
+        assert signal.getsignal(signal.SIGALRM) is own
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 40.0, "the user's clock"
+        assert Alarm._pending == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# -- a stop before the start is complete ----------------------------------------------------------
+
+
+def test_listeners_that_a_stop_comes_before_are_not_run(loop):
+    start, run = Startup(0.0, time.monotonic()), []
+
+    async def listeners():
+        run.append(1)
+
+    loop.run_until_complete(start._run_until_stopped(listeners))
+    assert run == [1]
+    start.stop()
+    loop.run_until_complete(start._run_until_stopped(listeners))
+    assert run == [1]
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_listeners_that_are_cancelled_have_a_moment(loop, monkeypatch, obeys):
+    """Those that end in it are waited for, and nobody waits any longer for the others."""
+    monkeypatch.setattr(finishing, "CANCEL_GRACE", 0.1)
+
+    async def listeners():
+        with suppress(*([] if obeys else [asyncio.CancelledError])):
+            await asyncio.sleep(30)
+        await asyncio.sleep(30)
+
+    async def main():
+        found = finishing.FinishingStart(listeners())
+        await asyncio.sleep(0)
+        found.cancel()
+        found.cancel()
+        error = await found.wait()
+        is_over = found.is_over
+        await asyncio.sleep(0.2)  # nothing is left to do when the moment is over
+        found._task.cancel()
+        await asyncio.wait([found._task])
+        return is_over, type(error), found._is_left.done()
+
+    began = time.monotonic()
+    error = asyncio.CancelledError if obeys else type(None)
+    assert loop.run_until_complete(main()) == (obeys, error, not obeys)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, []),
+        (asyncio.CancelledError(), ["cancelled: its after_server_start listeners"]),
+        (OSError("no such model"), ["no such model"]),
+    ],
+    ids=["nothing", "what was cancelled", "why it has failed"],
+)
+def test_what_is_said_of_a_start_that_a_stop_has_ended(caplog, error, said):
+    with caplog.at_level("INFO", logger="sanic.root"):
+        summary.log_cancelled(Startup(0.0, time.monotonic()), True, error)
+    assert len(caplog.messages) == len(said)
+    assert all(part in line for part, line in zip(said, caplog.messages, strict=True))
 
 
 # -- text -----------------------------------------------------------------------------------------

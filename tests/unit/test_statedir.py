@@ -209,6 +209,29 @@ def test_no_directory_of_users(tmp_path, monkeypatch):
     assert list(statedir.users()) == [0]
 
 
+def test_a_file_that_is_long_enough_gets_no_more(place, monkeypatch):
+    """Nobody would read it: a longer one is not trusted."""
+    monkeypatch.setattr(statedir, "LONGEST", 6)
+    statedir.make()
+    statedir.append(str(place), "x.end", b"one\n")
+    with pytest.raises(OSError, match=r"x\.end is long enough"):
+        statedir.append(str(place), "x.end", b"two\n")
+    statedir.append(str(place), "x.end", b"2\n")
+    assert read(place, "x.end") == b"one\n2\n"
+
+
+def test_whose_a_directory_is(place, tmp_path):
+    statedir.make()
+    statedir.check_owner(str(place), ME)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(place)
+    for path, uid in (("file", ME), ("link", ME), ("sanic-reaper", ME + 1)):
+        with pytest.raises(statedir.Untrusted, match=f"{path} is no directory of user {uid}"):
+            statedir.check_owner(str(tmp_path / path), uid)
+    with pytest.raises(FileNotFoundError):
+        statedir.check_owner(str(tmp_path / "none"), ME)
+
+
 def test_a_file_that_somebody_goes_on_writing_is_read_to_a_bound(place, monkeypatch):
     statedir.make()
     (place / "long").write_bytes(b"x" * 10)

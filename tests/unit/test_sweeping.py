@@ -181,6 +181,21 @@ def test_whose_socket_refuses(tmp_path, length):
     os.close(here)
 
 
+def test_one_file_that_cannot_be_removed_is_no_error(place):
+    (place / "x.beat").mkdir()
+    (place / "a.beat").touch()
+    for name in ("a.beat", "x.beat"):
+        os.utime(place / name, (time.time() - MINUTES,) * 2)
+    tidying.remove_fragments([])
+    assert (place / "x.beat").is_dir(), "no server has made it"
+
+
+def test_a_socket_that_is_not_there_refuses_nobody(place):
+    """Its server may have moved: that is no sign that it is dead."""
+    assert not tidying._refuses(str(place), "none.socket")
+    assert not tidying._refuses(str(place / "none"), "none.socket")
+
+
 def test_what_nobody_has_understood_for_long_goes(place):
     leave(place, "older", version=state.VERSION + 1)
     leave(place, "newer", version=state.VERSION + 1)
@@ -253,3 +268,30 @@ def test_one_that_has_ended_meanwhile_is_not_called_another_users(leftover, orph
     monkeypatch.setattr(platform, "uid", uid)
     _, lines = sweep(leftover)
     assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("app", "directory", "helped", "is_ended"),
+    [
+        ("Shop", "/srv", False, True),
+        ("Bakery", "/srv", False, False),
+        ("Shop", "/home", False, False),
+        ("Shop", "/srv", True, False),
+    ],
+    ids=["its own", "another app's", "of another directory", "its watchdog lives"],
+)
+def test_a_start_ends_what_is_left_of_its_own_app_alone(
+    place, leftover, orphan, monkeypatch, app, directory, helped, is_ended
+):
+    leftover.app, leftover.directory, leftover.helped = app, directory, helped
+    monkeypatch.setattr(sweeping, "leftovers", lambda *_: [leftover])
+    lines, told = [], []
+    sweeping.sweep_for(
+        "Shop", "/srv", lambda *line: lines.append(line), lambda *it: told.append(it)
+    )
+    assert len(lines) == len(told) == is_ended
+    if is_ended:
+        assert orphan.wait(5)
+        assert told == [(next(iter(leftover.names)), WORKER, "bears this run's marker")]
+    else:
+        assert orphan.poll() is None

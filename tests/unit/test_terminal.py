@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 
-from sanic_reaper.commands.terminal import painter, seconds, size
+from sanic_reaper.commands.terminal import height, painter, seconds, size
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,14 @@ def test_a_duration_is_in_the_unit_that_people_think_in(value, words):
 )
 def test_a_size(number, words):
     assert size(number) == words
+
+
+def test_what_is_no_terminal_has_room_for_all(monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert height() == 10_000
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr("sys.stdout", nowhere)
+        assert height() == 10_000
 
 
 class Screen(io.StringIO):

@@ -6,12 +6,14 @@ a process of its own.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,10 +21,11 @@ from hypothesis import strategies as st
 from support.census import holds, wait_until
 
 from sanic_reaper import platform, state
+from sanic_reaper.model import kills
 from sanic_reaper.protocol.channel import Channel
 from sanic_reaper.protocol.watchdog import TO_WATCHDOG
 from sanic_reaper.tree.process import Handle, start_of
-from sanic_reaper.watchdog import members
+from sanic_reaper.watchdog import leftovers, members
 from sanic_reaper.watchdog import watch as module
 from sanic_reaper.watchdog.progress import FINISHED, GONE, STOPPING, WATCHING
 from sanic_reaper.watchdog.watch import Watch
@@ -33,6 +36,9 @@ RUN = "no process bears this mark"
 WORKER = "worker Sanic-Server-0-0"
 FAR = 1e9
 """A moment that does not come."""
+
+PR_SET_DUMPABLE = 4
+"""Whether other processes may read the environment of this one (prctl(2))."""
 
 DEAF = ["sh", "-c", "trap '' TERM; echo; exec sleep 60"]
 
@@ -167,6 +173,78 @@ def test_what_nobody_has_asked_for_ends_nobody(watching, start, word):
     assert (watching.heard("log"), watching.lines) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("word", "more"),
+    [("hung", ()), ("late", ()), ("terminate", ()), ("replaced", (0.0,)), ("deadline", (1.0,))],
+)
+def test_what_main_says_of_one_that_is_not_registered_ends_nobody(watching, start, word, more):
+    """It has exited, and main does not know yet: somebody else may have its pid."""
+    somebody = start()
+    watching.tell(word, *identity_of(somebody), *more)
+    watching.watch.turn(0.0)
+    assert watching.watch.phase == WATCHING
+    assert holds(lambda: somebody.poll() is None, 0.05)
+    assert (watching.heard("log"), watching.heard("signalled"), watching.lines) == ([], [], [])
+
+
+def test_who_is_to_end_gets_one_sigterm(watching, start):
+    worker = start()
+    watching.adopt(worker)
+    watching.main.send("terminate", *identity_of(worker))
+    watching.tell("terminate", *identity_of(worker))
+    assert worker.wait(5) == -signal.SIGTERM
+    [sent] = [fields for _, *fields in watching.heard("signalled")]
+    assert (sent[0], sent[3]) == (str(int(signal.SIGTERM)), str(worker.pid))
+
+
+# -- one that the watchdog may not signal ---------------------------------------------------------
+
+
+@pytest.fixture
+def foreigner(watching):
+    """A registered worker of a user whom this process may not signal now."""
+    with subprocess.Popen(["sleep", "60"], user=65533) as worker:
+        try:
+            watching.adopt(worker)
+            [member] = watching.watch.members.all.values()
+            with suppress(OSError):
+                platform.forbid_core_dump(worker.pid)  # imports what only root may be able to read
+            os.seteuid(65534)  # without CAP_KILL from here on
+            yield worker, member
+        finally:
+            os.seteuid(0)
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # not so since a change of user
+            worker.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a process of another user")
+@pytest.mark.root
+def test_who_may_not_be_signalled_is_told_of_once(watching, foreigner):
+    """Whatever is tried: the stack, the end, and the end by force."""
+    worker, member = foreigner
+    found = watching.watch.members
+    found.expect_stack(member, kills.HUNG)
+    found.enforce_startups(member.dump_at)
+    assert member.kill_at is not None, "its end is planned all the same"
+    found.terminate(member)
+    found.kill(member, kills.HUNG)
+    told = watching.heard("signalled")
+    assert [(level, int(signum)) for level, signum, *_ in told] == [("ERROR", kills.NO_SIGNAL)]
+    assert kills.FOREIGN in told[0]
+    assert watching.heard("killed") == [], "no hook is told of what did not happen"
+    assert worker.poll() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a process of another user")
+@pytest.mark.root
+def test_a_signal_that_the_kernel_refuses_is_logged(watching, foreigner):
+    """The process can have become another user's since the watchdog has asked."""
+    worker, member = foreigner
+    members.send_signal(member.handle, signal.SIGTERM, watching.watch.reporter)
+    assert watching.heard("log") == [["ERROR", f"[{worker.pid}] {kills.FOREIGN}"]]
+    assert worker.poll() is None
+
+
 # -- a channel that is full -----------------------------------------------------------------------
 
 
@@ -248,6 +326,15 @@ def test_where_mains_log_is_json_each_line_after_its_death_has_its_fields(watchi
     assert watching.lines[-1] == ("ERROR", "text again")
 
 
+def test_a_line_that_no_channel_takes_is_logged_at_once(watching):
+    """Main lives, and has let go of its end."""
+    watching.main.close()
+    watching.watch.reporter.line("INFO", "a line")
+    assert watching.lines == [("INFO", "a line")]
+    watching.watch.reporter.write_unseen()
+    assert watching.lines == [("INFO", "a line")], "once"
+
+
 # -- a stop ---------------------------------------------------------------------------------------
 
 
@@ -292,6 +379,45 @@ def test_when_all_is_over_another_word_of_it_changes_nothing(watching):
     watching.tell("finish")
     assert watching.watch.phase == FINISHED
     assert watching.heard("done") == []
+
+
+def test_a_directory_that_somebody_has_removed_costs_no_line(watching, tmp_path):
+    watching.tell("state", tmp_path / "removed")
+    watching.main.close()
+    watching.watch.reporter.line("INFO", "a line")
+    assert watching.lines == [("INFO", "a line")]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_main_has_a_moment_for_its_last_words_unless_its_server_is_over(watching, is_over):
+    """A script that goes on after its server has no deadline that could be put off."""
+    progress, now = watching.watch.progress, time.monotonic()
+    progress.is_over, progress.deadline = is_over, now
+    watching.watch.leftovers._finish(now)
+    assert progress.phase == FINISHED
+    assert progress.deadline == now + (0.0 if is_over else leftovers.LAST_WORDS)
+    assert watching.heard("done") == [["0"]]
+
+
+def test_a_child_that_no_scan_has_shown_is_waited_for_and_named_when_time_is_up(start):
+    main = start("sh", "-c", "sleep 60 & echo; wait")
+    watching, now = Watching(main), time.monotonic()
+    found = watching.watch.leftovers
+    try:
+        watching.watch.progress.deadline = now + 60
+        assert not found._has_nothing_left(now)
+        assert watching.heard("log") == []
+        watching.watch.progress.deadline = now
+        assert found._has_nothing_left(now)
+        found._finish(now)
+        said = list(watching.main.receive())
+    finally:
+        for child in platform.children(main.pid):
+            os.kill(child, signal.SIGKILL)
+        watching.close()
+    assert ["log", "ERROR", f"a process of the server {leftovers.RESTLESS}; giving up"] in said
+    assert ["done", "0", leftovers.RESTLESS] in said
 
 
 # -- main's end -----------------------------------------------------------------------------------
