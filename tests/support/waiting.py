@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from support.census import wait_until
+from support.commands import Said
 from support.server import START, SUBJECTS, Server
 
 APP = SUBJECTS / "waiting.py"
@@ -22,8 +23,16 @@ def line_of(name: str) -> int:
 
 def asked(server: Server, *arguments: str) -> list[dict[str, Any]]:
     """The requests in flight of all workers, as the command tells."""
-    said = server.ask("requests", *arguments, "--json")
-    assert said.code == 0, said.text
+
+    def answer() -> Said | None:
+        said = server.ask("requests", *arguments, "--json")
+        if said.code == 0:
+            return said
+        # A worker that a busy machine gives no CPU can't tell in time, and the command says so.
+        assert "its requests are not known" in said.text, said.text
+        return None
+
+    said = wait_until(answer, START, "an answer of each worker")
     return [request for worker in said.data["workers"] for request in worker["requests"]]
 
 
