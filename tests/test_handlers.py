@@ -12,7 +12,16 @@ import pytest
 from support.census import holds
 from support.http import can_bind
 from support.marks import METHODS, methods
-from support.server import PLAIN, START, STARTUP_TIMEOUT, SUBJECTS, SUPERVISED, Server, Subject
+from support.server import (
+    PLAIN,
+    START,
+    STARTUP_TIMEOUT,
+    SUBJECTS,
+    SUPERVISED,
+    Server,
+    Subject,
+    without_deprecations,
+)
 
 LIMIT = 2.0
 """Seconds for a handler."""
@@ -24,11 +33,6 @@ BUSY = 1.5
 """Seconds on top, for three other tests on the same two cores."""
 
 SOURCE = (SUBJECTS / "subject.py").read_text().splitlines()
-
-
-def without_deprecations(output: str) -> str:
-    """Without Python's two lines on each use of what is deprecated. Sanic has them shown."""
-    return re.sub(r"^.*:\d+: DeprecationWarning: .*\n  .*\n", "", output, flags=re.M)
 
 
 class Hang(NamedTuple):

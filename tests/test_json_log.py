@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from support.census import wait_until
 from support.marks import methods
-from support.server import SHUTDOWN_TIMEOUT, START, SUPERVISED, Server, Subject
+from support.server import (
+    SHUTDOWN_TIMEOUT,
+    START,
+    SUPERVISED,
+    Server,
+    Subject,
+    without_deprecations,
+)
 
 from sanic_reaper.events import NAMES
 from sanic_reaper.main.fields import FIELDS
@@ -28,7 +35,7 @@ CRASH = SIGVTALRM
 
 def objects(server: Server) -> list[dict[str, Any]]:
     """The lines of its output. Each is a JSON object, from whichever process it is."""
-    whole = server.output().rpartition("\n")[0].splitlines()
+    whole = without_deprecations(server.output()).rpartition("\n")[0].splitlines()
     found = [json.loads(line) for line in whole]
     assert all(isinstance(line, dict) for line in found)
     return found

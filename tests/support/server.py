@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -30,6 +31,11 @@ SLACK = 3.0
 """Seconds on top of a configured limit: the watchdog's own second, and a busy machine."""
 BOUND = max(SHUTDOWN_TIMEOUT, ORPHAN_GRACE) + SLACK
 """Seconds until nothing is left, whatever has happened to main."""
+
+
+def without_deprecations(output: str) -> str:
+    """Without Python's two lines on each use of what is deprecated. Sanic has them shown."""
+    return re.sub(r"^.*:\d+: DeprecationWarning: .*\n  .*\n", "", output, flags=re.M)
 
 
 @dataclass(frozen=True)
