@@ -223,11 +223,7 @@ def test_a_forged_socket_holds_nobody(server, kind):
     """Neither for ever, nor in memory."""
     serve = "\n    ".join(SOCKETS[kind].splitlines())
     listen = f"""
-server(app="Forged", method="fork", phase="serving")
-{FORGED_WORKER}
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(f"{{HIS}}/{{'e' * 16}}.socket")
-listener.listen()
+{FORGED_SERVER}
 def serve():
     connection, _ = listener.accept()
     {serve}
@@ -255,6 +251,15 @@ with open(f"{HIS}/{'e' * 16}.state", "a") as file:
                "state=serving\\n")
 """
 
+FORGED_SERVER = f"""
+server(app="Forged", method="fork", phase="serving")
+{FORGED_WORKER}
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(f"{{HIS}}/{{'e' * 16}}.socket")
+listener.listen()
+"""
+"""With a worker, and a control socket on which it listens."""
+
 
 FORGED_ANSWERS = {
     "no fields": '{"how": 1}',
@@ -266,11 +271,7 @@ FORGED_ANSWERS = {
 @pytest.mark.parametrize("kind", FORGED_ANSWERS)
 def test_a_forged_list_of_requests(server, kind):
     listen = f"""
-server(app="Forged", method="fork", phase="serving")
-{FORGED_WORKER}
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(f"{{HIS}}/{{'e' * 16}}.socket")
-listener.listen()
+{FORGED_SERVER}
 def serve():
     connection, _ = listener.accept()
     connection.recv(100)

@@ -1,10 +1,11 @@
-"""Both ends of the pipe between a worker and main, in this process."""
+"""What unit tests share: a process, and both ends of the pipe between a worker and main."""
 
 from __future__ import annotations
 
 import faulthandler
 import os
 import signal
+import subprocess
 from multiprocessing import Pipe
 
 import pytest
@@ -48,3 +49,11 @@ def asked(pipe):
         link = WorkerLink((worker.pid, start_of(worker.pid)), reader, "Sanic-Server-0-0")
         yield link, lambda text: os.write(writer.fileno(), text.encode()), worker
         link.close()
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()

@@ -15,14 +15,6 @@ from sanic_reaper.tree.process import Handle, start_of
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-@pytest.fixture
-def sleeper():
-    process = subprocess.Popen(["sleep", "60"])
-    yield process
-    process.kill()
-    process.wait()
-
-
 @pytest.fixture(params=["pidfd", "no pidfd"])
 def open_handle(request, monkeypatch):
     if request.param == "no pidfd":

@@ -20,14 +20,6 @@ from sanic_reaper.worker.explanations import BLOCKING, EXITED
 IN_C = f"{BLOCKING}, in C code that holds the GIL or does not return"
 
 
-@pytest.fixture
-def sleeper():
-    process = subprocess.Popen(["sleep", "60"])
-    yield process
-    process.kill()
-    process.wait()
-
-
 @pytest.mark.parametrize("age", [0, -1, None], ids=["itself", "a namesake", "after the end"])
 def test_the_question_reaches_the_worker_or_nobody(pipe, sleeper, age):
     """It would end whoever has got the pid meanwhile: `sleep` does not expect it either."""
